@@ -1,0 +1,23 @@
+"""What one column promises: its type, unit and words. Values; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from lakehouse.engine.declare.text import TextFormat
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column. `dtype` is the promised Polars type; `fields` are those of a struct or of a list's structs."""
+
+    name: str
+    dtype: pl.DataType
+    description: str = ""
+    unit: str | None = None
+    nullable: bool = False
+    key: bool = False
+    text: TextFormat | None = None
+    fields: tuple[Column, ...] = ()

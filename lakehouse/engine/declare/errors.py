@@ -1,0 +1,29 @@
+"""The two kinds of error: what may pass by itself (`Transient`) and what will not (`Terminal`). Retries read the class."""
+
+
+class LakehouseError(Exception):
+    """Every error of ours. The message names the culprit, the count, what was left standing, and every way out."""
+
+
+class Transient(LakehouseError):
+    """Trying again may help: a rival committed first, a server did not answer."""
+
+
+class Terminal(LakehouseError):
+    """Trying again gives the same: the declaration, the data or the settings must change first."""
+
+
+class DeclarationError(Terminal):
+    """A table file says something that cannot work. Raised at import, before any data is touched."""
+
+
+class Refused(Terminal):
+    """The data broke a promise; nothing was written (or what was is said)."""
+
+
+class Conflict(Transient):
+    """Another writer committed this version first. Nothing of ours was committed; reopen, read again, decide."""
+
+
+class FileGone(Transient):
+    """A file that was listed is no longer there."""
