@@ -1,4 +1,4 @@
-"""Lands the packed Online Retail orders day by day, as an ERP would deliver them: most on their day, some late, some twice.
+"""Lands the packed Online Retail orders day by day, as an ERP would deliver them: some late, some twice.
 
 The orders are real. Made up is only the delivery, and it follows from the order number alone, so that every replay of a
 day gives the same file, and a replay cut by `first` and `last` gives exactly those files of the whole.
@@ -59,7 +59,7 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class Landed:
-    """What `land` did: files `written` and `already_there`; in both together so many objects, orders, late orders, repeats.
+    """What `land` did: files `written` and `already_there`. The other figures are those of both together.
 
     `objects` is `orders` + `orders_again`; `orders_late` are among `orders`. `first` and `last` are the days of the
     first and last file, None where no file lies in the range.
@@ -167,7 +167,10 @@ def _orders(month: date, first: date, last: date) -> list[list[Row]]:
     """
     earliest, latest = str(_earliest_order(first)), f"{last} 24"
     orders: defaultdict[str, list[Row]] = defaultdict(list)
-    with (PACKED / f"{month:%Y-%m}.csv.gz").open("rb") as packed, gzip.open(packed, "rt", encoding="utf-8", newline="") as text:
+    with (
+        (PACKED / f"{month:%Y-%m}.csv.gz").open("rb") as packed,
+        gzip.open(packed, "rt", encoding="utf-8", newline="") as text,
+    ):
         rows = csv.reader(text)
         next(rows)
         for row in rows:
@@ -228,7 +231,7 @@ def _line(order: list[Row]) -> bytes:
 def _file(day: date, landings: list[Landing]) -> LandedFile:
     packed = io.BytesIO()
     # GzipFile and not gzip.compress: the latter's header names the operating system in some versions of Python
-    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=9, mtime=0) as file:
+    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=6, mtime=0) as file:
         file.write(b"".join(landing.line for landing in landings))
     return LandedFile(
         name=LANDING.format(day=day),
