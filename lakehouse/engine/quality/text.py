@@ -1,0 +1,337 @@
+"""Exact reading of text: the typed value prints back to the same number, date, time or text, or it is null and said so.
+
+Pure Polars expressions: lazy, vectorised, nested through `list.eval`, projection pushdown kept. Polars' own parsers are
+not exact (a cast to Decimal rounds, strptime takes "2024-1-1", second 60 and year 0), so each is fenced by a pattern of
+what it may see, or its value is printed and compared.
+
+What reads: integers `-?(0|[1-9][0-9]*)` in range; decimals and floats as JSON writes them, exponents included, when not
+a digit is lost; the formats of `declare/text.py`. "-0" is the number 0 (a float keeps its sign). Years 0001 to 9999, in
+UTC too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+from lakehouse.engine.declare.column import Column
+from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.text import (
+    DateText,
+    LocalTime,
+    NumberText,
+    TextFormat,
+    TrueFalse,
+    UtcTime,
+    date_text,
+    pieces,
+    utc_time,
+)
+
+__all__ = ["read_text", "unread", "why_unread"]
+
+_INTEGER = "(?:0|[1-9][0-9]*)"
+_PLAIN = rf"\A-?{_INTEGER}(?:\.[0-9]+)?\z"
+_NUMBER = rf"\A-?{_INTEGER}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{{1,4}})?\z"
+_DIRECTIVES = {
+    "%Y": "[0-9]{4}",
+    "%m": "(?:0[1-9]|1[0-2])",
+    "%b": "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)",
+    "%d": "(?:0[1-9]|[12][0-9]|3[01])",
+    "%H": "(?:[01][0-9]|2[0-3])",
+    "%M": "[0-5][0-9]",
+    "%S": "[0-5][0-9]",
+    "%z": "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])",
+    "%%": "%",
+}
+_WIDTHS = {"%Y": 4, "%b": 3, "%%": 1}
+_FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)
+# Polars 2.1 knows no summer time from 2100 on (chrono-tz's table ends there), zoneinfo and ICU do.
+_RULES_END = 2100
+_SHOWN = 40
+_NULL = "null, but the column is not nullable"
+
+
+def read_text(text: pl.Expr, column: Column) -> pl.Expr:
+    """What bronze stores of `column` -> the same as `column.dtype`; a leaf that does not read exactly is null.
+
+    Raises DeclarationError where the type has no exact reading or its text format is of another type.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pl.List):
+        return text.list.eval(read_text(pl.element(), _element(column, dtype)))
+    if isinstance(dtype, pl.Struct):
+        fields = [read_text(text.struct.field(field.name), field).alias(field.name) for field in column.fields]
+        return pl.when(text.is_not_null()).then(pl.struct(fields))
+    return _leaf(text, column)
+
+
+def unread(text: pl.Expr, column: Column) -> pl.Expr:
+    """Boolean, never null: true where a leaf holds text that did not read exactly, or a null stands where none may.
+
+    An element of a list is never nullable. Below a null that may stand nothing is asked.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pl.List):
+        wrong = text.list.agg(unread(pl.element(), _element(column, dtype)).any()).fill_null(value=False)
+    elif isinstance(dtype, pl.Struct):
+        parts = [unread(text.struct.field(field.name), field) for field in column.fields]
+        wrong = text.is_not_null() & pl.any_horizontal(parts)
+    else:
+        wrong = text.is_not_null() & _leaf(text, column).is_null()
+    return wrong if column.nullable else wrong | text.is_null()
+
+
+def why_unread(rejected: pl.DataFrame, columns: Sequence[Column], most: int = 5) -> pl.Series:
+    """The reasons of each rejected row, which holds the raw text of `columns`: a List(String) named "reasons".
+
+    At most `most` sentences per row, then how many more. Lists count from 0. Walks the rows in Python: for the few.
+    """
+    found = [
+        (row, leaf)
+        for column in columns
+        for row, value in enumerate(rejected[column.name].to_list())
+        for leaf in _leaves(value, column, column.name)
+    ]
+    said = _reasons([leaf for _, leaf in found])
+    rows: list[list[str]] = [[] for _ in range(rejected.height)]
+    for (row, leaf), reason in zip(found, said, strict=True):
+        if reason:
+            rows[row].append(f"{leaf.path}: {reason}")
+    short = [row if len(row) <= most else [*row[:most], f"and {len(row) - most:,} more"] for row in rows]
+    return pl.Series("reasons", short, dtype=pl.List(pl.String))
+
+
+def _element(column: Column, dtype: pl.List) -> Column:
+    """What the elements of a list promise: its inner type, the same format and fields, and never null."""
+    inner: Any = dtype.inner
+    # Polars lets an inner type be given as its class: pl.List(pl.Int64)
+    return replace(column, dtype=inner if isinstance(inner, pl.DataType) else inner(), nullable=False)
+
+
+def _leaf(text: pl.Expr, column: Column) -> pl.Expr:
+    dtype, form = column.dtype, column.text
+    if form is not None and not form.fits(dtype):
+        raise DeclarationError(f"{column.name}: {dtype} is not written as {form}; change its type or its text=.")
+    if isinstance(dtype, pl.String):
+        return text
+    if isinstance(dtype, pl.Boolean):
+        return _boolean(text, form)
+    if isinstance(dtype, pl.Date):
+        return _date(text, form)
+    if dtype == pl.Datetime("us", "UTC"):
+        return _instant(text, form)
+    if dtype.is_numeric():
+        return _numeric(_ungrouped(text, form) if isinstance(form, NumberText) else text, dtype)
+    raise DeclarationError(
+        f"{column.name}: {dtype} has no exact reading from text; declare it `str` or as one that has."
+    )
+
+
+def _numeric(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.Decimal):
+        return _decimal(text, dtype)
+    return _integer(text, dtype) if dtype.is_integer() else _float(text, dtype)
+
+
+def _boolean(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
+    true, false = (form.true, form.false) if isinstance(form, TrueFalse) else ("true", "false")
+    return pl.when(text.eq(true)).then(statement=True).when(text.eq(false)).then(statement=False)
+
+
+def _integer(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    value = text.cast(dtype, strict=False)
+    return pl.when(value.cast(pl.String).eq(text) | text.eq("-0")).then(value)
+
+
+def _decimal(text: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
+    """The fence lets no digit through that the type cannot hold; a number with an exponent is printed and compared."""
+    value = text.cast(dtype, strict=False)
+    before = dtype.precision - dtype.scale
+    whole = f"(?:0|[1-9][0-9]{{0,{before - 1}}})" if before else "0"
+    held = text.str.contains(rf"\A-?{whole}(?:\.[0-9]{{0,{dtype.scale}}}0*)?\z") & ~text.str.ends_with(".")
+    powered = pl.when(text.str.contains("[eE]", strict=False)).then(text)
+    same = _number(powered).eq(_number(powered.cast(dtype, strict=False).cast(pl.String)))
+    return pl.when(held | same).then(value)
+
+
+def _float(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Exact by length (a float holds every 15 digits, a Float32 every 6), by its print, or by comparing the numbers."""
+    value = text.cast(dtype, strict=False)
+    printed = value.cast(pl.String)
+    few = 6 if isinstance(dtype, pl.Float32) else 15
+    short = (text.str.len_bytes() <= few) & text.str.contains(_PLAIN)
+    same_text = printed.eq(text) & value.is_finite()
+    rest = pl.when(~(short | same_text)).then(text)
+    return pl.when(short | same_text | _number(rest).eq(_number(pl.when(rest.is_not_null()).then(printed)))).then(value)
+
+
+def _number(text: pl.Expr) -> pl.Expr:
+    """A key that texts of the same number share: sign, digits, place of the point. Null for what is no number."""
+    text = pl.when(text.str.contains(_NUMBER)).then(text)
+    whole = text.str.extract(r"\A-?([0-9]+)")
+    digits = whole + text.str.extract(r"\.([0-9]+)").fill_null("")
+    power = text.str.extract(r"[eE]([+-]?[0-9]+)\z").cast(pl.Int32).fill_null(0)
+    led = digits.str.strip_chars_start("0")
+    point = power + whole.str.len_bytes().cast(pl.Int32) - (digits.str.len_bytes() - led.str.len_bytes()).cast(pl.Int32)
+    sign = pl.when(text.str.starts_with("-")).then(pl.lit("-")).otherwise(pl.lit(""))
+    key = pl.concat_str(sign, led.str.strip_chars_end("0"), pl.lit("e"), point.cast(pl.String))
+    return pl.when(led.eq("")).then(pl.lit("0")).otherwise(key)
+
+
+def _ungrouped(text: pl.Expr, form: NumberText) -> pl.Expr:
+    """The number as JSON writes it, or null where it is not written in this format."""
+    mark, group = re.escape(form.decimal), re.escape(form.group)
+    whole = rf"(?:{_INTEGER}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+)" if form.group else _INTEGER
+    written = pl.when(text.str.contains(rf"\A-?{whole}(?:{mark}[0-9]+)?\z")).then(text)
+    if form.group:
+        written = written.str.replace_all(form.group, "", literal=True)
+    return written.str.replace(form.decimal, ".", literal=True)
+
+
+def _date(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
+    shape = _shape(form.pattern if isinstance(form, DateText) else date_text("%Y-%m-%d").pattern)
+    value = text.str.to_date(shape.chrono, strict=False)
+    return pl.when(text.str.contains(shape.fence) & (value >= date(1, 1, 1))).then(value)
+
+
+def _instant(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
+    """Text -> Datetime("us", "UTC"), by way of the wall clock it names."""
+    form = form if isinstance(form, LocalTime | UtcTime) else utc_time()
+    shape = _shape(form.pattern)
+    fenced = pl.when(text.str.contains(shape.fence)).then(text)
+    wall = fenced.str.head(shape.width).str.to_datetime(shape.chrono, time_unit="us", strict=False)
+    if shape.fraction:
+        parts = fenced.str.slice(shape.width).str.extract(r"\A[.,]([0-9]+)").str.head(6).str.pad_end(6, "0")
+        wall = wall + pl.duration(microseconds=parts.cast(pl.Int64).fill_null(0))
+    if shape.offset:
+        wall = wall - _offset(fenced)
+    utc = _utc(wall, form) if isinstance(form, LocalTime) else wall
+    return pl.when(utc.is_between(_FIRST, _LAST) & wall.is_between(_FIRST, _LAST)).then(utc).dt.replace_time_zone("UTC")
+
+
+def _offset(fenced: pl.Expr) -> pl.Expr:
+    """The ±hh:mm at the end of a text; Z is none."""
+    signed = pl.when(~fenced.str.ends_with("Z")).then(fenced.str.tail(6))
+    minutes = signed.str.slice(1, 2).cast(pl.Int32) * 60 + signed.str.slice(4, 2).cast(pl.Int32)
+    return pl.duration(minutes=pl.when(signed.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0))
+
+
+def _utc(wall: pl.Expr, form: LocalTime) -> pl.Expr:
+    """Naive wall-clock times of the zone -> naive UTC; null where a time stands twice (unless said which) or never."""
+    utc = _by_table(wall, form)
+    late = pl.when(wall.dt.year() >= _RULES_END).then(wall)
+    years, days = _same_calendars()
+    shift = pl.duration(days=late.dt.year().replace_strict(years, days, default=None, return_dtype=pl.Int64))
+    agreed = _by_table(late - shift, form) + shift == utc
+    return pl.when(late.is_null() | agreed).then(utc)
+
+
+def _by_table(wall: pl.Expr, form: LocalTime) -> pl.Expr:
+    there = wall.dt.replace_time_zone(form.zone, ambiguous=form.ambiguous or "null", non_existent="null")
+    return there.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+@cache
+def _same_calendars() -> tuple[list[int], list[int]]:
+    """The years from 2100, and for each the days since the year before 2100 that has the same calendar."""
+    kinds = {_calendar(year): year for year in range(_RULES_END - 28, _RULES_END)}
+    years = list(range(_RULES_END, 10_000))
+    return years, [(date(year, 1, 1) - date(kinds[_calendar(year)], 1, 1)).days for year in years]
+
+
+def _calendar(year: int) -> tuple[int, int]:
+    return date(year, 1, 1).weekday(), date(year, 12, 31).weekday()
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A pattern made ready: the fence it must match whole, and the part of one width that chrono reads."""
+
+    fence: str
+    chrono: str
+    width: int
+    fraction: bool
+    offset: bool
+
+
+@cache
+def _shape(pattern: str) -> _Shape:
+    parts = pieces(pattern)
+    fraction = "%f" in parts
+    fixed = parts[: parts.index("%f") - 1] if fraction else [part for part in parts if part != "%z"]
+    rest = parts[len(fixed) :]
+    fence = "".join(_DIRECTIVES.get(part) or re.escape(part) for part in fixed)
+    if fraction:
+        fence += rf"(?:{re.escape(rest[0])}[0-9]{{1,6}}0*)?"
+    fence += "".join(_DIRECTIVES.get(part) or re.escape(part) for part in rest[2 if fraction else 0 :])
+    width = sum(_WIDTHS.get(part, len(part)) for part in fixed)
+    return _Shape(rf"\A{fence}\z", "".join(fixed), width, fraction, "%z" in parts)
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """One place in one row: `text` is None for a null that may not stand there."""
+
+    path: str
+    text: str | None
+    column: Column
+
+
+def _leaves(value: Any, column: Column, path: str) -> Iterator[_Leaf]:
+    """The places of a raw value, nested ones too, that hold text or a null that may not stand."""
+    if value is None:
+        if not column.nullable:
+            yield _Leaf(path, None, column)
+    elif isinstance(column.dtype, pl.List):
+        for at, item in enumerate(value):
+            yield from _leaves(item, _element(column, column.dtype), f"{path}[{at}]")
+    elif isinstance(column.dtype, pl.Struct):
+        for field in column.fields:
+            yield from _leaves(value[field.name], field, f"{path}.{field.name}")
+    else:
+        yield _Leaf(path, value, column)
+
+
+def _reasons(leaves: Sequence[_Leaf]) -> list[str | None]:
+    """What is wrong with each leaf, or None; texts of one column are read together."""
+    texts: dict[Column, set[str]] = {}
+    for leaf in leaves:
+        if leaf.text is not None:
+            texts.setdefault(leaf.column, set()).add(leaf.text)
+    said = {column: _said(sorted(of), column) for column, of in texts.items()}
+    return [_NULL if leaf.text is None else said[leaf.column].get(leaf.text) for leaf in leaves]
+
+
+def _said(texts: list[str], column: Column) -> dict[str, str]:
+    """Text -> the sentence, for the texts that do not read exactly."""
+    form = column.text
+    wrong = [text for text, value in zip(texts, _values(texts, column), strict=True) if value is None]
+    written = f" ({form})" if form else ""
+    said = {text: f"{_shown(text)} is not an exact {column.dtype}{written}" for text in wrong}
+    if isinstance(form, LocalTime):
+        walls = _values(wrong, replace(column, text=replace(form, zone="UTC")))
+        firsts = _values(wrong, replace(column, text=replace(form, ambiguous="earliest")))
+        for text, wall, first in zip(wrong, walls, firsts, strict=True):
+            if first is not None:
+                said[text] = (
+                    f"{_shown(text)} stood twice on the clocks of {form.zone}; ambiguous= can say which is meant"
+                )
+            elif wall is not None:
+                said[text] = f"{_shown(text)} is no exact time on the clocks of {form.zone}"
+    return said
+
+
+def _values(texts: list[str], column: Column) -> list[object]:
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    return frame.select(read_text(pl.col("text"), column)).to_series().to_list()
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
