@@ -1,0 +1,110 @@
+"""Data files: written once by Polars, measured from what lies there, and nothing to anyone until they are committed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from collections.abc import Collection
+from urllib.parse import quote, unquote
+
+import polars as pl
+from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.delta.handle import DataFile, Handle, Unreachable
+from lakehouse.engine.delta.place import make_durable, root, storage_options
+from lakehouse.engine.delta.scan import in_commit_order, scan_files
+from lakehouse.engine.delta.statistics import measure
+from lakehouse.engine.delta.storable import check_same
+
+ROWS_PER_FILE = 1_000_000
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+
+def write_files(
+    handle: Handle, frame: pl.LazyFrame, *, rows_per_file: int = ROWS_PER_FILE, unmeasured: Collection[str] = ()
+) -> list[DataFile]:
+    """The rows of `frame` as new Parquet files beside the table's, in their order; the table does not show them yet.
+
+    The frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
+    unmeasured: columns that leave no values in the log, such as personal data.
+    """
+    check_same(frame.collect_schema(), handle.schema, str(handle.address))
+    names = _Names(handle)
+    written: list[SinkedPathsCallbackArgs] = []
+    try:
+        frame.sink_parquet(
+            pl.PartitionBy(
+                root(handle.address),
+                key=list(handle.partition_by) or None,
+                include_key=False if handle.partition_by else None,
+                file_path_provider=names,
+                max_rows_per_file=rows_per_file,
+                approximate_bytes_per_file=None,
+            ),
+            compression="zstd",
+            compression_level=1,
+            storage_options=storage_options(handle.address),
+            sync_on_close="all" if handle.address.is_local else None,
+            mkdir=handle.address.is_local,
+            sinked_paths_callback=written.append,
+        )
+    except OSError as error:
+        raise Unreachable(f"{handle.address}: data files could not be written: {error}. Nothing changed.") from error
+    names.refuse_unfit()
+    paths = {names.relative(each.path): each for args in written for each in args.paths if each.num_rows}
+    if handle.address.is_local:
+        make_durable(each.path for each in paths.values())
+    order = in_commit_order(list(paths))
+    statistics = _measure(handle, order, unmeasured)
+    return [
+        DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path))
+        for path, text in zip(order, statistics, strict=True)
+    ]
+
+
+class _Names:
+    """File names that sort in commit order: the version they are meant for, their place in it, a random part."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._write = secrets.token_hex(8)
+        self._places = itertools.count()
+        self._unfit: str | None = None
+
+    def __call__(self, file: FileProviderArgs) -> str:
+        name = f"{self._handle.version + 1:020d}-{next(self._places):06d}-{self._write}.parquet"
+        return "/".join([*(self._folder(file.partition_keys, key) for key in self._handle.partition_by), name])
+
+    def _folder(self, keys: pl.DataFrame, column: str) -> str:
+        value = keys[column].cast(pl.String).item()
+        if value in ("", _NO_VALUE):
+            self._unfit = f"{column} = {value!r}"
+        return f"{quote(column, safe='')}={_NO_VALUE if value is None else quote(value, safe='')}"
+
+    def refuse_unfit(self) -> None:
+        if self._unfit is not None:
+            raise Refused(
+                f"{self._handle.address} is partitioned and cannot hold {self._unfit}: Delta reads it back as null. "
+                "Nothing was committed. Give such rows another value."
+            )
+
+    def relative(self, path: str) -> str:
+        depth = len(self._handle.partition_by) + 1
+        return "/".join(path.replace(os.sep, "/").split("/")[-depth:])
+
+    def partition_of(self, path: str) -> dict[str, str | None]:
+        folders = path.split("/")[:-1]
+        values = (folder.split("=", 1)[1] for folder in folders)
+        return {
+            column: None if value == _NO_VALUE else unquote(value)
+            for column, value in zip(self._handle.partition_by, values, strict=True)
+        }
+
+
+def _measure(handle: Handle, paths: list[str], unmeasured: Collection[str]) -> list[str]:
+    """Statistics from the files as they lie, so that a file that does not read back is never committed."""
+    stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
+    measured = pl.Schema({name: dtype for name, dtype in stored.items() if name not in unmeasured})
+    return measure([scan_files(handle.address, [path], stored, ()) for path in paths], measured)

@@ -1,0 +1,330 @@
+"""A Delta table at one version. Every commit is a compare-and-swap on the version that its handle holds."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from lakehouse.engine.declare.errors import Conflict, Refused, Terminal, Transient
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit
+from lakehouse.engine.delta.place import full, log_file, make_durable, root, storage_options
+from lakehouse.engine.delta.scan import in_commit_order, scan_files
+from lakehouse.engine.delta.statistics import standing_files
+from lakehouse.engine.delta.storable import check_storable
+
+CHECKPOINT_EVERY = 10
+
+# The log is what `since` reads, so no engine may clean it up.
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+_PARTITION_TYPES = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
+
+_logger = logging.getLogger(__name__)
+
+
+class Unreachable(Transient):
+    """The store did not answer as it should; nothing is known to be wrong with the table."""
+
+
+class Unreadable(Terminal):
+    """The table's log or its protocol is not one that we can read or write."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of a table, written and not yet (or already) committed. `path` is relative to the table."""
+
+    path: str
+    size: int
+    rows: int
+    statistics: str
+    partition: Mapping[str, str | None]
+
+
+class Handle:
+    """One version of one Delta table. It never moves: a commit gives a new handle."""
+
+    def __init__(self, address: Address, table: DeltaTable) -> None:
+        self.address = address
+        self._table = table
+        self.version = table.version()
+
+    def __repr__(self) -> str:
+        return f"Handle({self.address}, version={self.version})"
+
+    @classmethod
+    def open(cls, address: Address, version: int | None = None) -> Handle | None:
+        """The table at its newest version, or at `version`; None when there is no table."""
+        try:
+            table = DeltaTable(root(address), version=version, storage_options=storage_options(address))
+        except TableNotFoundError:
+            return None
+        except OSError as error:
+            raise Unreachable(f"{address} could not be opened: {error}. Try again.") from error
+        except DeltaError as error:
+            raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
+        handle = cls(address, table)
+        handle._refuse_torn_commit()
+        return handle
+
+    @classmethod
+    def create(
+        cls, address: Address, schema: pl.Schema, *, description: str = "", partition_by: Sequence[str] = ()
+    ) -> Handle:
+        """The new, empty table; when another was first, the table that the other made."""
+        check_storable(schema, str(address))
+        _check_partition(address, schema, partition_by)
+        try:
+            DeltaTable.create(
+                root(address),
+                DeltaSchema.from_arrow(schema),
+                mode="error",
+                partition_by=list(partition_by),
+                description=description or None,
+                configuration=_CONFIGURATION,
+                storage_options=storage_options(address),
+                post_commithook_properties=_NO_HOOKS,
+            )
+        except (DeltaError, OSError) as error:
+            if (standing := cls.open(address)) is not None:
+                return standing
+            raise Unreachable(f"{address} could not be created: {error}. Try again.") from error
+        if address.is_local:
+            make_durable([log_file(address, 0), root(address)])
+        created = cls.open(address)
+        if created is None:
+            raise Unreachable(f"{address} was created and is not there any more: another process removed it.")
+        return created
+
+    @cached_property
+    def id(self) -> str:
+        """The id that the table was created with: another table at the same place has another."""
+        return str(self._table.metadata().id)
+
+    @cached_property
+    def description(self) -> str:
+        return self._table.metadata().description or ""
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        return pl.Schema(self._table.schema())
+
+    @cached_property
+    def partition_by(self) -> tuple[str, ...]:
+        return tuple(self._table.metadata().partition_columns)
+
+    @property
+    def protocol(self) -> tuple[int, int]:
+        """The least reader and writer version that the table asks for."""
+        versions = self._table.protocol()
+        return versions.min_reader_version, versions.min_writer_version
+
+    @property
+    def rows(self) -> int:
+        """Rows in the table, from the log; counted in the files where another engine left no count."""
+        if self._files["rows"].null_count() == 0:
+            return int(self._files["rows"].sum())
+        return int(self.scan().select(pl.len()).collect().item())
+
+    @property
+    def bytes(self) -> int:
+        return int(self._files["size"].sum())
+
+    @cached_property
+    def updated_at(self) -> datetime:
+        """When this version was committed (UTC)."""
+        # Not DeltaTable.history: after a checkpoint it comes back empty.
+        return datetime.fromtimestamp(self.commit_of(self.version).info["timestamp"] / 1000, UTC)
+
+    def transaction(self, app: str) -> int | None:
+        """The version that `app` last committed with, None when it never did."""
+        return self._table.transaction_version(app)
+
+    def commit_of(self, version: int) -> Commit:
+        """What one version of this table holds. Raises FileNotFoundError when its log is gone or never was."""
+        return read_commit(self.address, version)
+
+    def files(self) -> pl.DataFrame:
+        """One row per data file, in commit order: path, size, rows, modified_at, then min.<column>, max.<column> and
+        null_count.<column> for every column that was measured, and partition.<column>.
+
+        Null is unknown. A minimum is a lower bound and a maximum an upper one, not always a value that occurs.
+        """
+        return self._files
+
+    @cached_property
+    def _files(self) -> pl.DataFrame:
+        files = standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema)
+        order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
+        return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
+        return self.scan_paths(self._files["path"].to_list())
+
+    def scan_paths(self, paths: Sequence[str], *, file: str | None = None) -> pl.LazyFrame:
+        """The rows of some of the table's files, in the order given; `file` adds a column with the full path."""
+        return scan_files(self.address, paths, self.schema, self.partition_by, file=file)
+
+    def since(self, position: int) -> pl.LazyFrame:
+        """The rows that the versions (position, self.version] appended, in commit, then file, then row order.
+
+        Refused, naming `lakehouse rebuild`, when that cannot be told: rows were taken away in between, a log or a
+        compacted file is gone, or `position` lies ahead of the table.
+        """
+        if position > self.version:
+            raise Refused(
+                f"{self.address} stands at version {self.version}, and was read up to version {position}: it was "
+                "restored or made anew. Nothing was read. Make the reading table anew: lakehouse rebuild."
+            )
+        paths = appended(self.address, position, self.version)
+        standing = set(self._files["path"])
+        self._refuse_missing([path for path in paths if path not in standing])
+        return self.scan_paths(paths)
+
+    def commit(
+        self,
+        added: Sequence[DataFile],
+        removed: Iterable[str],
+        transactions: Mapping[str, int],
+        note: Mapping[str, str],
+        *,
+        rearranges: bool = False,
+    ) -> Handle:
+        """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
+
+        removed: paths as `files()` tells them. `rearranges` says that the same rows lie in other files (compaction).
+        """
+        identity = secrets.token_hex(8)
+        try:
+            self._table.create_write_transaction(
+                [*self._adds(added, rearranges), *self._removes(removed, rearranges)],
+                mode="append",
+                schema=self._table.schema(),
+                partition_by=list(self.partition_by),
+                commit_properties=CommitProperties(
+                    custom_metadata={**note, COMMIT_ID: identity},
+                    max_commit_retries=0,  # with retries two of 14 pairs of rivals doubled rows
+                    app_transactions=[Transaction(app, number) for app, number in transactions.items()],
+                ),
+                post_commithook_properties=_NO_HOOKS,
+            )
+        except (DeltaError, OSError) as error:
+            self._raise_unless_landed(identity, error)
+        return self._after_commit()
+
+    def _adds(self, added: Sequence[DataFile], rearranges: bool) -> list[AddAction]:
+        now = time.time_ns() // 1_000_000
+        return [
+            AddAction(file.path, file.size, dict(file.partition), now, not rearranges, file.statistics)
+            for file in added
+        ]  # fmt: skip
+
+    def _removes(self, removed: Iterable[str], rearranges: bool) -> list[RemoveAction]:
+        now = time.time_ns() // 1_000_000
+        paths = set(removed)
+        if strangers := paths.difference(self._files["path"]):
+            raise Refused(
+                f"{self.address}: version {self.version} holds no file {min(strangers)}; nothing was removed."
+            )
+        partition = [f"partition.{name}" for name in self.partition_by]
+        return [
+            RemoveAction(path, not rearranges, now, size, dict(zip(self.partition_by, values, strict=True)))
+            for path, size, *values in self._files.select("path", "size", pl.col(partition).cast(pl.String)).iter_rows()
+            if path in paths
+        ]
+
+    def _raise_unless_landed(self, identity: str, error: Exception) -> None:
+        """An error is no proof of "not committed": a lost answer to the PUT is repeated, and conflicts with itself."""
+        version = self.version + 1
+        try:
+            commit = read_commit(self.address, version)
+        except FileNotFoundError:
+            kind = Transient if isinstance(error, CommitFailedError | OSError) else Terminal
+            raise kind(
+                f"{self.address}: version {version} was not committed: {error}. Version {self.version} stands."
+            ) from error
+        except OSError as unknown:
+            raise Unreachable(
+                f"{self.address}: whether version {version} was committed is not known: {unknown}. Open it again to see."
+            ) from error
+        if commit.info.get(COMMIT_ID) != identity:
+            raise Conflict(
+                f"{self.address}: another writer committed version {version} first; nothing of ours was committed. "
+                "Open it again, read again, decide."
+            ) from error
+
+    def _after_commit(self) -> Handle:
+        version = self.version + 1
+        if self.address.is_local:
+            make_durable([log_file(self.address, version)])
+        reopened = Handle.open(self.address, version)
+        if reopened is None:
+            raise Unreachable(f"{self.address}: version {version} was committed, and the table is gone since.")
+        if version % CHECKPOINT_EVERY == 0:
+            reopened.checkpoint()
+        return reopened
+
+    def checkpoint(self) -> None:
+        """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""
+        try:
+            self._table.create_checkpoint()
+        except (DeltaError, OSError) as error:
+            _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
+            return
+        if self.address.is_local:
+            log = log_file(self.address, self.version)
+            make_durable(
+                [log.replace(".json", ".checkpoint.parquet"), f"{root(self.address)}/_delta_log/_last_checkpoint"]
+            )
+
+    def _refuse_missing(self, paths: Sequence[str]) -> None:
+        """Files that a compaction took out of the table are read as long as they lie there."""
+        for path in paths:
+            try:
+                self.scan_paths([path]).select(pl.len()).collect()
+            except FileNotFoundError as gone:
+                raise Refused(
+                    f"{self.address}: the appended file {path} was compacted and cleaned away before it was read. "
+                    "Nothing was read. Make the reading table anew: lakehouse rebuild."
+                ) from gone
+
+    def _refuse_torn_commit(self) -> None:
+        """A power cut can leave a commit of no bytes, which deltalake takes for an empty one: its rows are lost."""
+        if not self.address.is_local:
+            return
+        try:
+            with open(log_file(self.address, self.version), "rb") as log:
+                is_empty = not log.read(1)
+        except FileNotFoundError:
+            return  # a checkpoint stands for it
+        if is_empty:
+            raise Unreadable(
+                f"{self.address}: the log of version {self.version} is empty, as a power cut leaves it; its rows are "
+                f"not in the table. Remove {log_file(self.address, self.version)} and run again."
+            )
+
+
+def _check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
+    for name in partition_by:
+        if name not in schema:
+            raise Refused(f"{address} cannot be partitioned by {name}: it has no such column.")
+        if not isinstance(schema[name], _PARTITION_TYPES):
+            raise Refused(
+                f"{address} cannot be partitioned by {name}: {schema[name]} has no exact name as a folder. "
+                "Partition by a String, an integer or a Date."
+            )
+    if partition_by and len(partition_by) == len(schema):
+        raise Refused(f"{address} cannot be partitioned by all of its columns: leave one for the files.")

@@ -1,0 +1,89 @@
+"""The table's own log: what each version added and removed, read from the JSON of exactly that version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import polars as pl
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.place import log_file, storage_options
+
+Action = dict[str, Any]
+
+COMMIT_ID = "lakehouse commit"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One version: its actions, in the order they were written."""
+
+    version: int
+    actions: tuple[Action, ...]
+
+    def of(self, kind: str) -> Iterator[Action]:
+        """The bodies of the actions of one kind: add, remove, txn, commitInfo, metaData, protocol."""
+        return (action[kind] for action in self.actions if kind in action)
+
+    def transaction(self, app: str) -> int | None:
+        return next((txn["version"] for txn in self.of("txn") if txn["appId"] == app), None)
+
+    @property
+    def info(self) -> Action:
+        return next(self.of("commitInfo"), {})
+
+
+def read_commit(address: Address, version: int) -> Commit:
+    """One version of the log. Raises FileNotFoundError when nobody has committed it."""
+    return read_commits(address, version, version)[0]
+
+
+def read_commits(address: Address, first: int, last: int) -> list[Commit]:
+    """Versions `first` to `last`, both included, in order. Raises FileNotFoundError when one of them is not there."""
+    names = {log_file(address, version): version for version in range(first, last + 1)}
+    if not names:
+        return []
+    lines = pl.scan_lines(
+        list(names), glob=False, storage_options=storage_options(address), include_file_paths="file"
+    ).collect()
+    by_file: dict[str, list[Action]] = {name: [] for name in names}
+    for line, file in lines.iter_rows():
+        if line:
+            by_file[file].append(msgspec.json.decode(line))
+    return [Commit(version, tuple(by_file[name])) for name, version in names.items()]
+
+
+def appended(address: Address, position: int, version: int) -> list[str]:
+    """The paths of the files that the versions (position, version] appended, in commit order, then file order.
+
+    Refused when a version of that range took rows away, or its log is gone: the reader must be rebuilt.
+    """
+    try:
+        commits = read_commits(address, position + 1, version)
+    except FileNotFoundError as gone:
+        raise Refused(
+            f"{address}: the log of a version after {position} is gone ({gone}), so what was appended since then "
+            "cannot be told. Nothing was read. Make the reading table anew: lakehouse rebuild."
+        ) from gone
+    paths: list[str] = []
+    for commit in commits:
+        removed = sum(1 for remove in commit.of("remove") if remove.get("dataChange", True))
+        if removed:
+            raise Refused(
+                f"{address}: version {commit.version} took {removed} files away, so the rows since version {position} "
+                "are not only appended ones. Nothing was read. Make the reading table anew: lakehouse rebuild."
+            )
+        for add in commit.of("add"):
+            if add.get("deletionVector"):
+                raise Refused(
+                    f"{address}: version {commit.version} carries a deletion vector, written by another engine. "
+                    "Nothing was read. Make the reading table anew: lakehouse rebuild."
+                )
+            if add.get("dataChange", True):
+                paths.append(unquote(add["path"]))
+    return paths

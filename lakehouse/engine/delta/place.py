@@ -1,0 +1,46 @@
+"""Where a table's files lie, as deltalake and Polars take it, and how a local disk is made to keep them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+
+LOG = "_delta_log"
+
+
+def root(address: Address) -> str:
+    """The table's folder without a final slash; absolute on a local disk."""
+    if not address.is_local:
+        return address.uri.rstrip("/")
+    if "%" in address.uri:
+        # deltalake 1.6 decodes a local path as if it were a URL and then looks for another folder.
+        raise Refused(f"{address} holds a '%', which deltalake takes for an escape: choose another folder.")
+    return os.path.abspath(address.uri)
+
+
+def storage_options(address: Address) -> dict[str, str] | None:
+    return dict(address.options) or None
+
+
+def full(address: Address, paths: Iterable[str]) -> list[str]:
+    """Paths of the log (relative to the table, or absolute) as full paths."""
+    base = root(address)
+    return [path if "://" in path or os.path.isabs(path) else f"{base}/{path}" for path in paths]
+
+
+def log_file(address: Address, version: int) -> str:
+    return f"{root(address)}/{LOG}/{version:020d}.json"
+
+
+def make_durable(paths: Iterable[str]) -> None:
+    """fsync these local files and the folders that name them: deltalake issues no fsync of its own."""
+    files = set(paths)
+    for path in [*files, *{os.path.dirname(path) for path in files}]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,92 @@
+"""What Delta can hold, and whether a frame is exactly what a table holds. The writer never casts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from lakehouse.engine.declare.errors import Refused
+
+# Delta's names: without column mapping Spark, Databricks and Synapse refuse these characters in a column name.
+_UNFIT_IN_NAMES = " ,;{}()\n\t="
+
+_SIMPLE = (
+    pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Boolean, pl.Date, pl.Binary,
+)  # fmt: skip
+
+_WAY_OUT: dict[type[pl.DataType], str] = {
+    pl.Categorical: "cast it to String",
+    pl.Enum: "cast it to String",
+    pl.Time: "store it as String, or as Int64 microseconds since midnight",
+    pl.Duration: "store it as Int64 microseconds",
+    pl.Null: "give the column a type: a column without one holds nothing",
+    pl.Int128: "use Int64, or Decimal(38, 0)",
+    pl.UInt128: "use Decimal(38, 0) where it fits",
+    pl.UInt64: "use Int64, or Decimal(20, 0)",
+    pl.UInt32: "use Int64",
+    pl.UInt16: "use Int32",
+    pl.UInt8: "use Int16",
+    pl.Float16: "use Float32",
+    pl.Object: "give the column a Polars type",
+    pl.Array: "use List: Delta has no fixed length",
+}
+
+
+def check_storable(schema: pl.Schema, table: str) -> None:
+    """Refuse, with column, type and way out, what Delta or one of its readers cannot hold; nested ones too."""
+    faults = [fault for name, dtype in schema.items() for fault in _faults(name, dtype)]
+    faults += list(_name_faults("", list(schema)))
+    if not schema:
+        faults.append("it has no column: declare at least one")
+    if faults:
+        raise Refused(f"{table} cannot be stored in Delta: {'; '.join(faults)}. Nothing was written.")
+
+
+def check_same(frame: pl.Schema, table: pl.Schema, name: str) -> None:
+    """Refuse a frame whose columns differ from the table's in name, order or type; list every difference."""
+    if frame == table and list(frame) == list(table):
+        return
+    differences = [f"{c}: the table has no such column (frame: {t})" for c, t in frame.items() if c not in table]
+    differences += [f"{c}: missing in the frame (table: {t})" for c, t in table.items() if c not in frame]
+    differences += [f"{c}: {frame[c]} in the frame, {table[c]} in the table" for c in table
+                    if c in frame and frame[c] != table[c]]  # fmt: skip
+    if not differences:
+        differences = [f"the order is {', '.join(frame)} in the frame and {', '.join(table)} in the table"]
+    raise Refused(
+        f"{name} refused a frame whose columns are not the table's: {'; '.join(differences)}. Nothing was written, "
+        "since a writer that casts changes values silently. Cast in the transform, or rebuild the table."
+    )
+
+
+def _faults(path: str, dtype: pl.DataType) -> Iterator[str]:
+    """Every reason why `dtype` at `path` cannot be stored, innermost type first named by its path."""
+    if isinstance(dtype, pl.List):
+        yield from _faults(f"{path}[]", _as_instance(dtype.inner))
+    elif isinstance(dtype, pl.Struct):
+        yield from _name_faults(f"{path}.", [field.name for field in dtype.fields])
+        if not dtype.fields:
+            yield f"{path} is a struct without fields: drop it"
+        for field in dtype.fields:
+            yield from _faults(f"{path}.{field.name}", _as_instance(field.dtype))
+    elif isinstance(dtype, pl.Datetime):
+        if dtype.time_unit != "us" or dtype.time_zone != "UTC":
+            yield f"{path} is {dtype}: make it Datetime('us', 'UTC'), since anything else raises the protocol or rounds"
+    elif isinstance(dtype, pl.Decimal):
+        if dtype.precision > 38:
+            yield f"{path} is {dtype}: Delta holds 38 digits at most"
+    elif not isinstance(dtype, _SIMPLE):
+        yield f"{path} is {dtype}: {_WAY_OUT.get(type(dtype), 'use a type that Delta has')}"
+
+
+def _name_faults(prefix: str, names: list[str]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            yield f"{prefix}{other} and {prefix}{name} differ by case only, which Delta takes for one column: rename one"
+        if not name or any(character in _UNFIT_IN_NAMES for character in name):
+            yield f"{prefix}{name!r} is empty or holds one of {_UNFIT_IN_NAMES!r}, which Spark cannot read: rename it"
+
+
+def _as_instance(dtype: object) -> pl.DataType:
+    return dtype() if isinstance(dtype, type) else dtype  # pyright: ignore[reportReturnType] # Polars allows classes
