@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
@@ -19,7 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lakehouse.engine.declare.errors import Conflict, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit
-from lakehouse.engine.delta.place import full, log_file, make_durable, root, storage_options
+from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import standing_files
 from lakehouse.engine.delta.storable import check_storable
@@ -157,8 +158,10 @@ class Handle:
         return read_commit(self.address, version)
 
     def files(self) -> pl.DataFrame:
-        """One row per data file, in commit order: path, size, rows, modified_at, then min.<column>, max.<column> and
-        null_count.<column> for every column that was measured, and partition.<column>.
+        """One row per data file, in commit order.
+
+        Columns: path, size, rows, modified_at, then min.<column>, max.<column> and null_count.<column> for every
+        column that was measured, and partition.<column>.
 
         Null is unknown. A minimum is a lower bound and a maximum an upper one, not always a value that occurs.
         """
@@ -210,7 +213,7 @@ class Handle:
         identity = secrets.token_hex(8)
         try:
             self._table.create_write_transaction(
-                [*self._adds(added, rearranges), *self._removes(removed, rearranges)],
+                [*self._adds(added, rearranges=rearranges), *self._removes(removed, rearranges=rearranges)],
                 mode="append",
                 schema=self._table.schema(),
                 partition_by=list(self.partition_by),
@@ -225,14 +228,14 @@ class Handle:
             self._raise_unless_landed(identity, error)
         return self._after_commit()
 
-    def _adds(self, added: Sequence[DataFile], rearranges: bool) -> list[AddAction]:
+    def _adds(self, added: Sequence[DataFile], *, rearranges: bool) -> list[AddAction]:
         now = time.time_ns() // 1_000_000
         return [
             AddAction(file.path, file.size, dict(file.partition), now, not rearranges, file.statistics)
             for file in added
         ]  # fmt: skip
 
-    def _removes(self, removed: Iterable[str], rearranges: bool) -> list[RemoveAction]:
+    def _removes(self, removed: Iterable[str], *, rearranges: bool) -> list[RemoveAction]:
         now = time.time_ns() // 1_000_000
         paths = set(removed)
         if strangers := paths.difference(self._files["path"]):
@@ -258,7 +261,7 @@ class Handle:
             ) from error
         except OSError as unknown:
             raise Unreachable(
-                f"{self.address}: whether version {version} was committed is not known: {unknown}. Open it again to see."
+                f"{self.address}: whether version {version} was committed is not known: {unknown}. Open it to see."
             ) from error
         if commit.info.get(COMMIT_ID) != identity:
             raise Conflict(
@@ -286,9 +289,7 @@ class Handle:
             return
         if self.address.is_local:
             log = log_file(self.address, self.version)
-            make_durable(
-                [log.replace(".json", ".checkpoint.parquet"), f"{root(self.address)}/_delta_log/_last_checkpoint"]
-            )
+            make_durable([log.replace(".json", ".checkpoint.parquet"), f"{root(self.address)}/{LOG}/_last_checkpoint"])
 
     def _refuse_missing(self, paths: Sequence[str]) -> None:
         """Files that a compaction took out of the table are read as long as they lie there."""
@@ -306,7 +307,7 @@ class Handle:
         if not self.address.is_local:
             return
         try:
-            with open(log_file(self.address, self.version), "rb") as log:
+            with Path(log_file(self.address, self.version)).open("rb") as log:
                 is_empty = not log.read(1)
         except FileNotFoundError:
             return  # a checkpoint stands for it

@@ -35,7 +35,7 @@ class Commit:
 
     @property
     def info(self) -> Action:
-        return next(self.of("commitInfo"), {})
+        return next(self.of("commitInfo"), Action())
 
 
 def read_commit(address: Address, version: int) -> Commit:

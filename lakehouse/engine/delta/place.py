@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
@@ -18,7 +19,7 @@ def root(address: Address) -> str:
     if "%" in address.uri:
         # deltalake 1.6 decodes a local path as if it were a URL and then looks for another folder.
         raise Refused(f"{address} holds a '%', which deltalake takes for an escape: choose another folder.")
-    return os.path.abspath(address.uri)
+    return os.path.abspath(address.uri)  # noqa: PTH100 # resolve() would follow links and move the table
 
 
 def storage_options(address: Address) -> dict[str, str] | None:
@@ -28,7 +29,7 @@ def storage_options(address: Address) -> dict[str, str] | None:
 def full(address: Address, paths: Iterable[str]) -> list[str]:
     """Paths of the log (relative to the table, or absolute) as full paths."""
     base = root(address)
-    return [path if "://" in path or os.path.isabs(path) else f"{base}/{path}" for path in paths]
+    return [path if "://" in path or Path(path).is_absolute() else f"{base}/{path}" for path in paths]
 
 
 def log_file(address: Address, version: int) -> str:
@@ -36,9 +37,9 @@ def log_file(address: Address, version: int) -> str:
 
 
 def make_durable(paths: Iterable[str]) -> None:
-    """fsync these local files and the folders that name them: deltalake issues no fsync of its own."""
+    """Sync (fsync) these local files and the folders that name them: deltalake issues no fsync of its own."""
     files = set(paths)
-    for path in [*files, *{os.path.dirname(path) for path in files}]:
+    for path in [*files, *{str(Path(path).parent) for path in files}]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

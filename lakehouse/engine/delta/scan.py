@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import polars as pl
@@ -23,7 +22,7 @@ _OTHER_ENGINES = pl.ScanCastOptions(
 
 def in_commit_order(paths: Sequence[str]) -> list[str]:
     """Our files carry version and place in their names, so their names sort as they were committed."""
-    return sorted(paths, key=lambda path: (os.path.basename(path), path))
+    return sorted(paths, key=lambda path: (path.rpartition("/")[2], path))
 
 
 def scan_files(

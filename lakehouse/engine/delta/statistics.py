@@ -25,7 +25,7 @@ def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema) -> list[str]:
 
 
 def standing_files(actions: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """deltalake's add actions, a row per file, with one flat column per measure: see Handle.files."""
+    """The add actions of deltalake, a row per file, with one flat column per measure: see Handle.files."""
     columns = [
         pl.col("path").map_elements(unquote, return_dtype=pl.String),
         pl.col("size_bytes").alias("size"),

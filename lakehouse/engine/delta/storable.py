@@ -11,6 +11,8 @@ from lakehouse.engine.declare.errors import Refused
 # Delta's names: without column mapping Spark, Databricks and Synapse refuse these characters in a column name.
 _UNFIT_IN_NAMES = " ,;{}()\n\t="
 
+_MOST_DIGITS = 38
+
 _SIMPLE = (
     pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Boolean, pl.Date, pl.Binary,
 )  # fmt: skip
@@ -73,8 +75,8 @@ def _faults(path: str, dtype: pl.DataType) -> Iterator[str]:
         if dtype.time_unit != "us" or dtype.time_zone != "UTC":
             yield f"{path} is {dtype}: make it Datetime('us', 'UTC'), since anything else raises the protocol or rounds"
     elif isinstance(dtype, pl.Decimal):
-        if dtype.precision > 38:
-            yield f"{path} is {dtype}: Delta holds 38 digits at most"
+        if dtype.precision > _MOST_DIGITS:
+            yield f"{path} is {dtype}: Delta holds {_MOST_DIGITS} digits at most"
     elif not isinstance(dtype, _SIMPLE):
         yield f"{path} is {dtype}: {_WAY_OUT.get(type(dtype), 'use a type that Delta has')}"
 
@@ -83,7 +85,7 @@ def _name_faults(prefix: str, names: list[str]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(name.lower(), name)) != name:
-            yield f"{prefix}{other} and {prefix}{name} differ by case only, which Delta takes for one column: rename one"
+            yield f"{prefix}{other} and {prefix}{name} differ by case only, one column to Delta: rename one"
         if not name or any(character in _UNFIT_IN_NAMES for character in name):
             yield f"{prefix}{name!r} is empty or holds one of {_UNFIT_IN_NAMES!r}, which Spark cannot read: rename it"
 
