@@ -1,0 +1,69 @@
+"""The front door: the words a table file may use. Lazy (PEP 562), so that `lakehouse --help` loads none of them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lakehouse.engine.declare.contract import (
+        Bronze,
+        Gbp,
+        Gold,
+        Int32,
+        Measure,
+        Silver,
+        Struct,
+        Utc,
+        check,
+        column,
+    )
+    from lakehouse.engine.declare.frames import Frame, New
+    from lakehouse.engine.declare.source import Files, JsonLines
+    from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
+    from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
+    from lakehouse.engine.orchestrate.table import table
+
+_ROOMS = {
+    "declare.contract": "Bronze Gbp Gold Int32 Measure Silver Struct Utc check column",
+    "declare.frames": "Frame New",
+    "declare.source": "Files JsonLines",
+    "declare.text": "date_text local_time number_text true_false",
+    "declare.write": "Append Merge Overwrite Quarantine",
+    "orchestrate.table": "table",
+}
+_WORDS = {word: f"lakehouse.engine.{room}" for room, words in _ROOMS.items() for word in words.split()}
+
+__all__ = [
+    "Append",
+    "Bronze",
+    "Files",
+    "Frame",
+    "Gbp",
+    "Gold",
+    "Int32",
+    "JsonLines",
+    "Measure",
+    "Merge",
+    "New",
+    "Overwrite",
+    "Quarantine",
+    "Silver",
+    "Struct",
+    "Utc",
+    "check",
+    "column",
+    "date_text",
+    "local_time",
+    "number_text",
+    "table",
+    "true_false",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WORDS:
+        raise AttributeError(f"module 'lakehouse' has no word {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_WORDS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

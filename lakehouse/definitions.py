@@ -1,0 +1,22 @@
+"""The Dagster code location. Loads offline, in every environment."""
+
+import dagster as dg
+
+from lakehouse import jobs, schedules, sensors, tables
+from lakehouse.engine.orchestrate.load import tables_in
+from resources.environment import load_environment, storages
+from resources.delta_io_manager import DeltaIOManager
+
+
+@dg.definitions
+def lakehouse() -> dg.Definitions:
+    environment = load_environment()
+    landing, lake = storages(environment)
+    return dg.Definitions(
+        assets=tables_in(tables),
+        sensors=[*sensors.arrivals, sensors.automation],
+        jobs=[jobs.everything],
+        schedules=[schedules.nightly],
+        resources={"landing": landing, "lake": lake, "io_manager": DeltaIOManager(lake=lake)},
+        executor=dg.in_process_executor if environment.executor == "in_process" else dg.multiprocess_executor,
+    )

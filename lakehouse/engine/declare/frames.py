@@ -1,0 +1,11 @@
+"""The words of a transform's signature. To the type checker each is a Polars LazyFrame; to `@table` it says what to read."""
+
+import polars as pl
+
+from lakehouse.engine.declare.contract import Contract
+
+type Frame[C: Contract] = pl.LazyFrame
+"""The whole table; as a return annotation, the rows that the contract promises."""
+
+type New[C: Contract] = pl.LazyFrame
+"""The rows appended since this table last consumed its upstream."""

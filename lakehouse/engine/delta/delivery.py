@@ -1,0 +1,67 @@
+"""What one run gives to one table, and its way into the lake: quarantine first, then the table, in one commit each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.write import Append, Merge, Overwrite, Write
+from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.writes import Prepared, Written, prepare_append, prepare_merge, prepare_overwrite
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Rows that passed, rows that were set aside, and the positions they were read at: committed together.
+
+    `handle` is the version of the table that this was worked out against, None where there is no table yet.
+    `whole` says that the rows are all there is: they replace what stands, and its quarantine.
+    `refusal` is why the run fails although the delivery is carried out.
+    """
+
+    table: Address
+    quarantine: Address
+    schema: pl.Schema
+    description: str
+    handle: Handle | None
+    write: Write
+    key: tuple[str, ...]
+    whole: bool
+    accepted: pl.DataFrame
+    rejected: pl.DataFrame
+    transactions: Mapping[str, int]
+    note: Mapping[str, str] = field(default_factory=dict[str, str])
+    refusal: str | None = None
+
+
+def deliver(delivery: Delivery) -> Written:
+    """Carry a delivery out. Raises Conflict when the table has moved since `delivery.handle`: nothing of it landed."""
+    handle = delivery.handle or _create(delivery)
+    attempt = quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
+    prepared = _prepare(handle, delivery)
+    return prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
+
+
+def _create(delivery: Delivery) -> Handle:
+    handle = Handle.create(delivery.table, delivery.schema, description=delivery.description)
+    if handle.version > 0:
+        raise Conflict(f"{delivery.table}: another run made the table first; nothing of ours was committed. Run again.")
+    return handle
+
+
+def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
+    rows = delivery.accepted.lazy()
+    if delivery.whole:
+        return prepare_overwrite(handle, rows)
+    match delivery.write:
+        case Append():
+            return prepare_append(handle, rows)
+        case Merge(replaces):
+            return prepare_merge(handle, rows, delivery.key, replaces=[replaces] if replaces else None)
+        case Overwrite():
+            return prepare_overwrite(handle, rows)

@@ -1,0 +1,147 @@
+"""The ledger of a source: one row per batch and file, committed before the batch is applied to its bronze table.
+
+The plan of batch n is one commit. Where a batch had to be planned anew (a file changed or went away in between), both
+plans stand until the bronze table's commit says which one it applied; the next plan removes the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import polars as pl
+
+from lakehouse.engine.declare.ports import Address, Found
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import Handle
+
+ACCEPTED, REVISED, DUPLICATE, UNREADABLE, LOST = "accepted", "revised", "duplicate", "unreadable", "lost"
+READ = (ACCEPTED, REVISED)
+"""States of files whose records are in the bronze table."""
+
+PLAN = "plan"
+SCHEMA = pl.Schema(
+    {
+        "batch": pl.Int64(),
+        "plan": pl.Int64(),
+        "state": pl.String(),
+        "name": pl.String(),
+        "size": pl.Int64(),
+        "modified_at": pl.Datetime("us", "UTC"),
+        "etag": pl.String(),
+        "sha256": pl.String(),
+        "records": pl.Int64(),
+        "accepted": pl.Int64(),
+        "quarantined": pl.Int64(),
+        "reason": pl.String(),
+        "planned_at": pl.Datetime("us", "UTC"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of one file in one batch. Counts are records; `reason` says why it was not taken, if it was not."""
+
+    state: str
+    found: Found
+    sha256: str = ""
+    records: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One batch as it was committed: `number` counts batches from 1, `identity` tells two plans of one batch apart."""
+
+    number: int
+    identity: int
+    entries: tuple[Entry, ...]
+
+    def transactions(self, table: str) -> dict[str, int]:
+        """What the bronze table's commit carries, so that this plan is known to be applied."""
+        return {table: self.number, PLAN: self.identity}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger at one version, beside the bronze table at one version: what is done, and what is planned."""
+
+    table: str
+    address: Address
+    handle: Handle | None
+    applied: int
+    applied_plan: int | None
+
+    @classmethod
+    def open(cls, declared: Declaration, address: Address, bronze: Handle | None) -> Ledger:
+        """The ledger is opened after its bronze table: a plan that is committed on it then conflicts with any rival's."""
+        applied = (bronze and bronze.transaction(declared.key)) or 0
+        plan = bronze.transaction(PLAN) if bronze else None
+        return cls(declared.key, address, Handle.open(address), applied, plan)
+
+    def done(self) -> pl.DataFrame:
+        """The files of every applied batch, in the order they were taken."""
+        rows = self._rows()
+        other_plan = (pl.col("batch") == self.applied) & pl.col("plan").ne_missing(pl.lit(self.applied_plan, pl.Int64))
+        return rows.filter((pl.col("batch") <= self.applied) & ~other_plan)
+
+    def pending(self) -> Plan | None:
+        """The batch that is planned and not applied, by its latest plan."""
+        rows = self._rows().filter(pl.col("batch") > self.applied)
+        if rows.is_empty():
+            return None
+        rows = rows.filter(pl.col("plan") == rows["plan"][-1])
+        return Plan(rows["batch"][0], rows["plan"][0], tuple(_entry(row) for row in rows.iter_rows(named=True)))
+
+    def commit(self, entries: list[Entry]) -> tuple[Ledger, Plan]:
+        """Plan the next batch, or plan it anew. Raises Conflict when another process planned first."""
+        plan = Plan(self.applied + 1, secrets.randbits(60), tuple(entries))
+        handle = self.handle or Handle.create(self.address, SCHEMA, description=f"Files of {self.table}, by batch")
+        files = write_files(handle, _frame(plan).lazy())
+        note = {"table": self.table, "batch": str(plan.number), "files": str(len(entries))}
+        committed = handle.commit(files, self._other_plans(), {self.table: plan.number}, note)
+        return replace(self, handle=committed), plan
+
+    def _other_plans(self) -> list[str]:
+        if self.handle is None or self.applied_plan is None:
+            return []
+        files = self.handle.files()
+        lost = (pl.col("min.batch") == self.applied) & (pl.col("min.plan") != self.applied_plan)
+        return files.filter(lost)["path"].to_list()
+
+    def _rows(self) -> pl.DataFrame:
+        return self.handle.scan().collect() if self.handle else SCHEMA.to_frame()
+
+
+def _frame(plan: Plan) -> pl.DataFrame:
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "batch": plan.number,
+            "plan": plan.identity,
+            "state": each.state,
+            "name": each.found.name,
+            "size": each.found.size,
+            "modified_at": each.found.modified_at,
+            "etag": each.found.etag,
+            "sha256": each.sha256,
+            "records": each.records,
+            "accepted": each.accepted,
+            "quarantined": each.quarantined,
+            "reason": each.reason,
+            "planned_at": now,
+        }
+        for each in plan.entries
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _entry(row: dict[str, object]) -> Entry:
+    found = Found(row["name"], row["size"], row["modified_at"], row["etag"])  # type: ignore[arg-type] # SCHEMA says so
+    counts = {name: row[name] for name in ("sha256", "records", "accepted", "quarantined", "reason")}
+    return Entry(row["state"], found, **counts)  # type: ignore[arg-type] # as above

@@ -1,0 +1,97 @@
+"""A run of a bronze table: the next batch of its source. Bronze never refuses: what cannot be read is set aside."""
+
+from __future__ import annotations
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.delivery import Delivery
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest.landing import Batch, next_batch, reread
+from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
+from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Place, Work
+
+CHECKS = (
+    CheckSpec("files_are_readable", "Every file that landed can be unpacked.", blocking=False),
+    CheckSpec("records_are_readable", "Every record of a file has the declared shape.", blocking=False),
+    CheckSpec("no_planned_file_is_lost", "Every file that was listed was still there to be read.", blocking=False),
+    CheckSpec(
+        "counts_add_up",
+        "Records read = accepted + quarantined; files = accepted + duplicates + quarantined + lost.",
+        blocking=False,
+    ),
+)
+
+
+def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
+    """Plan (or take up again) one batch and read it; commits the plan to the ledger, nothing else."""
+    own = Handle.open(place.table(declared))
+    ledger = Ledger.open(declared, place.ledger(declared), own)
+    if rebuild:
+        if ledger.pending():
+            raise Refused(f"{declared.key}: batch {ledger.applied + 1} is planned and not applied. Run the table first.")
+        batch: Batch | None = reread(declared, place.landing, ledger)
+    else:
+        batch = next_batch(declared, place.landing, ledger)
+    if batch is None:
+        return Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})
+    return Work(_findings(batch), _facts(batch), _delivery(declared, place, own, batch, rebuild))
+
+
+def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, rebuild: bool) -> Delivery:
+    first = own is None or own.transaction(LOGIC) is None
+    logic = {LOGIC: declared.logic} if first or rebuild else {}
+    positions = {} if rebuild else batch.plan.transactions(declared.key)
+    return Delivery(
+        table=place.table(declared),
+        quarantine=place.quarantine(declared),
+        schema=declared.stored_schema,
+        description=declared.grain,
+        handle=own,
+        write=declared.write,
+        key=(),
+        whole=rebuild,
+        accepted=batch.accepted,
+        rejected=batch.rejected,
+        transactions={**positions, **logic},
+        note={"table": declared.key, "batch": str(batch.plan.number)},
+    )
+
+
+def _facts(batch: Batch) -> dict[str, object]:
+    return {
+        "batch": batch.plan.number,
+        "files": len(batch.plan.entries),
+        "files_accepted": batch.count(*READ),
+        "files_duplicate": batch.count(DUPLICATE),
+        "files_unreadable": batch.count(UNREADABLE),
+        "files_lost": batch.count(LOST),
+        "files_waiting": batch.waiting,
+        "records_read": batch.records,
+        "rows_accepted": batch.accepted.height,
+        "rows_quarantined": batch.rejected.height,
+    }
+
+
+def _findings(batch: Batch) -> tuple[Finding, ...]:
+    entries = batch.plan.entries
+    unreadable = [f"{each.found.name}: {each.reason}" for each in entries if each.state == UNREADABLE]
+    odd = [f"{each.found.name}: {each.quarantined} of {each.records}" for each in entries if each.quarantined]
+    lost = [f"{each.found.name}: {each.reason}" for each in entries if each.state == LOST]
+    lines = batch.rejected.height - batch.count(UNREADABLE)
+    adds_up = not entries or (
+        batch.records == batch.accepted.height + lines
+        and len(entries) == batch.count(*READ, DUPLICATE, UNREADABLE, LOST)
+    )
+    return (
+        _finding("files_are_readable", unreadable, len(entries)),
+        _finding("records_are_readable", odd, batch.records),
+        _finding("no_planned_file_is_lost", lost, len(entries)),
+        Finding("counts_add_up", adds_up, facts=_facts(batch)),
+    )
+
+
+def _finding(name: str, culprits: list[str], of: int) -> Finding:
+    facts: dict[str, object] = {"failed": len(culprits), "of": of}
+    if culprits:
+        facts["examples"] = culprits[:10]
+    return Finding(name, not culprits, facts=facts)

@@ -1,0 +1,105 @@
+"""What a person sees of a table in Dagster: columns, checks, metadata, a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from lakehouse.engine.declare.column import Column
+from lakehouse.engine.declare.contract import columns_of
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.orchestrate import bronze, refine
+from lakehouse.engine.orchestrate.work import CheckSpec, Finding
+
+PREVIEW_ROWS = 5
+_BESIDE = {
+    "extra": "Fields that the contract does not declare, as JSON, by JSON Pointer",
+    "source_name": "The table whose source it came through",
+    "source_file": "File below the landing",
+    "source_row": "Line in the file, from 1",
+    "file_sha256": "SHA-256 of the file as it lay there",
+    "batch": "Batch in which the file was taken, from 1",
+}
+
+
+def specs_of(declared: Declaration) -> list[CheckSpec]:
+    """Every check that a run of the table reports."""
+    return list(bronze.CHECKS) if declared.is_bronze else refine.checks_of(declared)
+
+
+def check_specs(declared: Declaration) -> list[dg.AssetCheckSpec]:
+    asset = [declared.layer, declared.name]
+    return [
+        dg.AssetCheckSpec(each.name, asset=asset, description=each.description, blocking=each.blocking)
+        for each in specs_of(declared)
+    ]
+
+
+def check_result(declared: Declaration, found: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=[declared.layer, declared.name],
+        check_name=found.name,
+        passed=found.passed,
+        severity=dg.AssetCheckSeverity[found.severity],
+        metadata=shown(found.facts),
+    )
+
+
+def definition_metadata(declared: Declaration) -> dict[str, Any]:
+    """The Columns tab, the grain and the way of writing."""
+    facts: dict[str, Any] = {
+        "dagster/column_schema": dg.TableSchema(columns=_columns(declared)),
+        "grain": declared.grain,
+        "write": repr(declared.write),
+    }
+    if declared.source:
+        facts["source"] = declared.source.pattern
+    return facts
+
+
+def _columns(declared: Declaration) -> list[dg.TableColumn]:
+    columns = columns_of(declared.contract)
+    shown = [_column(each, str(declared.stored_schema[each.name])) for each in columns]
+    if declared.is_bronze:
+        shown += [
+            dg.TableColumn(name, str(declared.stored_schema[name]), description) for name, description in _BESIDE.items()
+        ]
+    return shown
+
+
+def _column(each: Column, stored: str) -> dg.TableColumn:
+    promised = str(each.dtype)
+    other = ["key"] if each.key else []
+    if promised != stored:
+        other.append(f"reads as {promised}")
+    if each.text is not None:
+        other.append(f"written as {each.text}")
+    return dg.TableColumn(
+        name=each.name,
+        type=stored,
+        description=f"{each.description} [{each.unit}]" if each.unit else each.description,
+        constraints=dg.TableColumnConstraints(nullable=each.nullable, other=other),
+        tags={"unit": each.unit} if each.unit else None,
+    )
+
+
+def shown(facts: Mapping[str, object]) -> dict[str, Any]:
+    """Facts as Dagster metadata."""
+    return {name: _shown(value) for name, value in facts.items()}
+
+
+def _shown(value: object) -> Any:
+    if isinstance(value, list | tuple | dict):
+        return dg.MetadataValue.json(value)  # type: ignore[arg-type] # facts hold only what JSON holds
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def preview(rows: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """The first rows as a Markdown table."""
+    with pl.Config(
+        tbl_formatting="MARKDOWN", tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True, tbl_cols=-1
+    ):
+        return dg.MetadataValue.md(str(rows.head(PREVIEW_ROWS)))

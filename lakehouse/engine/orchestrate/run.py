@@ -1,0 +1,125 @@
+"""`lakehouse run`: follow the graph without a daemon until nothing is due; runs are recorded in the Dagster instance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from lakehouse.engine.declare.errors import LakehouseError
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
+from lakehouse.engine.orchestrate.sensor import look
+from lakehouse.engine.orchestrate.table import Table
+from lakehouse.engine.orchestrate.work import Place
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one run did to one table: rows written (None: nothing was due), the red checks, the error."""
+
+    key: str
+    rows_written: int | None
+    version: int | None
+    red: tuple[str, ...] = ()
+    error: str | None = None
+    facts: dict[str, object] = field(default_factory=dict[str, object])
+
+
+def drain(
+    definitions: dg.Definitions, tables: Sequence[Table], place: Place, instance: dg.DagsterInstance
+) -> Iterator[Ran]:
+    """Run what is due, with all that is downstream of it, until nothing is. Yields what each run did, table by table.
+
+    A table that was refused is not tried again while its inputs stand where they stood; independent tables go on.
+    """
+    job = definitions.resolve_implicit_global_asset_job_def()
+    refused: dict[str, object] = {}
+    while True:
+        _let_settle(tables, place)
+        states = {each.declaration.key: _due(each.declaration, place) for each in tables}
+        due = [
+            each for each in tables
+            if states[each.declaration.key] is not None
+            and refused.get(each.declaration.key) != states[each.declaration.key]
+        ]  # fmt: skip
+        if not due:
+            return
+        selection = _with_downstream(due, tables)
+        result = job.execute_in_process(
+            asset_selection=[dg.AssetKey(key.split("/")) for key in selection], instance=instance, raise_on_error=False
+        )
+        for ran in outcomes(result, selection):
+            if ran.error:
+                refused[ran.key] = states[ran.key] or _due(_of(ran.key, tables), place)
+            yield ran
+
+
+def _of(key: str, tables: Sequence[Table]) -> Declaration:
+    return next(each.declaration for each in tables if each.declaration.key == key)
+
+
+def _due(declared: Declaration, place: Place) -> object:
+    """What a run would start from, comparable with itself; None where there is nothing to do."""
+    if declared.is_bronze:
+        seen, pending = look(declared, place)
+        return (pending, seen.fresh) if seen.fresh or pending is not None else None
+    own = Handle.open(place.table(declared))
+    upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+    try:
+        idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
+    except LakehouseError:
+        idle = False  # the run itself says why, where it is recorded
+    return None if idle else {key: each and each.version for key, each in upstreams.items()}
+
+
+def _let_settle(tables: Sequence[Table], place: Place) -> None:
+    """Files that have just landed are waited for, as long as their source asks and no longer."""
+    for each in tables:
+        source = each.declaration.source
+        if source and look(each.declaration, place)[0].settling:
+            time.sleep(source.settle.total_seconds())
+
+
+def _with_downstream(due: Sequence[Table], tables: Sequence[Table]) -> list[str]:
+    selected = {each.declaration.key for each in due}
+    for each in tables:  # upstreams first
+        if any(read.upstream.key in selected for read in each.declaration.reads):
+            selected.add(each.declaration.key)
+    return [each.declaration.key for each in tables if each.declaration.key in selected]
+
+
+def outcomes(result: dg.ExecuteInProcessResult, keys: Sequence[str]) -> Iterator[Ran]:
+    """What a finished run did, table by table; tables that were skipped since an upstream failed are left out."""
+    for key in keys:
+        step = key.replace("/", "__")
+        events = [each for each in result.all_events if each.step_key == step]
+        if not events:
+            continue
+        failure = next((each.step_failure_data for each in events if each.is_step_failure), None)
+        made = next((each.step_materialization_data.materialization for each in events if each.is_step_materialization), None)
+        facts = {name: value.value for name, value in made.metadata.items()} if made else {}
+        checks = [each.asset_check_evaluation_data for each in events if each.event_type_value == "ASSET_CHECK_EVALUATION"]
+        yield Ran(
+            key=key,
+            rows_written=facts.get("rows_written"),
+            version=facts.get("delta/version"),
+            red=tuple(each.check_name for each in checks if not each.passed),
+            error=_said(failure) if failure else None,
+            facts=facts,
+        )
+
+
+def _said(failure: object) -> str:
+    user = getattr(failure, "user_failure_data", None)
+    if user is not None and user.description:
+        return user.description
+    error = getattr(failure, "error", None)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return (error.message if error else str(failure)).strip()
+
+

@@ -1,0 +1,78 @@
+"""The step that Dagster runs for a table: what `work` finds, as checks, metadata and one value for the IO manager."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.bronze import land
+from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
+from lakehouse.engine.orchestrate.refine import refine
+from lakehouse.engine.orchestrate.work import LOGIC, Place, Work
+
+CODE_VERSION = "dagster/code_version"
+CONFIG = {
+    "rebuild": dg.Field(
+        bool,
+        default_value=False,
+        description="Make the table anew from all that its upstreams hold, and replace table and quarantine.",
+    )
+}
+
+
+def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
+    """A compute function with one parameter per upstream table, whose values are pinned handles."""
+    upstreams = list(dict.fromkeys(read.upstream.key for read in declared.reads))
+
+    def step(context: dg.AssetExecutionContext, **handles: Handle | None) -> Iterator[Any]:
+        place = Place(context.resources.lake, context.resources.landing)
+        rebuild = bool(context.op_execution_context.op_config["rebuild"])
+        pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
+        yield from _events(declared, _work(declared, place, pinned, rebuild))
+
+    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += [
+        inspect.Parameter(key.replace("/", "__"), inspect.Parameter.POSITIONAL_OR_KEYWORD) for key in upstreams
+    ]
+    step.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # Dagster reads it
+    step.__name__ = declared.name
+    return step
+
+
+def _work(declared: Declaration, place: Place, pinned: dict[str, Handle | None], rebuild: bool) -> Work:
+    """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
+    try:
+        if declared.is_bronze:
+            return land(declared, place, rebuild=rebuild)
+        return refine(declared, place, pinned, rebuild=rebuild)
+    except Terminal as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except pl.exceptions.PolarsError as error:
+        raise dg.Failure(f"{declared.key}: its transform failed: {error}", allow_retries=False) from error
+
+
+def _events(declared: Declaration, work: Work) -> Iterator[Any]:
+    checks = [check_result(declared, found) for found in work.findings]
+    delivery = work.delivery
+    if delivery is None:
+        yield from checks
+        if work.refusal:
+            raise dg.Failure(work.refusal, metadata=shown(work.facts), allow_retries=False)
+        return
+    if work.refusal:  # the handling of the value raises, and checks that come with it would be lost
+        yield from checks
+        checks = []
+    logic = delivery.transactions.get(LOGIC) or (delivery.handle and delivery.handle.transaction(LOGIC))
+    yield dg.MaterializeResult(
+        value=delivery,
+        check_results=checks,
+        metadata={**shown(work.facts), "preview": preview(delivery.accepted)},
+        tags={CODE_VERSION: str(logic)},
+    )

@@ -1,0 +1,99 @@
+"""`@table`: a declaration as a real Dagster asset. Called directly it is its bare transform: frames in, a frame out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypedDict, Unpack, cast
+
+import dagster as dg
+import polars as pl
+
+from lakehouse.engine.declare.source import Files
+from lakehouse.engine.declare.table import Conserves, Declaration, declare
+from lakehouse.engine.declare.write import Quarantine, Write
+from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadata
+from lakehouse.engine.orchestrate.step import CONFIG, step_of
+
+RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For what is transient only (another writer was first, a server did not answer); a refusal is never repeated."""
+
+
+class DagsterWords(TypedDict, total=False):
+    """Dagster's own arguments of `@asset`, under Dagster's own names."""
+
+    automation_condition: dg.AutomationCondition[Any]
+    backfill_policy: dg.BackfillPolicy
+    freshness_policy: dg.FreshnessPolicy
+    kinds: set[str]
+    metadata: Mapping[str, Any]
+    op_tags: Mapping[str, Any]
+    owners: list[str]
+    pool: str
+    retry_policy: dg.RetryPolicy
+    tags: Mapping[str, str]
+
+
+class Table(dg.AssetsDefinition):
+    """A table's asset. `declaration` is what its file says."""
+
+    declaration: Declaration
+
+    def __call__(self, *frames: pl.LazyFrame, **named: pl.LazyFrame) -> pl.LazyFrame:
+        """The bare transform, without Dagster."""
+        return self.declaration.transform(*frames, **named)
+
+
+def table(
+    *,
+    write: Write,
+    source: Files | None = None,
+    rejects: Quarantine | None = None,
+    conserves: Conserves = None,
+    drops: Mapping[str, pl.Expr] | None = None,
+    **dagster: Unpack[DagsterWords],
+) -> Callable[[Callable[..., pl.LazyFrame]], Table]:
+    """Make a function of frames a table of the lake.
+
+    write: how its rows are taken; source: where a bronze table's rows come from; rejects: set failing rows aside.
+    conserves: "rows", or (expression over the input, expression over the output) that must be equal; drops: by name,
+    a predicate over the input for what is left out on purpose. All other words are Dagster's.
+    Raises DeclarationError when the declaration cannot work.
+    """
+
+    def of(transform: Callable[..., pl.LazyFrame]) -> Table:
+        declared = declare(
+            transform, write=write, source=source, rejects=rejects, conserves=conserves, drops=drops
+        )
+        return _asset(declared, cast("dict[str, Any]", dagster))
+
+    return of
+
+
+def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
+    words.setdefault("retry_policy", RETRIES)
+    words.setdefault("kinds", {"polars", "delta", declared.layer})
+    words["metadata"] = {**definition_metadata(declared), **words.get("metadata", {})}
+    made = dg.asset(
+        key=[declared.layer, declared.name],
+        group_name=declared.layer,
+        ins={name: dg.AssetIn(key=key, metadata={"lakehouse/pinned": True}) for name, key in _ins(declared)},
+        description=_description(declared),
+        code_version=str(declared.logic),
+        check_specs=check_specs(declared),
+        required_resource_keys={"lake", "landing"},
+        config_schema=CONFIG,
+        output_required=False,
+        dagster_type=dg.Any,  # type: ignore[arg-type] # Dagster's own constant, typed as a class
+        **words,
+    )(step_of(declared))
+    made.__class__ = Table
+    table_asset = cast("Table", made)
+    table_asset.declaration = declared
+    return table_asset
+
+
+def _ins(declared: Declaration) -> Iterator[tuple[str, list[str]]]:
+    for key in dict.fromkeys(read.upstream.key for read in declared.reads):
+        yield key.replace("/", "__"), key.split("/")
+
+
+def _description(declared: Declaration) -> str:
+    return declared.contract.__doc__ or ""

@@ -1,0 +1,41 @@
+from datetime import date
+
+import polars as pl
+from dagster import AutomationCondition
+
+from lakehouse import Frame, Gbp, Gold, Overwrite, column, table
+from lakehouse.tables.silver.order_lines import OrderLines
+
+
+class DailySales(Gold):
+    """One row per day and country.
+
+    Source: silver order lines. A day is a London day; times are stored in UTC.
+    """
+
+    day: date = column("London day on which the order was saved", key=True)
+    country: str = column("Where it was shipped", key=True)
+    orders: int = column("Orders and corrections of bad debt", ge=1)
+    lines: int = column("Their lines", ge=1)
+    pieces: int = column("Sum of quantities")
+    net_amount: Gbp = column("Sum of quantity times price")
+
+
+@table(
+    write=Overwrite(),
+    conserves=(pl.col("net_amount").sum(), pl.col("net_amount").sum()),
+    owners=["team:sales"],
+    automation_condition=AutomationCondition.eager(),
+)
+def daily_sales(lines: Frame[OrderLines]) -> Frame[DailySales]:
+    day = pl.col("ordered_at").dt.convert_time_zone("Europe/London").dt.date()
+    return (
+        lines.group_by(day.alias("day"), "country")
+        .agg(
+            orders=pl.col("order_no").n_unique().cast(pl.Int64),
+            lines=pl.len().cast(pl.Int64),
+            pieces=pl.col("quantity").sum(),
+            net_amount=pl.col("net_amount").sum(),
+        )
+        .sort("day", "country")
+    )

@@ -1,0 +1,43 @@
+import polars as pl
+from dagster import AutomationCondition
+
+from lakehouse import Frame, Gbp, Merge, New, Quarantine, Silver, Utc, check, column, table
+from lakehouse.tables.bronze.erp_orders import ErpOrders
+
+
+class Orders(Silver):
+    """One row per order or correction of bad debt, as the ERP last knew it.
+
+    Source: ERP.
+    """
+
+    order_no: str = column("Order number; C… is a credit, A… a correction of bad debt", key=True)
+    customer_id: int = column("Who bought; empty for sales without an account", nullable=True)
+    country: str = column("Where it was shipped")
+    ordered_at: Utc = column("When the clerk saved it")
+    line_count: int = column("Lines on the order", ge=1)
+    net_amount: Gbp = column("Sum of its lines; negative for credits")
+
+    @check
+    def a_credit_gives_money_back() -> pl.Expr:
+        """A credit note never charges."""
+        return ~pl.col("order_no").str.starts_with("C") | (pl.col("net_amount") <= 0)
+
+
+@table(
+    write=Merge(),
+    rejects=Quarantine(),
+    conserves="rows",
+    owners=["team:sales"],
+    automation_condition=AutomationCondition.eager(),
+)
+def orders(sent: New[ErpOrders]) -> Frame[Orders]:
+    line = pl.element().struct
+    return sent.select(
+        "order_no",
+        "customer_id",
+        "country",
+        ordered_at="order_ts",
+        line_count=pl.col("lines").list.len().cast(pl.Int64),
+        net_amount=pl.col("lines").list.eval(line.field("qty") * line.field("unit_price")).list.sum(),
+    )
