@@ -1,0 +1,169 @@
+"""Rows that a table did not take, kept beside it: one table of them, of one shape, for each table.
+
+They are written before the table, under the version that the table's commit wants to make and a random attempt. The
+commit that makes this version names its attempt, so the rows of every other attempt at it never counted. Those are
+taken away by the next writer; readers leave them out until then. A version is *decided* once the table has it; the
+quarantine's own commits say up to which version its rows have been looked through.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import DataFile, Handle, Unreadable
+from lakehouse.engine.delta.storable import check_same
+
+# What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.
+ROWS = pl.Schema(
+    {
+        "upstream": pl.String(),
+        "source_name": pl.String(),
+        "source_file": pl.String(),
+        "source_row": pl.Int64(),
+        "batch": pl.Int64(),
+        "kind": pl.String(),
+        "reasons": pl.List(pl.String()),
+        "row": pl.String(),
+        "quarantined_at": pl.Datetime("us", "UTC"),
+    }
+)
+STORED = pl.Schema({"version": pl.Int64(), "attempt": pl.Int64(), **ROWS})
+
+# What may hold values of rows: it leaves none in the log, where no later deletion would reach them.
+_UNMEASURED = ("upstream", "source_name", "source_file", "reasons", "row")
+
+_ATTEMPT, _FROM = "quarantine attempt", "quarantine from"
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a version of the table; its transactions belong into the table's commit."""
+
+    version: int
+    rows: int
+    transactions: Mapping[str, int]
+
+
+def write(table: Handle, address: Address, rows: pl.DataFrame, *, whole: bool) -> Attempt:
+    """Set rows aside for the version after `table`'s; they count once a commit with the transactions makes it.
+
+    whole: this write makes the table anew, so that the rows that were set aside for what stood are done with.
+    Raises Conflict when somebody has already looked at a later version of the table.
+    """
+    check_same(rows.schema, ROWS, str(address))
+    version, number = table.version + 1, secrets.randbits(60)
+    if rows.height:
+        stamped = rows.select(
+            pl.lit(version, pl.Int64).alias("version"), pl.lit(number, pl.Int64).alias("attempt"), *ROWS
+        )
+        _commit(table, Handle.open(address) or _create(address), stamped)
+    else:
+        settle(table, address)
+    return Attempt(version, rows.height, {_ATTEMPT: number, **({_FROM: version} if whole else {})})
+
+
+def settle(table: Handle, address: Address) -> None:
+    """Take away what lost: rows of attempts that did not make their version, and of what a whole write replaced."""
+    quarantine = Handle.open(address)
+    if quarantine is not None and _looked_up_to(table, quarantine) <= table.version:
+        _commit(table, quarantine, None)
+
+
+def read(table: Handle, address: Address) -> pl.LazyFrame:
+    """The rows set aside from `table` as it stands; shape STORED, in the order they were written."""
+    quarantine = Handle.open(address)
+    if quarantine is None:
+        return pl.LazyFrame(schema=STORED)
+    return quarantine.scan_paths(_standing(table, quarantine)["path"].to_list())
+
+
+def count(table: Handle, address: Address) -> int:
+    """How many rows are set aside from `table` as it stands, from the logs alone."""
+    quarantine = Handle.open(address)
+    return 0 if quarantine is None else int(_standing(table, quarantine)["rows"].sum())
+
+
+def _create(address: Address) -> Handle:
+    return Handle.create(address, STORED, description="Rows that the table beside it did not take, and why")
+
+
+def _commit(table: Handle, quarantine: Handle, rows: pl.DataFrame | None) -> None:
+    """One commit: what lost goes, `rows` come, and the versions up to the table's are looked through."""
+    added: Sequence[DataFile] = ()
+    if rows is not None:
+        added = write_files(quarantine, rows.lazy(), unmeasured=_UNMEASURED)
+    for _ in range(_TRIES):
+        if _looked_up_to(table, quarantine) > table.version:
+            raise Conflict(
+                f"{table.address}: somebody has gone on from a version after {table.version}; nothing of ours was "
+                "committed. Open it again, read again, decide."
+            )
+        lost = _lost(table, quarantine)
+        if not added and not lost:
+            return
+        try:
+            quarantine.commit(added, lost, {_decided(table): table.version}, {})
+        except Conflict:
+            quarantine = Handle.open(quarantine.address) or _create(quarantine.address)
+        else:
+            return
+    raise Conflict(f"{quarantine.address}: {_TRIES} other writers came first; nothing of ours was committed.")
+
+
+def _decided(table: Handle) -> str:
+    """The transaction of the quarantine that says up to which version of *this* table it was looked through."""
+    return f"decided {table.id}"
+
+
+def _looked_up_to(table: Handle, quarantine: Handle) -> int:
+    return -1 if (version := quarantine.transaction(_decided(table))) is None else version
+
+
+def _lost(table: Handle, quarantine: Handle) -> list[str]:
+    """Files of decided versions that do not stand. What belongs to a table that was made anew here goes as well."""
+    if quarantine.transaction(_decided(table)) is None:
+        return quarantine.files()["path"].to_list()
+    standing = set(_standing(table, quarantine)["path"])
+    decided = (
+        quarantine.files().filter(pl.col("min.version") <= table.version) if quarantine.rows else quarantine.files()
+    )
+    return [path for path in decided["path"] if path not in standing]
+
+
+def _standing(table: Handle, quarantine: Handle) -> pl.DataFrame:
+    """The quarantine's files whose rows count at this version of the table. Each file holds one attempt's rows."""
+    files = quarantine.files()
+    if files.is_empty() or quarantine.transaction(_decided(table)) is None:
+        return files.clear()
+    first = table.transaction(_FROM) or 0
+    files = files.filter(pl.col("min.version").is_between(first, table.version))
+    looked_up_to = _looked_up_to(table, quarantine)
+    open_versions = files.filter(pl.col("min.version") > looked_up_to)["min.version"].unique()
+    winners = pl.DataFrame(
+        {"min.version": open_versions, "winner": [_winner(table, version) for version in open_versions]},
+        schema={"min.version": pl.Int64, "winner": pl.Int64},
+    )
+    return (
+        files.join(winners, on="min.version", how="left", maintain_order="left")
+        .filter((pl.col("min.version") <= looked_up_to) | (pl.col("min.attempt") == pl.col("winner")))
+        .drop("winner")
+    )
+
+
+def _winner(table: Handle, version: int) -> int | None:
+    """The attempt that made this version of the table; None when its writer had set nothing aside."""
+    try:
+        return table.commit_of(version).transaction(_ATTEMPT)
+    except FileNotFoundError as gone:
+        raise Unreadable(
+            f"{table.address}: the log of version {version} is gone ({gone}), so which quarantined rows count cannot be "
+            "told. Make the table anew: lakehouse rebuild."
+        ) from gone

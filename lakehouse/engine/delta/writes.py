@@ -1,0 +1,224 @@
+"""The ways a table is written: new data files first, then one commit that adds and removes files.
+
+Every way has a `prepare_…`, which writes files that nobody sees, and a commit. Between the two the caller may do what
+must come first; when the commit meets a Conflict, the files are orphans that harm nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import DataFile, Handle
+from lakehouse.engine.delta.place import full
+from lakehouse.engine.delta.pruning import may_hold
+from lakehouse.engine.delta.storable import check_same
+
+# A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many
+# rivals as this each of them has lost at most once to each other.
+SLICE_ATTEMPTS = 20
+
+# Holds a space, so that no column of a table can have this name (check_storable).
+_FILE = "data file"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one commit did. `rows` and `bytes` are the table's, `rows_written` those of the frame that was given."""
+
+    handle: Handle
+    version: int
+    rows: int
+    rows_written: int
+    files_added: int
+    files_removed: int
+    bytes: int
+    bytes_written: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data files that lie beside the table, and what they take the place of; nothing until it is committed."""
+
+    handle: Handle
+    added: tuple[DataFile, ...]
+    removed: tuple[str, ...]
+    rows_written: int
+
+    def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
+        """One version, exactly the next one of `handle`; else Conflict."""
+        handle = self.handle.commit(self.added, self.removed, transactions, note)
+        return Written(
+            handle=handle,
+            version=handle.version,
+            rows=handle.rows,
+            rows_written=self.rows_written,
+            files_added=len(self.added),
+            files_removed=len(self.removed),
+            bytes=handle.bytes,
+            bytes_written=sum(file.size for file in self.added),
+        )
+
+    def onto(self, handle: Handle) -> Prepared:
+        """The same files for a later version of the table, when they only add rows. The caller knows that they may."""
+        if self.removed or handle.id != self.handle.id or handle.schema != self.handle.schema:
+            raise Refused(
+                f"{handle.address}: what was prepared on version {self.handle.version} must be worked out anew."
+            )
+        return replace(self, handle=handle)
+
+
+def prepare_append(handle: Handle, frame: pl.LazyFrame) -> Prepared:
+    added = tuple(write_files(handle, frame))
+    return Prepared(handle, added, (), _rows(added))
+
+
+def append(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
+    """Add the rows of `frame`; none is a version too, which carries the transactions."""
+    return prepare_append(handle, frame).commit(transactions, note)
+
+
+def prepare_overwrite(handle: Handle, frame: pl.LazyFrame) -> Prepared:
+    added = tuple(write_files(handle, frame))
+    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added))
+
+
+def overwrite(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
+    """Make the rows of `frame` all there is. Equal content makes a version as well."""
+    return prepare_overwrite(handle, frame).commit(transactions, note)
+
+
+def prepare_merge(
+    handle: Handle, frame: pl.LazyFrame, key: Sequence[str], *, replaces: Sequence[str] | None = None
+) -> Prepared:
+    """Write anew the files that hold a row which `frame` replaces, and only those.
+
+    A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
+    must be unique and not null, else Refused. The incoming rows are held in memory.
+    """
+    check_same(frame.collect_schema(), handle.schema, str(handle.address))
+    incoming = frame.collect()
+    _check_key(handle, incoming, key, replaces or ())
+    matches = [list(replaces or key)]
+    if replaces and not set(replaces) <= set(key):
+        matches.append(list(key))  # a row that comes over from another group must not stay there
+    touched = _touched(handle, incoming, matches) if incoming.height else []
+    standing = handle.scan_paths(touched)
+    for columns in matches:
+        standing = standing.join(
+            incoming.lazy().select(columns).unique(), on=columns, how="anti", maintain_order="left"
+        )
+    added = tuple(write_files(handle, pl.concat([standing, incoming.lazy()])))
+    return Prepared(handle, added, tuple(touched), incoming.height)
+
+
+def merge(  # noqa: PLR0917 # the call is the strategy, spelled out
+    handle: Handle,
+    frame: pl.LazyFrame,
+    key: Sequence[str],
+    transactions: Mapping[str, int],
+    note: Mapping[str, str],
+    *,
+    replaces: Sequence[str] | None = None,
+) -> Written:
+    """Let the rows of `frame` take the place of those with the same key (or group). None is a version too."""
+    return prepare_merge(handle, frame, key, replaces=replaces).commit(transactions, note)
+
+
+def prepare_replace_slice(handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr) -> Prepared:
+    """Write the rows of `frame`, all of which must lie in the slice, and anew the files that hold it in part."""
+    return _plan_slice(handle, _slice_files(handle, frame, predicate), predicate)
+
+
+def replace_slice(  # noqa: PLR0917 # as merge
+    handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr, transactions: Mapping[str, int], note: Mapping[str, str]
+) -> Written:
+    """Make the rows of `frame` all there is where `predicate` is true; rows where it is false or null stay.
+
+    A rival that took the version wrote another slice, so this one is planned again on top of it, unless the rival
+    moved one of the `transactions`: then what `frame` was computed from has changed, and Conflict is raised.
+    """
+    incoming = _slice_files(handle, frame, predicate)
+    prepared = _plan_slice(handle, incoming, predicate)
+    for _ in range(SLICE_ATTEMPTS - 1):
+        try:
+            return prepared.commit(transactions, note)
+        except Conflict:
+            newest = Handle.open(handle.address)
+            if newest is None or newest.id != handle.id or newest.schema != handle.schema:
+                raise
+            if any(newest.transaction(app) != handle.transaction(app) for app in transactions):
+                raise
+            prepared = _plan_slice(newest, incoming, predicate)
+    return prepared.commit(transactions, note)
+
+
+def _slice_files(handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr) -> list[DataFile]:
+    incoming = write_files(handle, frame)
+    rows = handle.scan_paths([file.path for file in incoming])
+    outside = rows.filter(_is_outside(predicate)).select(pl.len()).collect().item()
+    if outside:
+        raise Refused(
+            f"{handle.address} refused {outside:,} of {_rows(incoming):,} rows that lie outside the slice {predicate}. "
+            f"Nothing was committed; version {handle.version} stands. Filter them, or replace the slices they are in."
+        )
+    return incoming
+
+
+def _plan_slice(handle: Handle, incoming: Sequence[DataFile], predicate: pl.Expr) -> Prepared:
+    """Files that lie wholly in the slice go, those that hold some of it are written anew with the rest."""
+    files = handle.files()
+    names = dict(zip(full(handle.address, files["path"]), files["path"], strict=True))
+    # The reader prunes by folder and by the statistics of the row groups, and reads the predicate's columns only.
+    inside = handle.scan_paths(files["path"].to_list(), file=_FILE).filter(predicate).group_by(_FILE).len().collect()
+    touched = {names[path]: rows for path, rows in inside.iter_rows()}
+    mixed = [
+        path for path, rows in files.select("path", "rows").iter_rows() if path in touched and touched[path] != rows
+    ]
+    rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate)))
+    removed = tuple(path for path in files["path"] if path in touched)
+    return Prepared(handle, (*rest, *incoming), removed, _rows(incoming))
+
+
+def _is_outside(predicate: pl.Expr) -> pl.Expr:
+    return ~predicate.fill_null(value=False)
+
+
+def _touched(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[str]]) -> list[str]:
+    """The paths, in commit order, of the files that hold a row to be replaced: ranges first, then the columns read."""
+    held: set[str] = set()
+    for columns in matches:
+        wanted = incoming.select(columns).unique()
+        candidates = may_hold(handle.files(), wanted, columns)
+        names = dict(zip(full(handle.address, candidates), candidates, strict=True))
+        found = (
+            handle.scan_paths(candidates, file=_FILE)
+            .select(*columns, _FILE)
+            .join(wanted.lazy(), on=columns, how="semi")
+            .select(pl.col(_FILE).unique())
+            .collect()
+        )
+        held.update(names[path] for path in found[_FILE])
+    return [path for path in handle.files()["path"] if path in held]
+
+
+def _check_key(handle: Handle, incoming: pl.DataFrame, key: Sequence[str], replaces: Sequence[str]) -> None:
+    columns = list(dict.fromkeys([*key, *replaces]))
+    if strangers := [name for name in columns if name not in incoming.columns]:
+        raise Refused(f"{handle.address} has no column {strangers[0]} to merge by.")
+    without = incoming.select(pl.any_horizontal(pl.col(columns).is_null()).sum()).item()
+    doubled = incoming.select(pl.struct(list(key)).is_duplicated().sum()).item()
+    if without or doubled:
+        raise Refused(
+            f"{handle.address} refused {incoming.height:,} rows to merge: {without:,} with a null among "
+            f"{', '.join(columns)}, {doubled:,} that share their key ({', '.join(key)}) with another one. Nothing was "
+            f"written; version {handle.version} stands. Reject the nulls and keep one row per key before merging."
+        )
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)
