@@ -1,0 +1,310 @@
+"""JSON lines become frames of text, exactly: every line is a row or a reject, and no value is rounded or dropped.
+
+Two ways lead to the same rows. The exact way (the standard library's parser, walked in Python) decides everything. The
+plain way (msgspec, about three times faster) takes a line only if nothing about it needs deciding; see `_plain`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate, batched, chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import msgspec
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["Parsed", "read_json_lines"]
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LINES_AT_ONCE = 1024  # bounds the Python objects alive at a time: a few dozen MB for documents of 3 kB
+DEEPEST = 100  # levels of an unknown value; the recursion limit alone would judge by how deep our caller stands
+REJECTED = pl.Schema({"source_row": pl.Int64, "raw": pl.String, "reason": pl.String})
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What became of the `records` of one file: `accepted` and `rejected` together hold each of them once.
+
+    accepted: the stored columns, `extra` (JSON object from JSON Pointer to unknown value, or null), `source_row`.
+    rejected: `source_row`, `raw` (bytes that are no UTF-8 as backslash escapes), `reason`. Lines count from 1.
+    """
+
+    accepted: pl.DataFrame
+    rejected: pl.DataFrame
+    records: int
+
+
+def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) -> Parsed:
+    r"""Parse UTF-8 JSON objects, one a line; a line longer than `longest` bytes is rejected.
+
+    `schema` is the stored shape: String, Struct and List of these. Numbers and true/false are kept as their text; null
+    and absent are null; fields outside the schema, nested ones too, go to `extra`. Lines end in \n or \r\n.
+    """
+    shape = _Record(schema)
+    decoder = msgspec.json.Decoder(shape.plain, float_hook=msgspec.Raw)
+    accepted, rejected = [shape.frame([]).clear()], [pl.DataFrame(schema=REJECTED)]
+    for lines in batched(_lines(content), LINES_AT_ONCE):
+        rows, rejects = _read(lines, shape, decoder, longest)
+        try:
+            accepted.append(shape.frame(rows))
+        except _NotPlain:
+            rows, rejects = _read(lines, shape, None, longest)
+            accepted.append(shape.frame(rows))
+        rejected.append(pl.DataFrame(rejects, schema=REJECTED, orient="row"))
+    taken, refused = pl.concat(accepted, rechunk=True), pl.concat(rejected, rechunk=True)
+    return Parsed(taken, refused, taken.height + refused.height)
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, without their end, with their number from 1."""
+    for number, line in enumerate(io.BytesIO(content.removeprefix(BYTE_ORDER_MARK)), start=1):
+        if line.strip(b" \t\r\n"):
+            yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+type _Row = tuple[msgspec.Struct, str | None, int]
+type _Reject = tuple[int, str, str]
+type _Decoder = msgspec.json.Decoder[msgspec.Struct]
+
+
+def _read(
+    lines: Iterable[tuple[int, bytes]], shape: _Record, decoder: _Decoder | None, longest: int
+) -> tuple[list[_Row], list[_Reject]]:
+    """Rows (record, extra, line number) and rejects (line number, raw, reason); the plain way first, given `decoder`."""
+    rows: list[_Row] = []
+    rejects: list[_Reject] = []
+    for number, line in lines:
+        record = _plain(line, decoder) if decoder and len(line) <= longest else None
+        if record is not None:
+            rows.append((record, None, number))
+            continue
+        try:
+            rows.append((*_exact(line, shape, longest), number))
+        except _Rejected as rejected:
+            rejects.append((number, line.decode("utf-8", "backslashreplace"), str(rejected)))
+    return rows, rejects
+
+
+def _plain(line: bytes, decoder: _Decoder) -> msgspec.Struct | None:
+    """The record, if the line is JSON in which only declared fields stand, and each once; otherwise None.
+
+    msgspec refuses unknown fields but lets the last of repeated keys win. So the record is written again: msgspec writes
+    nothing longer than it read it (white space aside), hence the lengths are equal only if nothing fell away.
+    """
+    try:
+        record = decoder.decode(line)
+        length = len(msgspec.json.encode(record))
+        return record if length == len(line) or length == len(msgspec.json.format(line, indent=-1)) else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+# ---- the exact way ----
+
+
+class _Rejected(Exception):  # noqa: N818 # names an outcome, not a failure: it never leaves this module
+    """The line cannot be stored exactly; the message is the reason."""
+
+
+class _NotPlain(Exception):  # noqa: N818 # as above
+    """A scalar of a plainly read record turned out to be an object or an array."""
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+def _exact(line: bytes, shape: _Record, longest: int) -> tuple[msgspec.Struct, str | None]:
+    """The record and its `extra`."""
+    if len(line) > longest:
+        raise _Rejected(f"the line has {len(line):,} bytes, more than the limit of {longest:,}")
+    unknown: dict[str, str] = {}
+    try:
+        text = line.decode("utf-8")
+        document = _parse(text)
+        if "\\u" in text:  # the only way to a lone surrogate
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+        record = shape.exact(document, (), unknown)
+    except UnicodeDecodeError as wrong:
+        raise _Rejected(f"not UTF-8: byte {line[wrong.start]:#04x} at byte {wrong.start + 1}") from wrong
+    except UnicodeEncodeError as wrong:
+        raise _Rejected("holds half of a surrogate pair, which no text can hold") from wrong
+    except json.JSONDecodeError as wrong:
+        hint = "; it holds zero bytes, is it UTF-16?" if b"\0" in line else ""
+        raise _Rejected(f"not one JSON object: {wrong.msg} at character {wrong.pos + 1}{hint}") from wrong
+    except RecursionError as deep:
+        raise _Rejected("nested too deep to read") from deep
+    extra = ",".join(f"{_json(pointer)}:{value}" for pointer, value in unknown.items())
+    return record, f"{{{extra}}}" if extra else None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        (name, times), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise _Rejected(f"the key {name!a} stands {times} times in one object")
+    return found
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise _Rejected(f"{constant} is no JSON number")
+
+
+_parse: Callable[[str], Any] = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_Number, parse_float=_Number, parse_constant=_no_number
+).decode
+
+
+def _json(value: object, depth: int = 1) -> str:
+    """The value as compact JSON, numbers as they were written."""
+    if depth > DEEPEST:
+        raise _Rejected(f"an unknown field is nested deeper than {DEEPEST} levels")
+    match value:
+        case _Number():
+            return str(value)
+        case dict():
+            return "{" + ",".join(f"{_json(key)}:{_json(inner, depth + 1)}" for key, inner in value.items()) + "}"
+        case list():
+            return "[" + ",".join(_json(inner, depth + 1) for inner in value) + "]"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+type _Path = tuple[str | int, ...]
+
+
+def _pointer(path: _Path) -> str:
+    """RFC 6901: ("lines", 0, "a/b") -> "/lines/0/a~1b"."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _expected(what: str, path: _Path, value: object) -> _Rejected:
+    got = {dict: "an object", list: "a list", type(None): "null", bool: "a boolean", _Number: "a number"}
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    return _Rejected(f"{place or 'the line'}: expected {what}, got {got.get(type(value), 'a string')}")
+
+
+# ---- shapes: each knows its msgspec type, its exact reading, and how to become a column ----
+
+
+class _Shape(Protocol):
+    plain: Any
+
+    def exact(self, value: Any, path: _Path, unknown: dict[str, str]) -> Any: ...
+    def column(self, values: Sequence[Any]) -> pl.Series: ...
+
+
+def _shape(dtype: object) -> _Shape:
+    if isinstance(dtype, pl.Struct):
+        return _Record(pl.Schema({field.name: field.dtype for field in dtype.fields}))
+    if isinstance(dtype, pl.List):
+        return _List(_shape(dtype.inner))
+    if dtype == pl.String:  # not isinstance: Polars passes a nested pl.String on as the class
+        return _Text()
+    raise TypeError(f"JSON lines are stored as String, Struct and List of these, not as {dtype}.")
+
+
+_AS_TEXT: Mapping[type, Callable[[Any], str | None]] = {
+    str: str,
+    _Number: str,
+    int: str,
+    bool: lambda truth: "true" if truth else "false",
+    msgspec.Raw: lambda number: str(number, "ascii"),
+    type(None): lambda _: None,
+    msgspec.UnsetType: lambda _: None,
+}
+
+
+class _Text:
+    plain: Any = Any
+
+    def exact(self, value: Any, path: _Path, unknown: dict[str, str]) -> str | bool | None:  # noqa: ARG002 # _Shape's
+        if isinstance(value, (dict, list)):
+            raise _expected("a scalar", path, value)
+        return value
+
+    def column(self, values: Sequence[Any]) -> pl.Series:
+        kinds = set(map(type, values))
+        if not kinds <= _AS_TEXT.keys():
+            raise _NotPlain
+        texts = values if kinds <= {str, _Number, type(None)} else [_AS_TEXT[type(value)](value) for value in values]
+        return pl.Series(texts, dtype=pl.String)
+
+
+class _List:
+    def __init__(self, inner: _Shape) -> None:
+        self.inner = inner
+        self.plain: Any = list[inner.plain]
+
+    def exact(self, value: Any, path: _Path, unknown: dict[str, str]) -> list[Any]:
+        if not isinstance(value, list):
+            raise _expected("a list", path, value)
+        return [self.inner.exact(item, (*path, place), unknown) for place, item in enumerate(value)]
+
+    def column(self, values: Sequence[Any]) -> pl.Series:
+        lengths = [len(value) if isinstance(value, list) else None for value in values]
+        starts = list(accumulate((length or 0 for length in lengths), initial=0))[:-1]
+        items = self.inner.column(list(chain.from_iterable(value for value in values if value)))
+        slices = pl.DataFrame({"start": starts, "length": lengths}, schema={"start": pl.Int64, "length": pl.Int64})
+        cut = pl.lit(items).implode().list.slice(pl.col("start"), pl.col("length"))
+        return slices.select(pl.when(pl.col("length").is_not_null()).then(cut)).to_series()
+
+
+class _Record:
+    def __init__(self, schema: pl.Schema) -> None:
+        self.fields = {name: (place, _shape(dtype)) for place, (name, dtype) in enumerate(schema.items())}
+        # f0, f1, …: a JSON key need not be a Python name. UNSET: an absent field is not written again as null
+        self.plain: Any = msgspec.defstruct(
+            "Record",
+            [(f"f{place}", shape.plain | None, msgspec.UNSET) for place, shape in self.fields.values()],
+            rename={f"f{place}": name for name, (place, _) in self.fields.items()},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+
+    def exact(self, value: Any, path: _Path, unknown: dict[str, str]) -> msgspec.Struct:
+        if not isinstance(value, dict):
+            raise _expected("an object", path, value)
+        values: list[Any] = [None] * len(self.fields)
+        for name, inner in value.items():
+            if name not in self.fields:
+                unknown[_pointer((*path, name))] = _json(inner)
+                continue
+            place, shape = self.fields[name]
+            if inner is None or (shape.plain is Any and not isinstance(inner, (dict, list))):
+                values[place] = inner  # nothing to decide; saves most of the calls
+            else:
+                values[place] = shape.exact(inner, (*path, name), unknown)
+        return self.plain(*values)
+
+    def columns(self, records: Sequence[msgspec.Struct]) -> dict[str, pl.Series]:
+        return {
+            name: shape.column(list(map(attrgetter(f"f{place}"), records)))
+            for name, (place, shape) in self.fields.items()
+        }
+
+    def column(self, values: Sequence[Any]) -> pl.Series:
+        known = pl.Series([isinstance(value, self.plain) for value in values], dtype=pl.Boolean)
+        empty = self.plain()
+        records = [value if isinstance(value, self.plain) else empty for value in values]
+        structs = pl.DataFrame(self.columns(records)).to_struct("")
+        return structs if known.all() else pl.select(pl.when(known).then(structs)).to_series()
+
+    def frame(self, rows: Sequence[_Row]) -> pl.DataFrame:
+        """The columns, `extra`, `source_row`."""
+        return pl.DataFrame(
+            self.columns([record for record, _, _ in rows])
+            | {
+                "extra": pl.Series([extra for _, extra, _ in rows], dtype=pl.String),
+                "source_row": pl.Series([number for _, _, number in rows], dtype=pl.Int64),
+            }
+        )

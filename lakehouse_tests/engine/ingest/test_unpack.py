@@ -1,0 +1,88 @@
+"""Unpacking: whole or not at all, and never more than the limit."""
+
+import gzip
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.ingest.unpack import Unreadable, unpack
+
+PACKED = gzip.compress(b"one line\n" * 1000)
+
+
+def test_a_file_that_is_not_named_gz_passes_through():
+    assert unpack("orders.jsonl", PACKED) is PACKED
+
+
+@given(st.lists(st.binary(max_size=3000), min_size=1, max_size=5))
+def test_all_members_are_unpacked_in_order(parts: list[bytes]):
+    assert unpack("a.jsonl.gz", b"".join(map(gzip.compress, parts))) == b"".join(parts)
+
+
+def test_the_ending_may_be_in_capitals():
+    assert unpack("ORDERS.JSONL.GZ", PACKED) == b"one line\n" * 1000
+
+
+def test_every_cut_through_a_packed_file_is_unreadable():
+    for length in range(len(PACKED)):
+        with pytest.raises(Unreadable, match=r"erp/orders\.gz cannot be read: .*(cut off|empty|corrupt)"):
+            unpack("erp/orders.gz", PACKED[:length])
+
+
+def test_a_cut_through_the_second_member_is_unreadable():
+    for length in range(1, len(PACKED)):
+        with pytest.raises(Unreadable):
+            unpack("a.gz", PACKED + PACKED[:length])
+
+
+def test_every_flipped_byte_of_data_or_trailer_is_unreadable():
+    for place in range(10, len(PACKED)):  # the header's first ten bytes say nothing about the content
+        flipped = PACKED[:place] + bytes([PACKED[place] ^ 0x55]) + PACKED[place + 1 :]
+        with pytest.raises(Unreadable, match=r"a\.gz cannot be read"):
+            unpack("a.gz", flipped)
+
+
+@pytest.mark.parametrize("tail", [b"x", b"\n", b"{}", b"\0\0garbage", b"\x1f", b"\x1f\x8b"])
+def test_other_bytes_after_the_last_member_are_unreadable(tail: bytes):
+    with pytest.raises(Unreadable):
+        unpack("a.gz", PACKED + tail)
+
+
+def test_zeros_after_the_last_member_are_padding():
+    assert unpack("a.gz", PACKED + bytes(512)) == unpack("a.gz", PACKED)
+
+
+def test_a_file_that_is_not_gzip_at_all_is_unreadable():
+    with pytest.raises(Unreadable, match="corrupt"):
+        unpack("a.gz", b'{"order_no":"1"}\n')
+
+
+def test_the_limit_is_the_last_size_that_passes():
+    assert len(unpack("a.gz", PACKED, limit=9000)) == 9000
+    with pytest.raises(Unreadable, match="more than the limit of 8,999 bytes"):
+        unpack("a.gz", PACKED, limit=8999)
+
+
+def test_a_bomb_costs_about_the_limit_and_not_its_size():
+    bomb = gzip.compress(bytes(200 << 20), compresslevel=9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match="limit"):
+            unpack("bomb.gz", bomb, limit=10 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_unreadable_file_is_terminal_and_names_file_and_fault():
+    with pytest.raises(Terminal) as error:
+        unpack("erp/a.gz", PACKED[:-3])
+    assert isinstance(error.value, Unreadable)
+    assert error.value.name == "erp/a.gz"
+    assert str(error.value) == (
+        f"erp/a.gz cannot be read: gzip data is cut off after {len(PACKED) - 3:,} bytes. "
+        "Nothing of it was taken; have its source send it again."
+    )
