@@ -29,6 +29,7 @@ __all__ = ["Landed", "LandedFile", "NoSuchDays", "days", "land"]
 PACKED = files("lakehouse.example") / "online_retail"
 LANDING = "erp/orders/dt={day}/orders.jsonl.gz"
 DAY = timedelta(days=1)
+LATE_FROM, AGAIN_BELOW = 0.995, 0.003
 LATEST = 3 * DAY  # no order lands later than this after its day; a repeat comes one day after that
 
 
@@ -187,10 +188,10 @@ def _order_time(rows: list[Row]) -> str:
 def _landings(order: list[Row], first: date, last: date) -> list[tuple[date, Landing]]:
     """The days from `first` to `last` on which `order` lands: 0.5 % one to three days late, 0.3 % again a day later."""
     number, ordered_on = order[0].order_no, date.fromisoformat(_order_time(order)[:10])
-    is_late = _chance("lag", number) >= 0.995
+    is_late = _chance("lag", number) >= LATE_FROM
     day = ordered_on + (1 + int(3 * _chance("l4", number))) * DAY if is_late else ordered_on
     arrivals = [(day, is_late, False)]
-    if _chance("dup", number) < 0.003:
+    if _chance("dup", number) < AGAIN_BELOW:
         arrivals.append((day + DAY, False, True))
     arrivals = [arrival for arrival in arrivals if first <= arrival[0] <= last]
     line = _line(order) if arrivals else b""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatch
 from functools import cache
@@ -23,7 +23,7 @@ from lakehouse.example.replay import Landed, LandedFile, NoSuchDays, days, land
 MONTHS = files("lakehouse.example") / "online_retail"
 FIRST_LANDING, LAST_LANDING = date(2010, 12, 1), date(2011, 12, 10)
 
-# SHA-256 of the unpacked files as an ERP's sample delivery holds them
+# SHA-256 of the unpacked files of the sample delivery that the rules of the replay were published with
 SAMPLE = {
     "2010-12-01": "96b2230812cdb656e11dff84143d355b06b9385ba52662f1b748dd5b1449cc5f",
     "2010-12-02": "36988f5848359ef6f79bb0fcbc4151fe20789fc28e89d8fa395173252b4dce11",
@@ -52,7 +52,7 @@ class Shelf:
 
     def files(self, pattern: str) -> list[Found]:
         names = sorted(name for name in self.contents if fnmatch(name, pattern))
-        return [Found(name, len(self.contents[name]), datetime.min) for name in names]
+        return [Found(name, len(self.contents[name]), datetime.min.replace(tzinfo=UTC)) for name in names]
 
     def read(self, name: str) -> bytes:
         return self.contents[name]
@@ -100,7 +100,9 @@ def packed_rows() -> list[list[str]]:
 
 
 def test_the_packed_months_are_those_their_licence_lists():
-    listed = re.findall(r"^\| (\S+\.gz) \|.*\| `([0-9a-f]{64})` \|$", (MONTHS / "LICENSE.md").read_text("utf-8"), re.M)
+    listed = re.findall(
+        r"^\| (\S+\.gz) \|.*\| `([0-9a-f]{64})` \|$", (MONTHS / "LICENSE.md").read_text("utf-8"), re.MULTILINE
+    )
     packed = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in MONTHS.iterdir()
@@ -179,7 +181,7 @@ def test_a_repeat_lands_once_and_on_the_day_after_with_the_same_bytes():
 
 def test_objects_lie_in_their_file_by_time_and_number():
     for file in whole():
-        heads = re.findall(rb'^{"order_no":"(\w+)","order_ts":"([^"]+)"', gzip.decompress(file.content), re.M)
+        heads = re.findall(rb'^{"order_no":"(\w+)","order_ts":"([^"]+)"', gzip.decompress(file.content), re.MULTILINE)
         keys = [(order_ts, order_no) for order_no, order_ts in heads]
         assert len(keys) == file.objects, file.name
         assert keys == sorted(keys), file.name
@@ -189,6 +191,12 @@ def test_an_order_with_two_times_bears_the_earliest():
     two_times = [order for order in orders() if len({line["line_ts"] for line in order["lines"]}) > 1]
     assert two_times
     assert all(order["order_ts"] == min(line["line_ts"] for line in order["lines"]) for order in two_times)
+
+
+def test_a_pound_sign_lands_as_itself():
+    landed = b"".join(gzip.decompress(file.content) for file in whole())
+    assert landed.count("£".encode()) == sum("£" in "".join(row) for row in packed_rows()) > 0
+    assert rb"\u" not in landed
 
 
 def test_the_whole_replay_gives_one_file_a_day_in_order_from_the_first_to_the_last_landing():
@@ -208,6 +216,7 @@ def test_a_day_on_which_nothing_lands_has_no_file():
     ("first", "last"),
     [
         (None, date(2010, 12, 12)),
+        (date(2010, 12, 9), date(2010, 12, 9)),  # holds order 537432 of three days before
         (date(2011, 2, 1), date(2011, 2, 1)),
         (date(2011, 10, 31), date(2011, 11, 1)),
         (date(2011, 12, 1), date(2011, 12, 4)),
