@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from urllib.parse import quote, unquote
 
 import polars as pl
@@ -55,6 +56,7 @@ def write_files(
     names.refuse_unfit()
     paths = {names.relative(each.path): each for args in written for each in args.paths if each.num_rows}
     if handle.address.is_local:
+        _remove_empty(written)
         make_durable(each.path for each in paths.values())
     order = in_commit_order(list(paths))
     statistics = _measure(handle, order, unmeasured)
@@ -64,17 +66,25 @@ def write_files(
     ]
 
 
+def _remove_empty(written: Sequence[SinkedPathsCallbackArgs]) -> None:
+    """Polars writes a file for no rows as well, which nobody would ever clean up before the next vacuum."""
+    for path in (each.path for args in written for each in args.paths if not each.num_rows):
+        Path(path).unlink()
+
+
 class _Names:
     """File names that sort in commit order: the version they are meant for, their place in it, a random part."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._write = secrets.token_hex(8)
-        self._places = itertools.count()
+        self._calls = itertools.count()
         self._unfit: str | None = None
 
     def __call__(self, file: FileProviderArgs) -> str:
-        name = f"{self._handle.version + 1:020d}-{next(self._places):06d}-{self._write}.parquet"
+        # Called from several threads, in any order: only the index tells the place of the file's rows.
+        place = f"{file.index_in_partition:06d}-{next(self._calls):06d}"
+        name = f"{self._handle.version + 1:020d}-{place}-{self._write}.parquet"
         return "/".join([*(self._folder(file.partition_keys, key) for key in self._handle.partition_by), name])
 
     def _folder(self, keys: pl.DataFrame, column: str) -> str:

@@ -208,7 +208,8 @@ class Handle:
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
-        removed: paths as `files()` tells them. `rearranges` says that the same rows lie in other files (compaction).
+        removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
+        engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction).
         """
         identity = secrets.token_hex(8)
         try:
@@ -319,6 +320,8 @@ class Handle:
 
 
 def _check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
+    if partition_by and "=" in address.uri:
+        raise Refused(f"{address} holds a '=', which Polars takes for a partition: choose another folder.")
     for name in partition_by:
         if name not in schema:
             raise Refused(f"{address} cannot be partitioned by {name}: it has no such column.")

@@ -132,10 +132,11 @@ def _lost(table: Handle, quarantine: Handle) -> list[str]:
     if quarantine.transaction(_decided(table)) is None:
         return quarantine.files()["path"].to_list()
     standing = set(_standing(table, quarantine)["path"])
-    decided = (
-        quarantine.files().filter(pl.col("min.version") <= table.version) if quarantine.rows else quarantine.files()
-    )
-    return [path for path in decided["path"] if path not in standing]
+    files = quarantine.files()
+    if files.is_empty():
+        return []
+    decided = files.filter(pl.col("min.version") <= table.version)["path"]
+    return [path for path in decided if path not in standing]
 
 
 def _standing(table: Handle, quarantine: Handle) -> pl.DataFrame:
@@ -164,6 +165,6 @@ def _winner(table: Handle, version: int) -> int | None:
         return table.commit_of(version).transaction(_ATTEMPT)
     except FileNotFoundError as gone:
         raise Unreadable(
-            f"{table.address}: the log of version {version} is gone ({gone}), so which quarantined rows count cannot be "
-            "told. Make the table anew: lakehouse rebuild."
+            f"{table.address}: the log of version {version} is gone ({gone}), so which quarantined rows count cannot "
+            "be told. Make the table anew: lakehouse rebuild."
         ) from gone

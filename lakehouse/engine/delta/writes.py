@@ -112,8 +112,8 @@ def prepare_merge(
         standing = standing.join(
             incoming.lazy().select(columns).unique(), on=columns, how="anti", maintain_order="left"
         )
-    added = tuple(write_files(handle, pl.concat([standing, incoming.lazy()])))
-    return Prepared(handle, added, tuple(touched), incoming.height)
+    added = write_files(handle, pl.concat([standing, incoming.lazy()])) if incoming.height else ()
+    return Prepared(handle, tuple(added), tuple(touched), incoming.height)
 
 
 def merge(  # noqa: PLR0917 # the call is the strategy, spelled out
@@ -179,7 +179,7 @@ def _plan_slice(handle: Handle, incoming: Sequence[DataFile], predicate: pl.Expr
     mixed = [
         path for path, rows in files.select("path", "rows").iter_rows() if path in touched and touched[path] != rows
     ]
-    rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate)))
+    rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate))) if mixed else []
     removed = tuple(path for path in files["path"] if path in touched)
     return Prepared(handle, (*rest, *incoming), removed, _rows(incoming))
 

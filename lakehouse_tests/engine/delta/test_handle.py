@@ -1,0 +1,284 @@
+import json
+import multiprocessing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+from polars.testing import assert_frame_equal
+
+from lakehouse.engine.declare.errors import Conflict, Refused, Transient
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import handle as handle_module
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
+
+SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
+
+
+def rows(*ids: int) -> pl.DataFrame:
+    return pl.DataFrame({"id": ids, "note": [f"n{i}" for i in ids]}, schema=SCHEMA)
+
+
+def add(handle: Handle, *ids: int, **transactions: int) -> Handle:
+    return handle.commit(write_files(handle, rows(*ids).lazy()), [], transactions, {})
+
+
+def log(address: Address, version: int) -> Path:
+    return Path(address.uri) / "_delta_log" / f"{version:020d}.json"
+
+
+def test_where_no_table_is_there_is_no_handle(address, tmp_path):
+    assert Handle.open(address) is None
+    (tmp_path / "empty").mkdir()
+    assert Handle.open(Address(str(tmp_path / "empty"))) is None
+
+
+def test_a_new_table_is_empty_and_asks_for_the_least_protocol(address):
+    made = Handle.create(address, SCHEMA, description="orders")
+    assert (made.version, made.rows, made.bytes, made.schema, made.protocol) == (0, 0, 0, SCHEMA, (1, 2))
+    assert made.description == "orders"
+    assert made.files().height == 0
+    assert_frame_equal(made.scan().collect(), rows())
+
+
+def test_who_comes_second_opens_the_table_of_the_first(address):
+    first = Handle.create(address, SCHEMA)
+    assert Handle.create(address, SCHEMA).id == first.id
+
+
+def test_a_commit_gives_a_new_handle_and_leaves_the_old_one(address):
+    before = Handle.create(address, SCHEMA)
+    after = add(before, 1, 2)
+    assert (before.version, before.rows, before.scan().collect().height) == (0, 0, 0)
+    assert (after.version, after.rows) == (1, 2)
+    assert after.bytes == sum(path.stat().st_size for path in Path(address.uri).glob("*.parquet"))
+    assert abs((datetime.now(UTC) - after.updated_at).total_seconds()) < 60
+
+
+def test_a_scan_stays_at_its_version(address):
+    first = add(Handle.create(address, SCHEMA), 1)
+    scan = first.scan()
+    add(first, 2)
+    assert_frame_equal(scan.collect(), rows(1))
+
+
+def test_a_whole_scan_gives_the_rows_in_the_order_they_were_committed(address):
+    handle = Handle.create(address, SCHEMA)
+    for ids in ([5, 1], [9], [2, 0]):
+        handle = add(handle, *ids)
+    assert_frame_equal(handle.scan().collect(), rows(5, 1, 9, 2, 0))
+
+
+def test_transactions_come_back_and_a_commit_without_files_is_a_version(address):
+    handle = Handle.create(address, SCHEMA)
+    moved = handle.commit([], [], {"orders←6f1 upstream": 2**60 - 1}, {"run": "r1"})
+    assert moved.version == 1
+    assert moved.transaction("orders←6f1 upstream") == 2**60 - 1
+    assert moved.transaction("other") is None
+    assert moved.commit_of(1).info["run"] == "r1"
+
+
+def test_two_commits_on_one_version_are_one_commit_and_one_conflict(address):
+    mine = Handle.create(address, SCHEMA)
+    theirs = Handle.open(address)
+    assert theirs is not None
+    add(theirs, 1)
+    with pytest.raises(Conflict, match="version 1 first"):
+        add(mine, 2)
+    assert_frame_equal(Handle.open(address).scan().collect(), rows(1))
+
+
+def test_a_file_that_is_not_in_the_table_cannot_be_removed(address):
+    handle = add(Handle.create(address, SCHEMA), 1)
+    with pytest.raises(Refused, match="holds no file"):
+        handle.commit([], ["nothing.parquet"], {}, {})
+
+
+class LostAnswer:
+    """A table whose commit lands, and whose answer is lost on the way."""
+
+    def __init__(self, table):
+        self._table = table
+
+    def __getattr__(self, name):
+        return getattr(self._table, name)
+
+    def create_write_transaction(self, *args, **kwargs):
+        self._table.create_write_transaction(*args, **kwargs)
+        raise CommitFailedError("a commit for that version already exists")
+
+
+class NoAnswer(LostAnswer):
+    def create_write_transaction(self, *_args, **_kwargs):
+        raise CommitFailedError("connection reset")
+
+
+def test_a_commit_that_landed_although_it_failed_is_a_commit(address):
+    handle = Handle.create(address, SCHEMA)
+    handle._table = LostAnswer(handle._table)
+    assert add(handle, 7).rows == 1
+
+
+def test_a_failed_commit_that_nobody_took_is_transient_and_no_conflict(address):
+    handle = Handle.create(address, SCHEMA)
+    handle._table = NoAnswer(handle._table)
+    with pytest.raises(Transient, match="was not committed") as failure:
+        add(handle, 7)
+    assert not isinstance(failure.value, Conflict)
+    assert Handle.open(address).version == 0
+
+
+def test_since_gives_what_was_appended_after_a_position(address):
+    handle = Handle.create(address, SCHEMA)
+    for ids in ([3, 1], [], [2], [9, 8]):
+        handle = add(handle, *ids)
+    assert_frame_equal(handle.since(0).collect(), rows(3, 1, 2, 9, 8))
+    assert_frame_equal(handle.since(1).collect(), rows(2, 9, 8))
+    assert_frame_equal(handle.since(3).collect(), rows(9, 8))
+    assert_frame_equal(handle.since(4).collect(), rows())
+    assert_frame_equal(Handle.open(address, 3).since(1).collect(), rows(2))
+
+
+def test_since_reads_the_files_of_one_commit_in_their_order(address):
+    handle = Handle.create(address, SCHEMA)
+    files = write_files(handle, rows(*range(50)).lazy(), rows_per_file=4)
+    assert len(files) > 5
+    assert_frame_equal(handle.commit(files, [], {}, {}).since(0).collect(), rows(*range(50)))
+
+
+def test_since_refuses_a_position_ahead_of_the_table(address):
+    with pytest.raises(Refused, match="lakehouse rebuild"):
+        add(Handle.create(address, SCHEMA), 1).since(2)
+
+
+def test_since_refuses_when_rows_were_taken_away(address):
+    first = add(Handle.create(address, SCHEMA), 1)
+    second = first.commit(write_files(first, rows(2).lazy()), first.files()["path"], {}, {})
+    with pytest.raises(Refused, match=r"version 2 took 1 files away.*lakehouse rebuild"):
+        second.since(1)
+    assert second.since(2).collect().is_empty()
+
+
+def test_since_refuses_when_a_log_is_gone(address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(3):
+        handle = add(handle, number)
+    handle.checkpoint()
+    log(address, 2).unlink()
+    with pytest.raises(Refused, match=r"is gone.*lakehouse rebuild"):
+        Handle.open(address).since(0)
+    assert_frame_equal(Handle.open(address).since(2).collect(), rows(2))
+
+
+def compacted(handle: Handle) -> Handle:
+    return handle.commit(
+        write_files(handle, handle.scan()), handle.files()["path"], {}, {"why": "compact"}, rearranges=True
+    )
+
+
+def test_since_reads_over_a_compaction_while_the_old_files_lie_there(address):
+    one = add(add(Handle.create(address, SCHEMA), 1), 2)
+    whole = add(compacted(one), 3)
+    assert whole.files().height == 2
+    assert_frame_equal(whole.since(1).collect(), rows(2, 3))
+
+
+def test_since_refuses_when_a_compacted_file_is_cleaned_away(address):
+    one = add(add(Handle.create(address, SCHEMA), 1), 2)
+    whole = compacted(one)
+    (Path(address.uri) / one.files()["path"][1]).unlink()
+    with pytest.raises(Refused, match=r"compacted and cleaned away.*lakehouse rebuild"):
+        whole.since(1)
+
+
+def test_checkpoints_come_by_themselves_and_no_log_is_cleaned_up(address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(CHECKPOINT_EVERY * 2):
+        handle = add(handle, number, counter=number)
+    names = [file.name for file in log(address, 0).parent.iterdir()]
+    assert sum("checkpoint.parquet" in name for name in names) == 2
+    assert sum(name.endswith(".json") for name in names) == CHECKPOINT_EVERY * 2 + 1
+    again = Handle.open(address)
+    assert again.transaction("counter") == CHECKPOINT_EVERY * 2 - 1
+    assert again.updated_at == handle.updated_at
+    assert_frame_equal(again.since(0).collect(), rows(*range(CHECKPOINT_EVERY * 2)))
+    assert DeltaTable(address.uri).metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+
+
+def test_a_checkpoint_that_fails_does_not_fail_the_commit(address, caplog):
+    handle = add(Handle.create(address, SCHEMA), 1)
+    handle._table = NoCheckpoint(handle._table)
+    handle.checkpoint()
+    assert "no checkpoint at version 1" in caplog.text
+
+
+class NoCheckpoint(LostAnswer):
+    def create_checkpoint(self):
+        raise OSError("disk full")
+
+
+def test_a_commit_is_on_the_disk_before_it_is_told(address, monkeypatch):
+    synced: list[str] = []
+    real = handle_module.make_durable
+    monkeypatch.setattr(handle_module, "make_durable", lambda paths: (synced.extend(paths), real(synced))[1])
+    add(Handle.create(address, SCHEMA), 1)
+    assert str(log(address, 0)) in synced
+    assert str(log(address, 1)) in synced
+
+
+def test_a_commit_of_no_bytes_is_refused_not_taken_for_an_empty_one(address):
+    add(Handle.create(address, SCHEMA), 1)
+    log(address, 1).write_bytes(b"")
+    with pytest.raises(Unreadable, match="the log of version 1 is empty"):
+        Handle.open(address)
+
+
+def test_a_torn_log_is_an_error_and_not_a_missing_table(address):
+    add(Handle.create(address, SCHEMA), 1)
+    log(address, 1).write_text('{"add":{"pa')
+    with pytest.raises(Unreadable):
+        Handle.open(address)
+
+
+def test_a_folder_with_a_percent_sign_is_refused(tmp_path):
+    with pytest.raises(Refused, match="another folder"):
+        Handle.create(Address(str(tmp_path / "a%20b")), SCHEMA)
+
+
+def test_every_commit_names_its_own_id(address):
+    add(add(Handle.create(address, SCHEMA), 1), 2)
+    infos = [json.loads(log(address, version).read_text().splitlines()[0])["commitInfo"] for version in (1, 2)]
+    assert infos[0]["lakehouse commit"] != infos[1]["lakehouse commit"]
+
+
+def race_to_append(uri: str, name: int, count: int) -> None:
+    address = Address(uri)
+    handle = Handle.create(address, SCHEMA)
+    for number in range(count):
+        files = write_files(handle, rows(name * 1000 + number).lazy())
+        while True:
+            try:
+                handle = handle.commit(files, [], {f"writer {name}": number}, {})
+                break
+            except Conflict:
+                handle = Handle.open(address)
+                assert handle is not None
+
+
+def test_racing_writers_each_land_exactly_once_in_a_table_made_once(address):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=race_to_append, args=(address.uri, name, 6)) for name in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    handle = Handle.open(address)
+    assert handle.version == 18
+    expected = sorted(name * 1000 + number for name in range(3) for number in range(6))
+    assert sorted(handle.scan().collect()["id"]) == expected
+    assert sorted(handle.since(0).collect()["id"]) == expected
+    assert [handle.transaction(f"writer {name}") for name in range(3)] == [5, 5, 5]
