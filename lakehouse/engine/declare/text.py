@@ -192,5 +192,5 @@ def _allow(word: str, pattern: str, *, needed: AbstractSet[str], optional: Abstr
     else:
         return
     raise DeclarationError(
-        f"{word}({pattern!r}): {fault}. Or declare the column `str`, and make its value in silver by a rule of your own."
+        f"{word}({pattern!r}): {fault}. Or declare the column `str`, and make its value in silver with your own rule."
     )

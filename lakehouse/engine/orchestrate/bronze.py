@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Batch, next_batch, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
-from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Place, Work
+from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 
 CHECKS = (
     CheckSpec("files_are_readable", "Every file that landed can be unpacked.", blocking=False),

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Merge
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import revised_files
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.inputs import Input
-from lakehouse.engine.orchestrate.work import Place
 from lakehouse.engine.quality.typed import typed
 
 

@@ -6,6 +6,7 @@ import pkgutil
 from importlib import import_module
 from types import ModuleType
 
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.orchestrate.table import Table
 
 
@@ -20,14 +21,7 @@ def tables_in(package: ModuleType) -> list[Table]:
 
 
 def _upstreams_first(found: dict[str, Table]) -> list[Table]:
-    ordered: dict[str, Table] = {}
+    def depth(declared: Declaration) -> int:
+        return 1 + max((depth(read.upstream) for read in declared.reads), default=0)
 
-    def visit(table: Table) -> None:
-        for read in table.declaration.reads:
-            if read.upstream.key in found:
-                visit(found[read.upstream.key])
-        ordered.setdefault(table.declaration.key, table)
-
-    for each in found.values():
-        visit(each)
-    return list(ordered.values())
+    return sorted(found.values(), key=lambda each: depth(each.declaration))

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse.engine.declare.contract import columns_of
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.declare.write import Merge, Overwrite, Reading
 from lakehouse.engine.delta.delivery import Delivery
@@ -17,7 +18,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.orchestrate.corrections import no_longer_held
 from lakehouse.engine.orchestrate.inputs import Input, is_idle, latest, open_inputs, positions
-from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Place, Work
+from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 from lakehouse.engine.quality.text import why_unread
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
 

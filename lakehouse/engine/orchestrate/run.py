@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
 from lakehouse.engine.declare.errors import LakehouseError
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
-from lakehouse.engine.orchestrate.work import Place
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,18 @@ class Ran:
 
 
 def drain(
-    definitions: dg.Definitions, tables: Sequence[Table], place: Place, instance: dg.DagsterInstance
+    definitions: dg.Definitions,
+    tables: Sequence[Table],
+    place: Place,
+    instance: dg.DagsterInstance,
+    *,
+    started: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Ran]:
     """Run what is due, with all that is downstream of it, until nothing is. Yields what each run did, table by table.
 
     A table that was refused is not tried again while its inputs stand where they stood; independent tables go on.
+    `started` is told the key of each table as its step begins.
     """
-    job = definitions.resolve_implicit_global_asset_job_def()
     refused: dict[str, object] = {}
     while True:
         _let_settle(tables, place)
@@ -49,13 +55,37 @@ def drain(
         if not due:
             return
         selection = _with_downstream(due, tables)
-        result = job.execute_in_process(
-            asset_selection=[dg.AssetKey(key.split("/")) for key in selection], instance=instance, raise_on_error=False
-        )
+        result = run_job(definitions, selection, instance, started=started)
         for ran in outcomes(result, selection):
             if ran.error:
                 refused[ran.key] = states[ran.key] or _due(_of(ran.key, tables), place)
             yield ran
+
+
+def run_job(
+    definitions: dg.Definitions,
+    keys: Sequence[str],
+    instance: dg.DagsterInstance,
+    *,
+    config: Mapping[str, object] | None = None,
+    started: Callable[[str], None] = lambda _: None,
+) -> dg.ExecuteInProcessResult:
+    """One run of some tables in this process, recorded in the instance. Its log lines stay there."""
+
+    def tell(entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is not None and event.is_step_start and event.step_key:
+            started(event.step_key.replace("__", "/"))
+
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, tell)
+    return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
+        instance=instance,
+        raise_on_error=False,
+        run_id=run_id,
+        run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
 
 
 def _of(key: str, tables: Sequence[Table]) -> Declaration:

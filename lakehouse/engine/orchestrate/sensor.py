@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals, arrivals
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.table import Table
-from lakehouse.engine.orchestrate.work import Place
 
 ARRIVALS = "lakehouse/arrivals"
 """Tag of a requested run: a hash of what was seen. Never a run_key: that is for ever, and counts failed runs."""

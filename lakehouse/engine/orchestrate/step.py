@@ -10,12 +10,13 @@ import dagster as dg
 import polars as pl
 
 from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
 from lakehouse.engine.orchestrate.refine import refine
-from lakehouse.engine.orchestrate.work import LOGIC, Place, Work
+from lakehouse.engine.orchestrate.work import LOGIC, Work
 
 CODE_VERSION = "dagster/code_version"
 CONFIG = {

@@ -6,30 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 
 LOGIC = "logic"
 """The transaction that says which logic made the table whole: first write, Overwrite, rebuild."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one environment keeps its tables and finds its landings."""
-
-    lake: Storage
-    landing: Storage
-
-    def table(self, declared: Declaration) -> Address:
-        return self.lake.address(declared.layer, declared.name)
-
-    def quarantine(self, declared: Declaration) -> Address:
-        return self.lake.address("quarantine", declared.layer, declared.name)
-
-    def ledger(self, declared: Declaration) -> Address:
-        return self.lake.address("ledger", declared.layer, declared.name)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,267 @@
+"""`lakehouse …`: a thin front over the rooms' verbs. What is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Drawn
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from lakehouse.engine.declare.place import Place
+    from lakehouse.engine.orchestrate.run import Ran
+    from lakehouse.engine.orchestrate.table import Table
+
+app = typer.Typer(
+    help="Land files, run tables, see where they stand, ask them in SQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+told = Console(stderr=True, highlight=False)
+
+DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
+
+
+class Lakehouse:
+    """The project in the environment that LAKEHOUSE_ENVIRONMENT names, each part opened when it is asked for."""
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        from lakehouse.definitions import lakehouse
+
+        return lakehouse()
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        from lakehouse import tables
+        from lakehouse.engine.orchestrate.load import tables_in
+
+        return tables_in(tables)
+
+    @cached_property
+    def place(self) -> Place:
+        from lakehouse.engine.declare.place import Place
+        from resources.environment import load_environment, storages
+
+        landing, lake = storages(load_environment())
+        return Place(lake=lake, landing=landing)
+
+    @cached_property
+    def instance(self) -> dg.DagsterInstance:
+        import dagster as dg
+
+        from resources.dagster_home import dagster_home
+
+        os.environ.setdefault("DAGSTER_HOME", str(dagster_home()))
+        return dg.DagsterInstance.get()
+
+
+@app.command()
+def land(
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DAY")] = None,
+) -> None:
+    """Land the example's orders, day by day, as files below the landing. The same days give the same bytes."""
+    from lakehouse.example.replay import land as replay
+
+    opened = Lakehouse()
+    landed = replay(opened.place.landing, first and first.date(), last and last.date())
+    out.print(
+        f"{landed.objects:,} order documents of {landed.first} to {landed.last}: {landed.written} files written, "
+        f"{landed.already_there} were already there. Next: lakehouse run"
+    )
+
+
+@app.command()
+def run() -> None:
+    """Run what is due until nothing is. Exit 0: drained; 1: something was refused, or set aside at landing."""
+    raise typer.Exit(_run(Lakehouse()))
+
+
+def _run(opened: Lakehouse) -> int:
+    from lakehouse.engine.orchestrate.run import drain
+
+    began, wrote, red = time.monotonic(), 0, False
+    with told.status("Looking for what is due …") as spinner:
+        for ran in drain(
+            opened.definitions, opened.tables, opened.place, opened.instance,
+            started=lambda key: spinner.update(f"{key} …"),
+        ):  # fmt: skip
+            wrote += ran.rows_written is not None
+            red |= _tell(ran)
+            spinner.update("Looking for what is due …")
+    seconds = time.monotonic() - began
+    done = f"{wrote} tables written" if wrote else "Nothing is due; nothing changed"
+    out.print(f"{done} in {seconds:.1f} s.")
+    return REFUSED if red else DRAINED
+
+
+def _tell(ran: Ran) -> bool:
+    """One line of what a run did to a table. True where it needs a person."""
+    facts = ran.facts
+    if ran.rows_written is not None:
+        aside = facts.get("rows_quarantined", 0)
+        out.print(
+            f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {ran.version}"
+            + (f", [yellow]{aside:,} set aside[/]" if aside else "")
+        )
+    for name in ran.red:
+        out.print(f"    [yellow]![/] check {name} is red")
+    if ran.error:
+        out.print(f"  [red]✗[/] {ran.key}:", end=" ")
+        out.print(ran.error, markup=False, soft_wrap=True)
+    landed_badly = ran.key.startswith("bronze/") and bool(ran.red)
+    return bool(ran.error) or landed_badly
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False) -> None:
+    """Where every table stands, from the Delta log: version, rows, bytes, what is set aside, whether it is stale."""
+    from lakehouse.engine.orchestrate.status import status as look
+
+    opened = Lakehouse()
+    found = look(opened.tables, opened.place, opened.instance)
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(each) for each in found], default=_text, indent=2) + "\n")
+        return
+    drawn = Drawn("table", box=None, header_style="bold")
+    for name in ("version", "rows", "bytes", "set aside"):
+        drawn.add_column(name, justify="right")
+    for name in ("updated (UTC)", "logic", "last run"):
+        drawn.add_column(name)
+    for each in found:
+        drawn.add_row(
+            each.key, _count(each.version), _count(each.rows), _count(each.bytes), f"{each.quarantined:,}",
+            f"{each.updated_at:%Y-%m-%d %H:%M:%S}" if each.updated_at else "never",
+            "[yellow]changed[/]" if each.stale else "",
+            f"{each.last_run.status} {each.last_run.id[:8]}" if each.last_run else "",
+        )  # fmt: skip
+    out.print(drawn)
+    if stale := [each.key for each in found if each.stale]:
+        out.print(f"The logic of {', '.join(stale)} changed since it was last made whole. Next: lakehouse rebuild {stale[0]}+")
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+@app.command()
+def rebuild(
+    selection: Annotated[str, typer.Argument(help="A table, silver/orders; with + also all that is downstream.")],
+    compare: Annotated[bool, typer.Option("--compare", help="Show the exact difference first, and ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make tables anew from all that their upstreams hold: rows, quarantine, positions and logic."""
+    from lakehouse.engine.orchestrate.rebuild import compare as differ
+    from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
+    from lakehouse.engine.orchestrate.rebuild import selected
+
+    opened = Lakehouse()
+    for table in selected(opened.definitions, opened.tables, selection):
+        if compare:
+            difference = differ(table.declaration, opened.place)
+            out.print(f"{table.declaration.key}: {difference}")
+            _draw(difference)
+            if not yes and not typer.confirm(f"Write {table.declaration.key}?", default=True):
+                out.print(f"Left as it stands: {table.declaration.key} and what is downstream of it.")
+                raise typer.Exit(DRAINED)
+        if _tell(make_anew(opened.definitions, table, opened.instance)):
+            raise typer.Exit(REFUSED)
+
+
+def _draw(difference: Any) -> None:
+    for word in ("gone", "new", "changed"):
+        rows = getattr(difference, word)
+        if rows.is_empty():
+            continue
+        drawn = Drawn(title=f"{word} ({min(rows.height, 10)} of {rows.height:,})", title_justify="left", box=None)
+        for name in rows.columns:
+            drawn.add_column(name)
+        for row in rows.head(10).rows():
+            drawn.add_row(*("" if value is None else str(value) for value in row))
+        out.print(drawn)
+
+
+@app.command()
+def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gold.daily_sales limit 5"')]) -> None:
+    """Ask the lake in SQL (DuckDB): bronze.…, silver.…, gold.… and quarantine.<layer>_<table>."""
+    from lakehouse.engine.serve.local_sql import connect, query
+
+    opened = Lakehouse()
+    names, rows = query(connect([each.declaration for each in opened.tables], opened.place), statement)
+    drawn = Drawn(*names, box=None, header_style="bold")
+    for row in rows:
+        drawn.add_row(*("" if value is None else str(value) for value in row))
+    out.print(drawn)
+    out.print(f"{len(rows):,} rows", style="dim")
+
+
+@app.command()
+def demo() -> None:
+    """Three months of real orders: land them, run everything, show what came of it. A second time changes nothing."""
+    from lakehouse.engine.orchestrate.status import status as look
+    from lakehouse.example.replay import land as replay
+
+    began = time.monotonic()
+    opened = Lakehouse()
+    with told.status("Landing three months of orders …"):
+        landed = replay(opened.place.landing, date(2010, 12, 1), date(2011, 2, 28))
+    out.print(
+        f"Landed {landed.objects:,} order documents in {landed.written + landed.already_there} files "
+        f"({landed.written} new) below {opened.place.landing.address()}"
+    )
+    code = _run(opened)
+    drawn = Drawn("table", box=None, header_style="bold")
+    drawn.add_column("rows", justify="right")
+    drawn.add_column("set aside", justify="right")
+    drawn.add_column("where")
+    for each in look(opened.tables, opened.place, opened.instance):
+        drawn.add_row(each.key, _count(each.rows), f"{each.quarantined:,}", each.address)
+    out.print(drawn)
+    out.print(f"Done in {time.monotonic() - began:.0f} s. Next, to see the graph in a browser:  make dev")
+    out.print('Or ask the tables:  .venv/bin/lakehouse sql "select * from gold.daily_sales order by day, country limit 5"')
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """The one boundary where our errors become a line on the terminal and an exit code."""
+    try:
+        yield
+    except Exception as error:
+        from lakehouse.engine.declare.errors import LakehouseError
+
+        if not isinstance(error, LakehouseError):
+            raise
+        told.print(str(error), style="red", markup=False, soft_wrap=True)
+        wrong_usage = type(error).__name__ in {"NoSuchTable", "SqlError", "SettingsError", "NoSuchDays"}
+        raise SystemExit(WRONG_USAGE if wrong_usage else REFUSED) from None
+
+
+def main() -> None:
+    """The console script."""
+    with _errors_as_sentences():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""`lakehouse rebuild`: make tables anew from all that their upstreams hold, and say beforehand what would change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from lakehouse.engine.declare.errors import Refused, Terminal
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.bronze import land
+from lakehouse.engine.orchestrate.refine import refine
+from lakehouse.engine.orchestrate.run import Ran, outcomes, run_job
+from lakehouse.engine.orchestrate.table import Table
+from lakehouse.engine.quality.difference import Difference, difference
+
+_SELECTION = re.compile(r"(\+*)([\w/]+)(\+*)\Z")
+
+
+class NoSuchTable(Terminal):
+    """A selection names no table."""
+
+
+def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: str) -> list[Table]:
+    """The tables of `silver/orders`, `silver/orders+` (and all downstream) or `+silver/orders`, upstreams first."""
+    known = {each.declaration.key: each for each in tables}
+    match = _SELECTION.match(selection)
+    if match is None or match[2] not in known:
+        raise NoSuchTable(f"{selection!r} names no table. Known: {', '.join(known)}; add + for all that is downstream.")
+    words = dg.AssetSelection.from_string(f'{match[1]}key:"{match[2]}"{match[3]}')
+    keys = {each.to_user_string() for each in words.resolve(definitions.resolve_asset_graph())}
+    return [table for key, table in known.items() if key in keys]
+
+
+def compare(declared: Declaration, place: Place) -> Difference:
+    """The exact difference between the table as it stands and as a rebuild would make it now. Writes nothing.
+
+    Both are held in memory. Raises Refused where the rebuild itself would be.
+    """
+    upstreams: Mapping[str, Handle | None] = {
+        read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads
+    }
+    anew = land(declared, place, rebuild=True) if declared.is_bronze else refine(declared, place, upstreams, rebuild=True)
+    if anew.delivery is None:
+        raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
+    own = anew.delivery.handle
+    standing = own.scan().collect() if own else declared.stored_schema.to_frame()
+    return difference(standing, anew.delivery.accepted, declared.key_columns)
+
+
+def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:
+    """Make one table anew, in a run of its own that Dagster records."""
+    key = table.declaration.key
+    config = {"ops": {key.replace("/", "__"): {"config": {"rebuild": True}}}}
+    result = run_job(definitions, [key], instance, config=config)
+    return next(outcomes(result, [key]))

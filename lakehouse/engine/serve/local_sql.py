@@ -1,0 +1,66 @@
+"""SQL over the lake, on this machine: DuckDB with one view a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+
+from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
+
+
+class SqlError(Terminal):
+    """DuckDB could not run the statement."""
+
+
+def connect(declarations: Sequence[Declaration], place: Place) -> duckdb.DuckDBPyConnection:
+    """A connection with the views `bronze.…`, `silver.…`, `gold.…` of the tables that were written, as they stand now.
+
+    A quarantine is `quarantine.<layer>_<table>`. Reading stays inside the lake: nothing is downloaded or installed.
+    """
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false", "TimeZone": "UTC"})
+    _load(connection, "delta")
+    for each in declarations:
+        _view(connection, each.layer, each.name, place.table(each))
+        _view(connection, "quarantine", f"{each.layer}_{each.name}", place.quarantine(each))
+    return connection
+
+
+def query(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows. Raises SqlError with DuckDB's own sentence."""
+    try:
+        result = connection.execute(statement)
+        return [column[0] for column in result.description or []], result.fetchall()
+    except duckdb.Error as error:
+        raise SqlError(str(error)) from error
+
+
+def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+    package = import_module(f"duckdb_extension_{extension}")
+    found = files(package) / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
+    connection.load_extension(str(found))
+
+
+def _view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, address: Address) -> None:
+    if Handle.open(address) is None:
+        return
+    if not address.is_local:
+        _log_in(connection, address)
+    connection.execute(f"create schema if not exists {_quoted(schema)}")
+    where = address.uri.replace("'", "''")
+    connection.execute(f"create view {_quoted(schema)}.{_quoted(name)} as select * from delta_scan('{where}')")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _log_in(connection: duckdb.DuckDBPyConnection, address: Address) -> None:
+    raise Terminal(f"{address}: SQL over a lake on Azure is not there yet.")
