@@ -19,6 +19,8 @@ from functools import cache
 from typing import Any
 
 import polars as pl
+from polars import field as _f
+from polars.expr.struct import ExprStructNameSpace
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.errors import DeclarationError
@@ -51,7 +53,8 @@ _DIRECTIVES = {
     "%%": "%",
 }
 _WIDTHS = {"%Y": 4, "%b": 3, "%%": 1}
-_FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)
+_FIRST = datetime(1, 1, 1)  # noqa: DTZ001 # naive like the times it bounds
+_LAST = datetime(9999, 12, 31, 23, 59, 59, 999999)  # noqa: DTZ001 # the same
 # Polars 2.1 knows no summer time from 2100 on (chrono-tz's table ends there), zoneinfo and ICU do.
 _RULES_END = 2100
 _SHOWN = 40
@@ -61,15 +64,16 @@ _NULL = "null, but the column is not nullable"
 def read_text(text: pl.Expr, column: Column) -> pl.Expr:
     """What bronze stores of `column` -> the same as `column.dtype`; a leaf that does not read exactly is null.
 
-    Raises DeclarationError where the type has no exact reading or its text format is of another type.
+    The result is named `column.name`. Raises DeclarationError where the type has no exact reading or its text format is
+    of another type.
     """
     dtype = column.dtype
     if isinstance(dtype, pl.List):
-        return text.list.eval(read_text(pl.element(), _element(column, dtype)))
+        return text.list.eval(read_text(pl.element(), _element(column, dtype))).alias(column.name)
     if isinstance(dtype, pl.Struct):
-        fields = [read_text(text.struct.field(field.name), field).alias(field.name) for field in column.fields]
-        return pl.when(text.is_not_null()).then(pl.struct(fields))
-    return _leaf(text, column)
+        fields = [read_text(text.struct.field(field.name), field) for field in column.fields]
+        return pl.when(text.is_not_null()).then(pl.struct(fields)).alias(column.name)
+    return _leaf(text, column).alias(column.name)
 
 
 def unread(text: pl.Expr, column: Column) -> pl.Expr:
@@ -140,49 +144,75 @@ def _numeric(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return _integer(text, dtype) if dtype.is_integer() else _float(text, dtype)
 
 
+def _named(name: str, first: pl.Expr) -> ExprStructNameSpace:
+    """Begin a chain of named steps; each `with_fields` reads the ones before it by `_f(name)`.
+
+    An expression that is used twice is worked out twice (within `list.eval` always): without names a local time costs
+    six times as much.
+    """
+    return pl.struct(first.alias(name)).struct
+
+
 def _boolean(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
     true, false = (form.true, form.false) if isinstance(form, TrueFalse) else ("true", "false")
     return pl.when(text.eq(true)).then(statement=True).when(text.eq(false)).then(statement=False)
 
 
 def _integer(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    value = text.cast(dtype, strict=False)
-    return pl.when(value.cast(pl.String).eq(text) | text.eq("-0")).then(value)
+    steps = _named("text", text).with_fields(value=_f("text").cast(dtype, strict=False)).struct
+    exact = _f("value").cast(pl.String).eq(_f("text")) | _f("text").eq("-0")
+    return steps.with_fields(value=pl.when(exact).then(_f("value"))).struct.field("value")
 
 
 def _decimal(text: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
     """The fence lets no digit through that the type cannot hold; a number with an exponent is printed and compared."""
-    value = text.cast(dtype, strict=False)
     before = dtype.precision - dtype.scale
     whole = f"(?:0|[1-9][0-9]{{0,{before - 1}}})" if before else "0"
-    held = text.str.contains(rf"\A-?{whole}(?:\.[0-9]{{0,{dtype.scale}}}0*)?\z") & ~text.str.ends_with(".")
-    powered = pl.when(text.str.contains("[eE]", strict=False)).then(text)
-    same = _number(powered).eq(_number(powered.cast(dtype, strict=False).cast(pl.String)))
-    return pl.when(held | same).then(value)
+    digits = rf"\.[0-9]{{1,{dtype.scale}}}0*" if dtype.scale else r"\.0+"
+    steps = _named("text", text).with_fields(
+        value=_f("text").cast(dtype, strict=False),
+        held=_f("text").str.contains(rf"\A-?{whole}(?:{digits})?\z"),
+        powered=pl.when(_f("text").str.contains("[eE]")).then(_f("text")),
+    )
+    printed = pl.when(_f("powered").is_not_null()).then(_f("value")).cast(pl.String)
+    steps = steps.struct.with_fields(same=_number(_f("powered")).eq(_number(printed)))
+    return steps.struct.with_fields(value=pl.when(_f("held") | _f("same")).then(_f("value"))).struct.field("value")
 
 
 def _float(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Exact by length (a float holds every 15 digits, a Float32 every 6), by its print, or by comparing the numbers."""
-    value = text.cast(dtype, strict=False)
-    printed = value.cast(pl.String)
     few = 6 if isinstance(dtype, pl.Float32) else 15
-    short = (text.str.len_bytes() <= few) & text.str.contains(_PLAIN)
-    same_text = printed.eq(text) & value.is_finite()
-    rest = pl.when(~(short | same_text)).then(text)
-    return pl.when(short | same_text | _number(rest).eq(_number(pl.when(rest.is_not_null()).then(printed)))).then(value)
+    steps = _named("text", text).with_fields(value=_f("text").cast(dtype, strict=False))
+    steps = steps.struct.with_fields(printed=_f("value").cast(pl.String))
+    short = (_f("text").str.len_bytes() <= few) & _f("text").str.contains(_PLAIN)
+    steps = steps.struct.with_fields(held=short | (_f("printed").eq(_f("text")) & _f("value").is_finite()))
+    steps = steps.struct.with_fields(
+        rest=pl.when(~_f("held")).then(_f("text")), back=pl.when(~_f("held")).then(_f("printed"))
+    )
+    steps = steps.struct.with_fields(same=_number(_f("rest")).eq(_number(_f("back"))))
+    return steps.struct.with_fields(value=pl.when(_f("held") | _f("same")).then(_f("value"))).struct.field("value")
 
 
 def _number(text: pl.Expr) -> pl.Expr:
     """A key that texts of the same number share: sign, digits, place of the point. Null for what is no number."""
-    text = pl.when(text.str.contains(_NUMBER)).then(text)
-    whole = text.str.extract(r"\A-?([0-9]+)")
-    digits = whole + text.str.extract(r"\.([0-9]+)").fill_null("")
-    power = text.str.extract(r"[eE]([+-]?[0-9]+)\z").cast(pl.Int32).fill_null(0)
-    led = digits.str.strip_chars_start("0")
-    point = power + whole.str.len_bytes().cast(pl.Int32) - (digits.str.len_bytes() - led.str.len_bytes()).cast(pl.Int32)
-    sign = pl.when(text.str.starts_with("-")).then(pl.lit("-")).otherwise(pl.lit(""))
-    key = pl.concat_str(sign, led.str.strip_chars_end("0"), pl.lit("e"), point.cast(pl.String))
-    return pl.when(led.eq("")).then(pl.lit("0")).otherwise(key)
+    steps = _named("text", text).with_fields(text=pl.when(_f("text").str.contains(_NUMBER)).then(_f("text")))
+    steps = steps.struct.with_fields(
+        sign=_f("text").str.extract(r"\A(-?)"),
+        whole=_f("text").str.extract(r"\A-?([0-9]+)"),
+        fraction=_f("text").str.extract(r"\.([0-9]+)").fill_null(""),
+        power=_f("text").str.extract(r"[eE]([+-]?[0-9]+)\z").cast(pl.Int64).fill_null(0),
+    )
+    steps = steps.struct.with_fields(digits=_f("whole") + _f("fraction"))
+    steps = steps.struct.with_fields(led=_f("digits").str.strip_chars_start("0"))
+    leading = _length("digits") - _length("led")
+    point = (_f("power") + _length("whole") - leading).cast(pl.String)
+    key = pl.concat_str(_f("sign"), _f("led").str.strip_chars_end("0"), pl.lit("e"), point)
+    key = pl.when(_f("led").eq("")).then(pl.lit("0")).otherwise(key)
+    return steps.struct.with_fields(key=key).struct.field("key")
+
+
+def _length(field: str) -> pl.Expr:
+    return _f(field).str.len_bytes().cast(pl.Int64)
 
 
 def _ungrouped(text: pl.Expr, form: NumberText) -> pl.Expr:
@@ -197,40 +227,51 @@ def _ungrouped(text: pl.Expr, form: NumberText) -> pl.Expr:
 
 def _date(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
     shape = _shape(form.pattern if isinstance(form, DateText) else date_text("%Y-%m-%d").pattern)
-    value = text.str.to_date(shape.chrono, strict=False)
-    return pl.when(text.str.contains(shape.fence) & (value >= date(1, 1, 1))).then(value)
+    steps = _named("text", text).with_fields(value=_f("text").str.to_date(shape.chrono, strict=False))
+    exact = _f("text").str.contains(shape.fence) & (_f("value") >= date(1, 1, 1))
+    return steps.struct.with_fields(value=pl.when(exact).then(_f("value"))).struct.field("value")
 
 
 def _instant(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
     """Text -> Datetime("us", "UTC"), by way of the wall clock it names."""
     form = form if isinstance(form, LocalTime | UtcTime) else utc_time()
     shape = _shape(form.pattern)
-    fenced = pl.when(text.str.contains(shape.fence)).then(text)
-    wall = fenced.str.head(shape.width).str.to_datetime(shape.chrono, time_unit="us", strict=False)
+    steps = _named("text", pl.when(text.str.contains(shape.fence)).then(text))
+    wall = _f("text").str.head(shape.width).str.to_datetime(shape.chrono, time_unit="us", strict=False)
     if shape.fraction:
-        parts = fenced.str.slice(shape.width).str.extract(r"\A[.,]([0-9]+)").str.head(6).str.pad_end(6, "0")
-        wall = wall + pl.duration(microseconds=parts.cast(pl.Int64).fill_null(0))
-    if shape.offset:
-        wall = wall - _offset(fenced)
-    utc = _utc(wall, form) if isinstance(form, LocalTime) else wall
-    return pl.when(utc.is_between(_FIRST, _LAST) & wall.is_between(_FIRST, _LAST)).then(utc).dt.replace_time_zone("UTC")
+        digits = _f("text").str.slice(shape.width).str.extract(r"\A[.,]([0-9]+)").str.head(6).str.pad_end(6, "0")
+        wall = wall + pl.duration(microseconds=digits.cast(pl.Int64).fill_null(0))
+    steps = steps.with_fields(wall=wall)
+    if isinstance(form, LocalTime):
+        utc = _utc(_f("wall"), form)
+    else:
+        utc = _f("wall") - _offset(_f("text")) if shape.offset else _f("wall")
+    steps = steps.struct.with_fields(utc=utc)
+    known = _f("utc").is_between(_FIRST, _LAST) & _f("wall").is_between(_FIRST, _LAST)
+    return steps.struct.with_fields(utc=pl.when(known).then(_f("utc")).dt.replace_time_zone("UTC")).struct.field("utc")
 
 
 def _offset(fenced: pl.Expr) -> pl.Expr:
     """The ±hh:mm at the end of a text; Z is none."""
-    signed = pl.when(~fenced.str.ends_with("Z")).then(fenced.str.tail(6))
-    minutes = signed.str.slice(1, 2).cast(pl.Int32) * 60 + signed.str.slice(4, 2).cast(pl.Int32)
-    return pl.duration(minutes=pl.when(signed.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0))
+    steps = _named("signed", pl.when(~fenced.str.ends_with("Z")).then(fenced.str.tail(6)))
+    minutes = _f("signed").str.slice(1, 2).cast(pl.Int64) * 60 + _f("signed").str.slice(4, 2).cast(pl.Int64)
+    steps = steps.with_fields(minutes=minutes, west=_f("signed").str.starts_with("-"))
+    signed = pl.when(_f("west")).then(-_f("minutes")).otherwise(_f("minutes")).fill_null(0)
+    return steps.struct.with_fields(offset=pl.duration(minutes=signed)).struct.field("offset")
 
 
 def _utc(wall: pl.Expr, form: LocalTime) -> pl.Expr:
     """Naive wall-clock times of the zone -> naive UTC; null where a time stands twice (unless said which) or never."""
-    utc = _by_table(wall, form)
-    late = pl.when(wall.dt.year() >= _RULES_END).then(wall)
     years, days = _same_calendars()
-    shift = pl.duration(days=late.dt.year().replace_strict(years, days, default=None, return_dtype=pl.Int64))
-    agreed = _by_table(late - shift, form) + shift == utc
-    return pl.when(late.is_null() | agreed).then(utc)
+    steps = _named("wall", wall).with_fields(
+        utc=_by_table(_f("wall"), form),
+        late=pl.when(_f("wall").dt.year() >= _RULES_END).then(_f("wall")),
+    )
+    since = _f("late").dt.year().replace_strict(years, days, default=None, return_dtype=pl.Int64)
+    steps = steps.struct.with_fields(shift=pl.duration(days=since))
+    by_rule = _by_table(_f("late") - _f("shift"), form) + _f("shift")
+    steps = steps.struct.with_fields(agreed=_f("late").is_null() | by_rule.eq(_f("utc")))
+    return steps.struct.with_fields(utc=pl.when(_f("agreed")).then(_f("utc"))).struct.field("utc")
 
 
 def _by_table(wall: pl.Expr, form: LocalTime) -> pl.Expr:
