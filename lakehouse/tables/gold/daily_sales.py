@@ -4,21 +4,20 @@ import polars as pl
 from dagster import AutomationCondition
 
 from lakehouse import Frame, Gbp, Gold, Overwrite, column, table
-from lakehouse.tables.silver.order_lines import OrderLines
+from lakehouse.tables.silver.orders import Orders
 
 
 class DailySales(Gold):
     """One row per day and country.
 
-    Source: silver order lines. A day is a London day; times are stored in UTC.
+    Source: silver orders. A day is a London day; times are stored in UTC.
     """
 
     day: date = column("London day on which the order was saved", key=True)
     country: str = column("Where it was shipped", key=True)
     orders: int = column("Orders and corrections of bad debt", ge=1)
     lines: int = column("Their lines", ge=1)
-    pieces: int = column("Sum of quantities")
-    net_amount: Gbp = column("Sum of quantity times price")
+    net_amount: Gbp = column("Sum of their lines")
 
 
 @table(
@@ -27,14 +26,13 @@ class DailySales(Gold):
     owners=["team:sales"],
     automation_condition=AutomationCondition.eager(),
 )
-def daily_sales(lines: Frame[OrderLines]) -> Frame[DailySales]:
+def daily_sales(orders: Frame[Orders]) -> Frame[DailySales]:
     day = pl.col("ordered_at").dt.convert_time_zone("Europe/London").dt.date()
     return (
-        lines.group_by(day.alias("day"), "country")
+        orders.group_by(day.alias("day"), "country")
         .agg(
-            orders=pl.col("order_no").n_unique().cast(pl.Int64),
-            lines=pl.len().cast(pl.Int64),
-            pieces=pl.col("quantity").sum(),
+            orders=pl.len().cast(pl.Int64),
+            lines=pl.col("line_count").sum(),
             net_amount=pl.col("net_amount").sum(),
         )
         .sort("day", "country")
