@@ -1,0 +1,84 @@
+"""What every test may ask for, and what a run of the tests must say at its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from lakehouse_tests import azurite as azurites
+from lakehouse_tests.azurite import Azurite
+
+# No deadlines: on a busy machine they fail honest code. A failure prints how to repeat it.
+settings.register_profile(
+    "ci", deadline=None, print_blob=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", settings.get_profile("ci"), max_examples=5_000)
+settings.load_profile("ci")
+
+
+HOME = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test sees the caller's lake or settings, also no session fixture; loopback goes past any proxy."""
+    for name in [name for name in os.environ if name.startswith(("LAKEHOUSE_", "DAGSTER_", "AZURE_", "AZURITE_"))]:
+        del os.environ[name]
+    config.stash[HOME] = os.environ["LAKEHOUSE_HOME"] = tempfile.mkdtemp(prefix="lakehouse-tests-")
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[HOME], ignore_errors=True)
+
+
+def nothing_may_be_left_out() -> bool:
+    return os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A storage account that lives as long as the tests. Take a container of your own: `new_container`."""
+    if missing := azurites.why_missing():
+        if nothing_may_be_left_out():
+            pytest.fail(f"CI=true and {missing}")
+        pytest.skip(missing)
+    server = azurites.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def new_container(azurite: Azurite) -> Callable[[], str]:
+    """Makes an empty container that no other test knows, and says its name."""
+
+    def make() -> str:
+        name = f"test-{uuid.uuid4().hex}"
+        azurite.create_container(name)
+        return name
+
+    return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    left_out = terminalreporter.stats.get("skipped", [])
+    if not left_out:
+        return
+    terminalreporter.section("LEFT OUT", sep="*", red=True, bold=True)
+    for report in left_out:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.line(f"{report.nodeid}: {reason}", red=True)
+    if nothing_may_be_left_out():
+        terminalreporter.line("CI=true: nothing may be left out, so this run has failed.", red=True, bold=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if nothing_may_be_left_out() and reporter and reporter.stats.get("skipped") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

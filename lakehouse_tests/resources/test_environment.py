@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from resources.adls import Adls
+from resources.dagster_home import dagster_home
+from resources.environment import SHIPPED, SettingsError, lakehouse_home, load_environment, storages
+from resources.local_disk import LocalDisk
+
+PROJECT = Path(__file__).parents[2]
+NAMES = ["local", "test", "production"]
+LOCAL = "landing: {kind: local_disk, path: landing}\nlake: {kind: local_disk, path: lake}\n"
+ON_AZURE = "landing: {kind: local_disk, path: landing}\nlake: {kind: adls, account: contoso, container: lake%s}\n"
+
+# Any socket that is opened fails the child: what loads offline asks nobody.
+OFFLINE = """
+import socket
+def refuse(*_, **__): raise AssertionError("something asked the network")
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("LAKEHOUSE_ENVIRONMENT", raising=False)
+    return tmp_path / "home"
+
+
+def said(home: Path, text: str, name: str = "mine") -> str:
+    """What is said about an environment file of this text; it must be refused."""
+    (home / "environments").mkdir(parents=True, exist_ok=True)
+    (home / "environments" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_environment(name)
+    return "".join(traceback.format_exception(caught.value))
+
+
+def test_the_shipped_environments_are_those_that_are_named_here():
+    assert sorted(file.stem for file in SHIPPED.glob("*.yaml")) == sorted(NAMES)
+
+
+def test_local_is_the_default_and_lies_below_the_home(home):
+    environment = load_environment()
+    landing, lake = storages(environment)
+    assert (environment.name, environment.executor) == ("local", "in_process")
+    assert (landing, lake) == (LocalDisk(path=str(home / "landing")), LocalDisk(path=str(home / "lake")))
+    assert not home.exists(), "loading makes nothing"
+
+
+def test_lakehouse_environment_names_another(monkeypatch):
+    monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "production")
+    environment = load_environment()
+    assert (environment.name, environment.file) == ("production", SHIPPED / "production.yaml")
+    assert all(isinstance(storage, Adls) for storage in storages(environment))
+
+
+def test_without_lakehouse_home_all_lies_in_the_home_of_the_checkout(monkeypatch):
+    monkeypatch.delenv("LAKEHOUSE_HOME")
+    assert lakehouse_home() == PROJECT / "home"
+
+
+def test_a_home_that_is_named_relatively_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAKEHOUSE_HOME", "here")
+    assert lakehouse_home() == tmp_path / "here"
+
+
+def test_an_unknown_environment_says_the_known_ones_and_every_place_it_looked(home):
+    with pytest.raises(SettingsError) as caught:
+        load_environment("productoin")
+    sentence = str(caught.value)
+    assert "no environment 'productoin' (did you mean production?)" in sentence
+    assert "Known: local, production, test." in sentence
+    assert f"{home / 'environments'} and {SHIPPED}" in sentence
+
+
+@pytest.mark.parametrize("name", ["../environments/local", "/etc/passwd", "a/b"])
+def test_a_name_is_no_path(name):
+    with pytest.raises(SettingsError, match="no environment"):
+        load_environment(name)
+
+
+def test_an_environment_in_the_home_is_one_more(home):
+    (home / "environments").mkdir(parents=True)
+    (home / "environments" / "mine.yaml").write_text(LOCAL)
+    assert load_environment("mine").file == home / "environments" / "mine.yaml"
+
+
+def test_an_environment_that_stands_twice_is_refused(home):
+    sentence = said(home, LOCAL, name="local")
+    assert "stands twice" in sentence
+    assert str(home / "environments" / "local.yaml") in sentence
+    assert str(SHIPPED / "local.yaml") in sentence
+
+
+def test_an_unknown_key_says_the_known_ones_and_which_was_meant(home):
+    sentence = said(home, LOCAL + "excutor: in_process\n")
+    assert "excutor is not known (did you mean executor?)" in sentence
+    assert "landing, lake, executor" in sentence
+
+
+def test_an_unknown_key_of_a_place_says_what_that_kind_of_place_knows(home):
+    sentence = said(home, ON_AZURE % ", key_varable: X")
+    assert "lake.key_varable is not known (did you mean key_variable?)" in sentence
+    assert "account, container, key_variable, endpoint, port_variable" in sentence
+
+
+@pytest.mark.parametrize(
+    "secret_key",
+    [
+        "key: SECRET-TEXT",
+        "account_key: SECRET-TEXT==",
+        "key_variable: SECRET-TEXT==",
+        "endpoint: 'https://x/?sig=SECRET-TEXT'",
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_not_repeated(home, secret_key):
+    sentence = said(home, ON_AZURE % f", {secret_key}")
+    assert secret_key.partition(":")[0] in sentence
+    assert "SECRET-TEXT" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "holds no settings"),
+        ("- a\n", "holds no settings"),
+        ("landing: {kind: local_disk, path: landing}\n", "lake is missing"),
+        (LOCAL.replace("path: landing", "pat: x"), "landing.path is missing"),
+        (
+            LOCAL.replace("local_disk", "local_dsk", 1),
+            "landing.kind must be one of local_disk, adls (did you mean local_disk?)",
+        ),
+        (LOCAL.replace("kind: local_disk, ", "", 1), "landing.kind must be one of"),
+        (LOCAL + "executor: threads\n", "executor: Input should be 'in_process' or 'multiprocess'"),
+        (LOCAL.replace("path: landing", "path: 7"), "landing.path: Input should be a valid string"),
+        (LOCAL + LOCAL, "'landing' stands twice"),
+        (LOCAL.replace("path: landing", "path: landing, path: x"), "near line 1: 'path' stands twice"),
+        ("landing: {kind: [\n", "near line 2"),
+        ("landing: !!python/object/apply:os.getcwd []\n", "is not YAML that can be read"),
+        (ON_AZURE % ", port_variable: P", "go together"),
+        (ON_AZURE % ", endpoint: 'http://127.0.0.1:{port}/x'", "go together"),
+        (ON_AZURE.replace("contoso", "Contoso Ltd") % "", "lake.account"),
+    ],
+)
+def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
+    sentence = said(home, text)
+    assert part in sentence
+    assert str(home / "environments" / "mine.yaml") in sentence
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        load_environment("local").executor = "multiprocess"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_no_shipped_environment_holds_a_default_that_points_at_azure():
+    assert "adls" not in (SHIPPED / "local.yaml").read_text(encoding="utf-8")
+
+
+def child(code: str, name: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run `code` with nothing in the environment but the environment's name, and no network."""
+    surroundings = {"LAKEHOUSE_ENVIRONMENT": name, "LAKEHOUSE_HOME": str(tmp_path / "elsewhere")}
+    started = [sys.executable, "-c", OFFLINE + code]
+    return subprocess.run(started, cwd=PROJECT, env=surroundings, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_resources_of_every_environment_load_offline_with_an_empty_environment(name, tmp_path):
+    loaded = child(
+        """
+import dagster as dg
+from resources.environment import load_environment, storages
+landing, lake = storages(load_environment())
+
+@dg.asset(required_resource_keys={"landing", "lake"})
+def table(): ...
+
+dg.Definitions.validate_loadable(dg.Definitions([table], resources={"landing": landing, "lake": lake}))
+import sys
+print(sorted(name for name in ("azure", "dagster_azure") if name in sys.modules), type(lake).__name__)
+""",
+        name,
+        tmp_path,
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.split("] ")[0] == "[", "Azure's packages are loaded in the run, not with the definitions"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(find_spec("lakehouse.definitions") is None, reason="lakehouse/definitions.py is not there")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_definitions_load_offline_in_every_environment(name, tmp_path):
+    code = """
+import dagster as dg
+import lakehouse.definitions as location
+(definitions,) = [found() for found in vars(location).values() if type(found).__name__ == "LazyDefinitions"]
+dg.Definitions.validate_loadable(definitions)
+print(len(definitions.resolve_all_asset_keys()))
+"""
+    loaded = child(code, name, tmp_path)
+    assert loaded.returncode == 0, loaded.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_dagsters_home_moves_with_the_lakehouse_and_its_settings_are_left_alone(home):
+    folder = dagster_home()
+    assert folder == home / "dagster"
+    settings = folder / "dagster.yaml"
+    assert "telemetry" in settings.read_text(encoding="utf-8")
+    settings.write_text("# edited\n", encoding="utf-8")
+    dagster_home()
+    assert settings.read_text(encoding="utf-8") == "# edited\n"
+
+
+def test_dagster_takes_the_settings_of_its_home():
+    code = """
+import sys
+import dagster as dg
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    pools = instance.get_concurrency_config().pool_config
+    print(instance.telemetry_enabled, instance.nux_enabled, pools.default_pool_limit)
+"""
+    started = [sys.executable, "-c", code, str(dagster_home())]
+    asked = subprocess.run(started, env=os.environ, capture_output=True, text=True, check=False)
+    assert asked.stdout.split() == ["False", "False", "1"], asked.stderr

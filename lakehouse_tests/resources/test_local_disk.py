@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lakehouse.engine.declare.errors import Terminal
+from resources.local_disk import LocalDisk
+
+
+def test_the_time_of_a_file_is_exact_to_the_microsecond(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"")
+    os.utime(tmp_path / "a.csv", ns=(0, 1_293_840_000_123_457_999))
+    (found,) = LocalDisk(path=str(tmp_path)).files("*.csv")
+    assert found.modified_at == datetime(2011, 1, 1, 0, 0, 0, 123_457, tzinfo=UTC)
+
+
+def test_only_folders_that_the_pattern_means_are_entered(tmp_path, monkeypatch):
+    for name in ("erp/orders/dt=1", "erp/returns/dt=1", "web/orders/dt=1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "x.csv").write_bytes(b"")
+    entered = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: entered.append(Path(folder).name) or scan(folder))
+    assert len(LocalDisk(path=str(tmp_path)).files("erp/orders/dt=*/x.csv")) == 1
+    assert entered == [tmp_path.name, "erp", "orders", "dt=1"]
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    disk = LocalDisk(path=str(tmp_path))
+    disk.write("a.csv", b"old")
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        disk.write("a.csv", b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+    assert disk.read("a.csv") == b"old"
+
+
+def test_a_half_written_file_is_not_listed(tmp_path, monkeypatch):
+    disk = LocalDisk(path=str(tmp_path))
+    seen = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (seen.append((list(tmp_path.iterdir()), disk.files("*"))), sync(handle))
+    )
+    disk.write("a.csv", b"new")
+    (on_disk, listed) = seen[0]
+    assert len(on_disk) == 1
+    assert listed == []
+
+
+def test_file_and_folder_are_synced_before_a_write_returns(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())), sync(handle))
+    )
+    LocalDisk(path=str(tmp_path)).write("a/b/c.csv", b"x")
+    assert synced[0].endswith(".tmp")
+    assert synced[1:] == [str(tmp_path / "a" / "b"), str(tmp_path / "a"), str(tmp_path)]
+
+
+def test_a_name_as_long_as_a_file_system_allows_can_be_written(tmp_path):
+    name = "x" * 251 + ".csv"
+    LocalDisk(path=str(tmp_path)).write(name, b"x")
+    assert [found.name for found in LocalDisk(path=str(tmp_path)).files("*.csv")] == [name]
+
+
+def test_a_table_on_disk_has_a_path_and_no_options(tmp_path):
+    address = LocalDisk(path=str(tmp_path)).address("gold", "daily_sales")
+    assert (address.uri, dict(address.options), address.is_local) == (str(tmp_path / "gold" / "daily_sales"), {}, True)
+
+
+@pytest.mark.parametrize("folder", ["br[acket]", "pipe|d", "ca^ret", "per%20cent", "back\\slash"])
+def test_no_table_lies_where_delta_would_go_wrong_but_a_landing_zone_may(tmp_path, folder):
+    disk = LocalDisk(path=str(tmp_path / folder))
+    with pytest.raises(Terminal, match=r"A table cannot lie at .*LAKEHOUSE_HOME"):
+        disk.address("gold", "daily_sales")
+    disk.write("a.csv", b"x")
+    assert [found.name for found in disk.files("*.csv")] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["with blank", "Zoë", "東京", "plus+and&", "quo'te", 'dou"ble', "ha#sh", "q?m", "{x}", "a@b:c"]
+)
+def test_a_table_may_lie_in_any_other_folder(tmp_path, folder):
+    address = LocalDisk(path=str(tmp_path / folder)).address("gold", "daily_sales")
+    pl.DataFrame({"day": ["2011-01-04"]}).write_delta(address.uri, mode="error")
+    assert (tmp_path / folder / "gold" / "daily_sales" / "_delta_log" / f"{0:020}.json").is_file()

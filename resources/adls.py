@@ -1,0 +1,137 @@
+"""A container of a storage account on Azure (ADLS Gen2), as a storage. The key is asked for in the run, never shown."""
+
+import os
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from lakehouse.engine.declare.errors import FileGone, LakehouseError, Terminal, Transient
+from lakehouse.engine.declare.ports import Address, Found
+from resources.pattern import checked, literal_head, matches, segments
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import AzureError
+    from azure.storage.blob import BlobProperties, ContainerClient
+
+# what Azure documents as worth another try; what it refuses will be refused again
+PASSING_STATUS = {408, 409, 412, 429, 500, 502, 503, 504}
+
+
+class SettingMissing(Terminal):
+    """An environment variable that the run needs is not set."""
+
+
+class Adls(dg.ConfigurableResource):
+    """The container of an account. `key_variable` names the variable that holds the account's key.
+
+    `endpoint` is for an account elsewhere than on Azure's own hosts; its `{port}` comes from `port_variable`.
+    """
+
+    account: str
+    container: str
+    key_variable: str = "AZURE_STORAGE_KEY"
+    endpoint: str | None = None
+    port_variable: str | None = None
+    declared_in: str = "the environment file"
+
+    def uri(self, *path: str) -> str:
+        """Where the table at `path` lies, without opening or asking for anything."""
+        return "/".join([f"abfss://{self.container}@{self.account}.dfs.core.windows.net", *map(checked, path)])
+
+    def address(self, *path: str) -> Address:
+        """Asks for the key: call it in the run. Raises SettingMissing."""
+        options = {"account_name": self.account, "account_key": self._key()}
+        if self.endpoint:
+            options["endpoint"] = self._account_url()
+            options["allow_http"] = "true" if self.endpoint.startswith("http://") else "false"
+        return Address(self.uri(*path), options)
+
+    def files(self, pattern: str) -> list[Found]:
+        """One listing of the names that begin like the pattern, then those that fit it."""
+        segments(pattern)  # refuses here what can never be meant, also where no name begins like it
+        with self._opened() as container:
+            found = [
+                Found(blob.name, blob.size, blob.last_modified, blob.etag)
+                for blob in container.list_blobs(literal_head(pattern) or None, include="metadata")
+                if matches(pattern, blob.name) and not _is_folder(blob)
+            ]
+        return sorted(found, key=lambda file: file.name)
+
+    def read(self, name: str) -> bytes:
+        with self._opened(checked(name)) as container:
+            return container.download_blob(name).readall()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Committed at once: a reader sees the old bytes or the new ones."""
+        with self._opened(checked(name)) as container:
+            container.upload_blob(name, content, overwrite=True)
+
+    @contextmanager
+    def _opened(self, name: str = "") -> Iterator["ContainerClient"]:
+        """The container through dagster-azure's resource; Azure's errors come out as ours."""
+        try:
+            from azure.core.exceptions import AzureError
+            from dagster_azure.blob import AzureBlobStorageKeyCredential, AzureBlobStorageResource
+        except ModuleNotFoundError as missing:
+            raise Terminal(
+                f"{self.declared_in} keeps {self.container} on Azure, and {missing.name} is not installed. "
+                "Install the extra: pip install 'lakehouse[azure]'."
+            ) from missing
+        credential = AzureBlobStorageKeyCredential(key=self._key())
+        resource = AzureBlobStorageResource(account_url=self._account_url(), credential=credential)
+        try:
+            with resource.get_client() as account:
+                yield account.get_container_client(self.container)
+        except AzureError as error:
+            raise self._translated(error, name) from error
+
+    def _translated(self, error: "AzureError", name: str) -> LakehouseError:
+        status = getattr(error, "status_code", None)
+        code = str(getattr(error, "error_code", None) or type(error).__name__)
+        where = f"{self.container} of {self._account_url()}"
+        if code == "ContainerNotFound":
+            return Terminal(f"There is no container {where}. Create it, or mend {self.declared_in}.")
+        if status == 404 and name:  # noqa: PLR2004 - HTTP's "not found"
+            return FileGone(f"{name} is no longer in {where}.")
+        if status is None or status in PASSING_STATUS:
+            return Transient(
+                f"{where} did not answer as it should ({code}). Nothing is known to have changed; try again."
+            )
+        return Terminal(
+            f"{where} refused ({status} {code}). Look at account, container and endpoint in {self.declared_in}, "
+            f"and at the key in {self.key_variable}."
+        )
+
+    def _account_url(self) -> str:
+        if not self.endpoint:
+            return f"https://{self.account}.blob.core.windows.net"
+        if not self.port_variable:
+            return self.endpoint
+        return self.endpoint.replace("{port}", self._setting(self.port_variable, "the port"))
+
+    def _key(self) -> str:
+        key = self._setting(self.key_variable, f"the key of the storage account {self.account}")
+        try:
+            b64decode(key, validate=True)
+        except ValueError:
+            # from None: what is no Base64 may still be most of a key, and a library further down quotes it
+            problem = f"{self.key_variable} holds no storage key: a key is Base64 text, as the Azure portal shows it."
+            raise Terminal(problem) from None
+        return key
+
+    def _setting(self, variable: str, meaning: str) -> str:
+        value = os.environ.get(variable)
+        if not value:
+            raise SettingMissing(
+                f"{variable} is not set; it holds {meaning} ({self.declared_in}). Set it where the run is started "
+                f"(export {variable}=...), or name another variable in that file. Nothing was read or written."
+            )
+        return value
+
+
+def _is_folder(blob: "BlobProperties") -> bool:
+    """An account with a hierarchical namespace lists its folders as empty blobs that say so in their metadata."""
+    return (blob.metadata or {}).get("hdi_isfolder") == "true"

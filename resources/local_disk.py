@@ -1,0 +1,103 @@
+"""A folder on this machine, as a storage."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from lakehouse.engine.declare.errors import FileGone, Terminal
+from lakehouse.engine.declare.ports import Address, Found
+from resources.pattern import checked, fits, is_hidden, segments
+
+# deltalake 1.6.6: `[`, `]`, `|`, `^` panic in the writer (a BaseException), `%20` and `\\` lead to another folder
+UNFIT_FOR_TABLES = set("[]|^%") | ({"\\"} if os.sep == "/" else set())
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LocalDisk(dg.ConfigurableResource):
+    """The folder `path` (absolute). It need not be there to be listed; the first write makes it."""
+
+    path: str
+
+    def uri(self, *path: str) -> str:
+        """Where the table at `path` lies, without opening or asking for anything."""
+        place = str(Path(self.path, *map(checked, path)))
+        if unfit := sorted(UNFIT_FOR_TABLES & set(place)):
+            raise Terminal(
+                f"A table cannot lie at {place}: delta-rs goes wrong on {' '.join(unfit)} in a path. "
+                "Choose another folder (LAKEHOUSE_HOME moves all that is local)."
+            )
+        return place
+
+    def address(self, *path: str) -> Address:
+        return Address(self.uri(*path))
+
+    def files(self, pattern: str) -> list[Found]:
+        """One walk that enters only folders that the pattern means. A folder that is not there holds nothing."""
+        return sorted(_walk(Path(self.path), "", segments(pattern)), key=lambda found: found.name)
+
+    def read(self, name: str) -> bytes:
+        try:
+            return Path(self.path, checked(name)).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as gone:
+            raise FileGone(f"{name} is no longer in {self.path}.") from gone
+
+    def write(self, name: str, content: bytes) -> None:
+        """Written beside its place under a name that is never listed, made durable, then renamed into place."""
+        place = Path(self.path, checked(name))
+        made = [folder for folder in [place.parent, *place.parent.parents] if not folder.exists()]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.parent / f".{secrets.token_hex(8)}.tmp"
+        try:
+            with part.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(place)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                part.unlink()
+            raise
+        for folder in [place.parent, *(new.parent for new in made)]:
+            _make_durable(folder)
+
+
+def _walk(folder: Path, below: str, wanted: list[str]) -> Iterator[Found]:
+    segment, deeper = wanted[0], wanted[1:]
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if not fits(segment, entry.name):
+            continue
+        if deeper:
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), f"{below}{entry.name}/", deeper)
+        elif not is_hidden(entry.name):
+            with suppress(FileNotFoundError):  # taken away since the folder was read: not in the listing
+                if entry.is_file():
+                    yield _found(entry, below)
+
+
+def _found(entry: os.DirEntry[str], below: str) -> Found:
+    facts = entry.stat()
+    # from whole nanoseconds: a float of this size is off by up to a microsecond
+    modified_at = EPOCH + timedelta(microseconds=facts.st_mtime_ns // 1_000)
+    return Found(f"{below}{entry.name}", facts.st_size, modified_at)
+
+
+def _make_durable(folder: Path) -> None:
+    """A rename outlives a power cut only when its folder is synced too (Windows cannot, and need not)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
