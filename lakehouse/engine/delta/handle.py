@@ -95,6 +95,8 @@ class Handle:
                 partition_by=list(partition_by),
                 description=description or None,
                 configuration=_CONFIGURATION,
+                # With retries two creators both succeed: the second as version 1, with another table id.
+                commit_properties=CommitProperties(max_commit_retries=0),
                 storage_options=storage_options(address),
                 post_commithook_properties=_NO_HOOKS,
             )

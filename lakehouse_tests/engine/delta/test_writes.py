@@ -1,0 +1,287 @@
+import multiprocessing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.writes import (
+    append,
+    merge,
+    overwrite,
+    prepare_append,
+    prepare_merge,
+    prepare_overwrite,
+    replace_slice,
+)
+
+SCHEMA = pl.Schema({"order": pl.String(), "line": pl.Int64(), "qty": pl.Int64()})
+KEY = ("order", "line")
+
+
+def rows(*lines: tuple[str | None, int | None, int | None]) -> pl.DataFrame:
+    return pl.DataFrame(lines, schema=SCHEMA, orient="row")
+
+
+def table(address: Address, frame: pl.DataFrame, rows_per_file: int = 1_000_000) -> Handle:
+    handle = Handle.create(address, frame.schema)
+    return handle.commit(write_files(handle, frame.lazy(), rows_per_file=rows_per_file), [], {}, {})
+
+
+def content(handle: Handle) -> list[tuple[object, ...]]:
+    return sorted(handle.scan().collect().rows(), key=repr)
+
+
+def test_append_adds_its_rows_and_tells_what_it_did(address):
+    first = append(Handle.create(address, SCHEMA), rows(("A", 1, 1)).lazy(), {"from": 3}, {"run": "r"})
+    second = append(first.handle, rows(("B", 1, 2), ("B", 2, 3)).lazy(), {"from": 4}, {})
+    assert content(second.handle) == [("A", 1, 1), ("B", 1, 2), ("B", 2, 3)]
+    assert (second.version, second.rows, second.rows_written, second.files_added, second.files_removed) == (
+        2,
+        3,
+        2,
+        1,
+        0,
+    )
+    assert second.bytes == first.bytes + second.bytes_written
+    assert second.handle.transaction("from") == 4
+
+
+def test_an_append_of_nothing_moves_the_position(address):
+    written = append(table(address, rows(("A", 1, 1))), rows().lazy(), {"from": 9}, {})
+    assert (written.version, written.rows, written.files_added, written.handle.transaction("from")) == (2, 1, 0, 9)
+
+
+def test_what_was_prepared_is_seen_by_nobody_until_it_is_committed(address):
+    handle = table(address, rows(("A", 1, 1)))
+    for prepare in (prepare_append, prepare_overwrite):
+        prepare(handle, rows(("B", 1, 1)).lazy())
+    prepare_merge(handle, rows(("A", 1, 5)).lazy(), KEY)
+    assert Handle.open(address).version == 1
+    assert content(Handle.open(address)) == [("A", 1, 1)]
+
+
+def test_an_append_can_be_committed_again_after_a_conflict_without_writing_again(address):
+    handle = table(address, rows(("A", 1, 1)))
+    prepared = prepare_append(handle, rows(("B", 1, 1)).lazy())
+    append(handle, rows(("C", 1, 1)).lazy(), {}, {})
+    with pytest.raises(Conflict):
+        prepared.commit({}, {})
+    files = sorted(Path(address.uri).glob("*.parquet"))
+    assert content(prepared.onto(Handle.open(address)).commit({}, {}).handle) == [("A", 1, 1), ("B", 1, 1), ("C", 1, 1)]
+    assert sorted(Path(address.uri).glob("*.parquet")) == files
+
+
+def test_a_merge_cannot_be_carried_to_another_version(address):
+    handle = table(address, rows(("A", 1, 1)))
+    prepared = prepare_merge(handle, rows(("A", 1, 2)).lazy(), KEY)
+    with pytest.raises(Refused, match="worked out anew"):
+        prepared.onto(append(handle, rows().lazy(), {}, {}).handle)
+
+
+def test_overwrite_replaces_everything_and_equal_content_is_a_version_too(address):
+    handle = table(address, rows(("A", 1, 1), ("A", 2, 1)))
+    once = overwrite(handle, rows(("B", 1, 1)).lazy(), {"logic": 7}, {})
+    twice = overwrite(once.handle, rows(("B", 1, 1)).lazy(), {}, {})
+    assert (once.version, twice.version, twice.files_removed) == (2, 3, 1)
+    assert content(twice.handle) == [("B", 1, 1)]
+    assert twice.handle.transaction("logic") == 7
+
+
+def test_merge_replaces_by_key_and_inserts_the_rest(address):
+    handle = table(address, rows(("A", 1, 1), ("A", 2, 2), ("B", 1, 3)))
+    written = merge(handle, rows(("A", 2, 20), ("C", 1, 4)).lazy(), KEY, {"from": 2}, {})
+    assert content(written.handle) == [("A", 1, 1), ("A", 2, 20), ("B", 1, 3), ("C", 1, 4)]
+    assert (written.rows, written.rows_written, written.handle.transaction("from")) == (4, 2, 2)
+
+
+def test_merge_of_nothing_moves_the_position_and_touches_no_file(address):
+    handle = table(address, rows(("A", 1, 1)))
+    written = merge(handle, rows().lazy(), KEY, {"from": 5}, {})
+    assert (written.version, written.files_added, written.files_removed) == (2, 0, 0)
+    assert written.handle.transaction("from") == 5
+    assert content(written.handle) == [("A", 1, 1)]
+
+
+def test_merge_writes_only_the_files_anew_that_hold_a_matched_key(address):
+    frame = pl.DataFrame({"id": range(0, 2000, 2), "qty": [0] * 1000})
+    handle = table(address, frame, rows_per_file=100)
+    before = set(handle.files()["path"])
+    # 401 lies in the range of a file that does not hold it; 9999 lies in none.
+    written = merge(handle, pl.LazyFrame({"id": [10, 401, 1990, 9999], "qty": [1, 1, 1, 1]}), ["id"], {}, {})
+    assert written.files_removed == 2
+    assert len(before & set(written.handle.files()["path"])) == 8
+    assert written.rows == 1002
+
+
+def test_a_replaced_group_loses_the_lines_that_no_longer_come(address):
+    handle = table(address, rows(("A", 1, 1), ("A", 2, 2), ("B", 1, 3), (None, 1, 4)))
+    written = merge(handle, rows(("A", 1, 10)).lazy(), KEY, {}, {}, replaces=["order"])
+    assert content(written.handle) == sorted([("A", 1, 10), ("B", 1, 3), (None, 1, 4)], key=repr)
+
+
+def test_a_row_that_moves_to_another_group_leaves_its_old_one(address):
+    handle = table(address, rows(("A", 1, 1), ("B", 2, 2), ("B", 3, 3)))
+    written = merge(handle, rows(("B", 1, 9)).lazy(), ["line"], {}, {}, replaces=["order"])
+    assert content(written.handle) == [("B", 1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (rows(("A", 1, 1), ("A", 1, 2)), "2 that share their key"),
+        (rows((None, 1, 1)), "1 with a null"),
+        (rows(("A", None, 1), ("B", None, 1)), "2 with a null"),
+    ],
+)
+def test_a_batch_whose_keys_name_no_row_or_two_is_refused(address, bad, said):
+    handle = table(address, rows(("A", 1, 1)))
+    with pytest.raises(Refused, match=said):
+        merge(handle, bad.lazy(), KEY, {}, {})
+    assert Handle.open(address).version == 1
+
+
+def test_a_column_that_the_table_has_not_is_refused(address):
+    handle = table(address, rows(("A", 1, 1)))
+    with pytest.raises(Refused, match="no column nothing"):
+        merge(handle, rows(("A", 1, 1)).lazy(), ["nothing"], {}, {})
+    with pytest.raises(Refused, match="qty: String in the frame"):
+        merge(handle, rows(("A", 1, 1)).lazy().cast({"qty": pl.String}), KEY, {}, {})
+
+
+# Long texts, texts beyond ASCII, and texts that differ only past the place where bounds are cut.
+NAMES = st.sampled_from(["a", "é", "Z", "\U0001f600", "x" * 33, "x" * 32 + "a", "x" * 32, "ÿ" * 40, "", "z"])
+LINES = st.dictionaries(st.tuples(NAMES, st.integers(1, 3)), st.none() | st.integers(0, 9), max_size=12)
+
+
+def drawn(lines: dict[tuple[str, int], int | None]) -> pl.DataFrame:
+    return rows(*((name, line, qty) for (name, line), qty in lines.items()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(standing=LINES, batch=LINES, rows_per_file=st.integers(1, 5))
+def test_merge_is_the_merge_of_plain_polars_and_twice_is_once(standing, batch, rows_per_file):
+    with TemporaryDirectory() as folder:
+        handle = table(Address(f"{folder}/t"), drawn(standing), rows_per_file)
+        once = merge(handle, drawn(batch).lazy(), KEY, {}, {}).handle
+        twice = merge(once, drawn(batch).lazy(), KEY, {}, {}).handle
+        expected = sorted(drawn({**standing, **batch}).rows(), key=repr)
+        assert content(once) == content(twice) == expected
+        assert (once.rows, twice.rows) == (len(expected), len(expected))
+
+
+@settings(max_examples=10, deadline=None)
+@given(standing=LINES, batch=LINES)
+def test_merge_is_the_merge_of_deltalake(standing, batch):
+    with TemporaryDirectory() as folder:
+        ours = merge(table(Address(f"{folder}/ours"), drawn(standing), 3), drawn(batch).lazy(), KEY, {}, {}).handle
+        theirs = table(Address(f"{folder}/theirs"), drawn(standing), 3)
+        (
+            DeltaTable(theirs.address.uri)
+            .merge(drawn(batch), 't."order" = s."order" AND t.line = s.line', "s", "t", streamed_exec=False)
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute()
+        )
+        assert content(ours) == content(Handle.open(theirs.address))
+
+
+@settings(max_examples=30, deadline=None)
+@given(standing=LINES, batch=LINES, rows_per_file=st.integers(1, 5))
+def test_a_slice_is_replaced_and_nothing_else(standing, batch, rows_per_file):
+    wanted = {key: qty for key, qty in batch.items() if qty is not None and qty > 4}
+    kept = {key: qty for key, qty in standing.items() if qty is None or qty <= 4}
+    with TemporaryDirectory() as folder:
+        handle = table(Address(f"{folder}/t"), drawn(standing), rows_per_file)
+        written = replace_slice(handle, drawn(wanted).lazy(), pl.col("qty") > 4, {"p": 1}, {})
+        assert content(written.handle) == sorted([*drawn(kept).rows(), *drawn(wanted).rows()], key=repr)
+        assert written.rows == len(kept) + len(wanted)
+
+
+def test_rows_outside_the_slice_are_refused(address):
+    handle = table(address, rows(("A", 1, 1)))
+    with pytest.raises(Refused, match="2 of 3 rows that lie outside"):
+        replace_slice(handle, rows(("A", 1, 1), ("B", 1, 1), (None, 1, 1)).lazy(), pl.col("order") == "A", {}, {})
+    assert Handle.open(address).version == 1
+
+
+def test_a_slice_removes_whole_files_without_reading_them_anew(address):
+    handle = table(address, pl.DataFrame({"day": [d for d in range(10) for _ in range(10)], "x": range(100)}), 10)
+    written = replace_slice(handle, pl.LazyFrame({"day": [3], "x": [0]}), pl.col("day") == 3, {}, {})
+    assert (written.files_removed, written.files_added, written.rows) == (1, 1, 91)
+
+
+def test_a_slice_is_committed_again_over_a_rival_slice_with_the_same_files(address):
+    handle = table(address, rows(("A", 1, 1), ("B", 1, 1)))
+    replace_slice(handle, rows(("B", 1, 5)).lazy(), pl.col("order") == "B", {"b": 1}, {})
+    written = replace_slice(handle, rows(("A", 1, 7)).lazy(), pl.col("order") == "A", {"a": 1}, {})
+    assert content(written.handle) == [("A", 1, 7), ("B", 1, 5)]
+    assert written.version == 3
+
+
+def test_a_slice_is_a_conflict_when_a_rival_moved_its_position(address):
+    handle = table(address, rows(("A", 1, 1), ("B", 1, 1)))
+    replace_slice(handle, rows(("B", 1, 5)).lazy(), pl.col("order") == "B", {"upstream": 1}, {})
+    with pytest.raises(Conflict):
+        replace_slice(handle, rows(("A", 1, 7)).lazy(), pl.col("order") == "A", {"upstream": 1}, {})
+    assert content(Handle.open(address)) == [("A", 1, 1), ("B", 1, 5)]
+
+
+def test_slices_of_a_partitioned_table_are_its_folders(address):
+    frame = pl.DataFrame({"day": ["a", "a", "b", None], "id": [1, 2, 3, 4]})
+    handle = Handle.create(address, frame.schema, partition_by=["day"])
+    handle = append(handle, frame.lazy(), {}, {}).handle
+    written = replace_slice(handle, pl.LazyFrame({"day": ["a"], "id": [9]}), pl.col("day") == "a", {}, {})
+    assert (written.files_removed, written.files_added) == (1, 1)
+    assert_frame_equal(
+        written.handle.scan().sort("id").collect(), pl.DataFrame({"day": ["b", None, "a"], "id": [3, 4, 9]})
+    )
+    merged = merge(written.handle, pl.LazyFrame({"day": ["b"], "id": [9]}), ["id"], {}, {}).handle
+    assert content(merged) == sorted([("b", 3), (None, 4), ("b", 9)], key=repr)
+
+
+def test_another_engine_reads_what_merges_and_slices_left(address, duckdb_rows):
+    handle = table(address, rows(("A", 1, 1), ("A", 2, 2), ("é", 1, 3)), rows_per_file=1)
+    handle = merge(handle, rows(("é", 1, 9), ("C", 1, 1)).lazy(), KEY, {"p": 1}, {}).handle
+    handle = replace_slice(handle, rows(("A", 5, 5)).lazy(), pl.col("order") == "A", {}, {}).handle
+    assert duckdb_rows(handle) == content(handle) == [("A", 5, 5), ("C", 1, 1), ("é", 1, 9)]
+    assert handle.protocol == (1, 2)
+
+
+def race_to_merge(uri: str, name: int, count: int) -> None:
+    """Each merge adds one to a counter that all share and sets a key of its own."""
+    address = Address(uri)
+    for number in range(count):
+        while True:
+            handle = Handle.open(address)
+            assert handle is not None
+            shared = handle.scan().filter(pl.col("order") == "shared").collect()["qty"][0]
+            batch = rows(("shared", 0, shared + 1), (f"writer {name}", number, number))
+            try:
+                merge(handle, batch.lazy(), KEY, {f"writer {name}": number}, {})
+            except Conflict:
+                continue
+            break
+
+
+def test_racing_merges_lose_no_update(address):
+    table(address, rows(("shared", 0, 0)))
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=race_to_merge, args=(address.uri, name, 6)) for name in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    handle = Handle.open(address)
+    assert handle.version == 19
+    assert handle.scan().filter(pl.col("order") == "shared").collect()["qty"].to_list() == [18]
+    assert handle.rows == 19
