@@ -140,10 +140,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         sys.stdout.write(json.dumps([asdict(each) for each in found], default=_text, indent=2) + "\n")
         return
     drawn = Drawn("table", box=None, header_style="bold")
+    drawn.columns[0].no_wrap = True
     for name in ("version", "rows", "bytes", "set aside"):
-        drawn.add_column(name, justify="right")
+        drawn.add_column(name, justify="right", no_wrap=True)
     for name in ("updated (UTC)", "logic", "last run"):
-        drawn.add_column(name)
+        drawn.add_column(name, no_wrap=name != "last run")
     for each in found:
         drawn.add_row(
             each.key, _count(each.version), _count(each.rows), _count(each.bytes), f"{each.quarantined:,}",
@@ -178,8 +179,8 @@ def rebuild(
     opened = Lakehouse()
     for table in selected(opened.definitions, opened.tables, selection):
         if compare:
-            difference = differ(table.declaration, opened.place)
-            out.print(f"{table.declaration.key}: {difference}")
+            difference, columns = differ(table.declaration, opened.place)
+            out.print(f"{table.declaration.key}: {difference}" + (f"; columns change: {columns}" if columns else ""))
             _draw(difference)
             if not yes and not typer.confirm(f"Write {table.declaration.key}?", default=True):
                 out.print(f"Left as it stands: {table.declaration.key} and what is downstream of it.")

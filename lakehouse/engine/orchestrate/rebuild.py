@@ -9,7 +9,7 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import Refused, Terminal
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.refine import refine
@@ -35,10 +35,11 @@ def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: st
     return [table for key, table in known.items() if key in keys]
 
 
-def compare(declared: Declaration, place: Place) -> Difference:
+def compare(declared: Declaration, place: Place) -> tuple[Difference, str]:
     """The exact difference between the table as it stands and as a rebuild would make it now. Writes nothing.
 
-    Both are held in memory. Raises Refused where the rebuild itself would be.
+    Where the contract has changed, rows are compared by the columns of both, and the others are named in words.
+    Both frames are held in memory. Raises Refused where the rebuild itself would be.
     """
     upstreams: Mapping[str, Handle | None] = {
         read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads
@@ -48,7 +49,10 @@ def compare(declared: Declaration, place: Place) -> Difference:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
-    return difference(standing, anew.delivery.accepted, declared.key_columns)
+    would = anew.delivery.accepted
+    both = [name for name, dtype in would.schema.items() if standing.schema.get(name) == dtype]
+    key = declared.key_columns if set(declared.key_columns) <= set(both) else []
+    return difference(standing.select(both), would.select(both), key), differences(standing.schema, would.schema)
 
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:

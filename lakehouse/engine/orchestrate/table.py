@@ -1,5 +1,6 @@
 """`@table`: a declaration as a real Dagster asset. Called directly it is its bare transform: frames in, a frame out."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack, cast
 
@@ -96,4 +97,4 @@ def _ins(declared: Declaration) -> Iterator[tuple[str, list[str]]]:
 
 
 def _description(declared: Declaration) -> str:
-    return declared.contract.__doc__ or ""
+    return inspect.getdoc(declared.contract) or ""

@@ -25,8 +25,10 @@ def connect(declarations: Sequence[Declaration], place: Place) -> duckdb.DuckDBP
 
     A quarantine is `quarantine.<layer>_<table>`. Reading stays inside the lake: nothing is downloaded or installed.
     """
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false", "TimeZone": "UTC"})
-    _load(connection, "delta")
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    for extension in ("icu", "delta"):  # icu knows time zones: without it no timestamp is shown
+        _load(connection, extension)
+    connection.execute("set TimeZone = 'UTC'")
     for each in declarations:
         _view(connection, each.layer, each.name, place.table(each))
         _view(connection, "quarantine", f"{each.layer}_{each.name}", place.quarantine(each))
