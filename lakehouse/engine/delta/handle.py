@@ -148,7 +148,7 @@ class Handle:
     @cached_property
     def updated_at(self) -> datetime:
         """When this version was committed (UTC)."""
-        # Not DeltaTable.history: after a checkpoint it comes back empty.
+        # Not DeltaTable.history: it comes back empty where the folder's name holds a '#' or a '?'.
         return datetime.fromtimestamp(self.commit_of(self.version).info["timestamp"] / 1000, UTC)
 
     def transaction(self, app: str) -> int | None:
