@@ -1,5 +1,7 @@
 """The IO manager: opens what is asked for, commits what it is given. It decides nothing and never looks at names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -8,37 +10,47 @@ from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.ports import Storage
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
+from resources.plain_assets import facts_of, load_plain, write_plain
+
+PINNED = "lakehouse/pinned"
+"""Metadata of an input that wants its upstream's handle instead of its rows."""
 
 
 class DeltaIOManager(dg.ConfigurableIOManager):
-    """Tables of a lake, by asset key: plain Delta at `<lake>/<layer>/<table>`."""
+    """Tables of a lake, by asset key: plain Delta at `<lake>/<layer>/<table>`.
+
+    Serves our tables, and plain assets that return or take Polars frames (`resources/plain_assets.py`).
+    """
 
     lake: dg.ResourceDependency[Any]
 
     def load_input(self, context: dg.InputContext) -> Any:
         """For a table of ours the upstream's handle, pinned at its newest version, or None; for others a frame."""
         storage: Storage = self.lake
-        address = storage.address(*context.asset_key.path)
-        return Handle.open(address)
+        with _not_tried_again():
+            if context.definition_metadata.get(PINNED):
+                return Handle.open(storage.address(*context.asset_key.path))
+            return load_plain(context, storage)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Carry out a delivery: quarantine, then table. Raises Failure where the delivery says that the run fails."""
-        if not isinstance(obj, Delivery):
-            raise TypeError("plain frames come with plain assets")
-        try:
+        """Carry out a delivery: quarantine, then table; or store a plain asset's frame.
+
+        Raises Failure where the delivery says that the run fails, and for what trying again will not mend.
+        """
+        with _not_tried_again():
+            if not isinstance(obj, Delivery):
+                write_plain(context, self.lake, obj)
+                return
             written = deliver(obj)
-        except Terminal as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        context.add_output_metadata(
-            {
-                "dagster/row_count": written.rows,
-                "dagster/uri": str(obj.table),
-                "delta/version": written.version,
-                "delta/bytes": written.bytes,
-                "delta/files_added": written.files_added,
-                "delta/files_removed": written.files_removed,
-                "rows_written": written.rows_written,
-            }
-        )
+        context.add_output_metadata(facts_of(written, obj.table))
         if obj.refusal:
             raise dg.Failure(obj.refusal, allow_retries=False)
+
+
+@contextmanager
+def _not_tried_again() -> Iterator[None]:
+    """What is transient stays an exception, which a retry policy repeats; what is not becomes a Failure."""
+    try:
+        yield
+    except Terminal as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
