@@ -5,8 +5,8 @@ not exact (a cast to Decimal rounds, strptime takes "2024-1-1", second 60 and ye
 what it may see, or its value is printed and compared.
 
 What reads: integers `-?(0|[1-9][0-9]*)` in range; decimals and floats as JSON writes them, exponents included, when not
-a digit is lost; the formats of `declare/text.py`. "-0" is the number 0 (a float keeps its sign). Years 0001 to 9999, in
-UTC too.
+a digit is lost; the formats of `declare/text.py`. "-0" is the number 0 (a float keeps the sign, an unsigned integer
+takes none). Years 0001 to 9999, in UTC too.
 """
 
 from __future__ import annotations
@@ -355,18 +355,22 @@ def _said(texts: list[str], column: Column) -> dict[str, str]:
     form = column.text
     wrong = [text for text, value in zip(texts, _values(texts, column), strict=True) if value is None]
     written = f" ({form})" if form else ""
-    said = {text: f"{_shown(text)} is not an exact {column.dtype}{written}" for text in wrong}
+    said = {text: f"{_shown(text)} is not an exact {_shown_type(column.dtype)}{written}" for text in wrong}
     if isinstance(form, LocalTime):
         walls = _values(wrong, replace(column, text=replace(form, zone="UTC")))
         firsts = _values(wrong, replace(column, text=replace(form, ambiguous="earliest")))
         for text, wall, first in zip(wrong, walls, firsts, strict=True):
-            if first is not None:
-                said[text] = (
-                    f"{_shown(text)} stood twice on the clocks of {form.zone}; ambiguous= can say which is meant"
-                )
-            elif wall is not None:
-                said[text] = f"{_shown(text)} is no exact time on the clocks of {form.zone}"
+            if isinstance(wall, datetime):
+                said[text] = f"{_shown(text)} {_on_the_clocks(wall, form, twice=first is not None)}"
     return said
+
+
+def _on_the_clocks(wall: datetime, form: LocalTime, *, twice: bool) -> str:
+    if twice:
+        return f"stood twice on the clocks of {form.zone}; ambiguous= can say which is meant"
+    if _FIRST.year < wall.year < _RULES_END:
+        return f"never stood on the clocks of {form.zone}"
+    return f"is so far off that its instant in {form.zone} is not certain"
 
 
 def _values(texts: list[str], column: Column) -> list[object]:
@@ -376,3 +380,7 @@ def _values(texts: list[str], column: Column) -> list[object]:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
+def _shown_type(dtype: pl.DataType) -> str:
+    return f"Decimal({dtype.precision}, {dtype.scale})" if isinstance(dtype, pl.Decimal) else str(dtype)
