@@ -20,6 +20,7 @@ class OrderLines(Silver):
     net_amount: Gbp = column("Quantity times price")
     country: str = column("Where it was shipped")
     ordered_at: Utc = column("When the clerk saved the order")
+    saved_at: Utc = column("When the clerk saved the line; a minute after the order now and then")
 
 
 @table(
@@ -41,4 +42,5 @@ def order_lines(sent: New[ErpOrders]) -> Frame[OrderLines]:
         net_amount=line.field("qty") * line.field("unit_price"),
         country="country",
         ordered_at="order_ts",
+        saved_at=line.field("line_ts"),
     )

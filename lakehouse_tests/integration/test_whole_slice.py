@@ -1,0 +1,157 @@
+"""A year of real orders through the real commands, on a folder and on Azurite; figures read back by DuckDB."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from lakehouse import tables
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse.engine.serve.local_sql import connect
+from lakehouse_tests.azurite import Azurite
+from resources.environment import load_environment, storages
+
+TABLES = [each.declaration for each in tables_in(tables)]
+WHEN_IT_RAN = ("planned_at", "plan", "modified_at", "etag", "quarantined_at", "attempt", "version")
+
+
+def lakehouse(*arguments: str, **variables: str) -> str:
+    """Run the command as a person would, and give what it printed; it must end with 0."""
+    environment = {**os.environ, **variables, "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lakehouse.cli", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which a year landed and was drained."""
+    home = tmp_path_factory.mktemp("year")
+    assert "22,137 order documents" in lakehouse("land", LAKEHOUSE_HOME=str(home))
+    assert "4 tables written" in lakehouse("run", LAKEHOUSE_HOME=str(home))
+    return home
+
+
+@pytest.fixture(scope="module")
+def place(home: Path) -> Place:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_HOME", str(home))
+        landing, lake = storages(load_environment("local"))
+    return Place(lake=lake, landing=landing)
+
+
+@pytest.fixture(scope="module")
+def lake(place: Place) -> duckdb.DuckDBPyConnection:
+    return connect(TABLES, place)
+
+
+def one(lake: duckdb.DuckDBPyConnection, statement: str) -> tuple[Any, ...]:
+    row = lake.execute(statement).fetchone()
+    assert row is not None
+    return row
+
+
+def test_every_document_landed_is_in_bronze_and_every_order_once_in_silver(lake: duckdb.DuckDBPyConnection) -> None:
+    assert one(lake, "select count(*), count(distinct order_no) from bronze.erp_orders") == (22_137, 22_064)
+    assert one(lake, "select count(*), count(distinct order_no) from silver.orders") == (22_064, 22_064)
+    assert one(lake, "select count(*) from silver.orders where order_no like 'C%'") == (0,)
+
+
+def test_every_line_is_there_once_with_its_exact_repeats_and_the_net_is_the_source_s(
+    lake: duckdb.DuckDBPyConnection,
+) -> None:
+    net = Decimal("10644560.424")
+    assert one(lake, "select count(*), sum(net_amount) from silver.order_lines") == (532_621, net)
+    assert one(lake, "select sum(line_count), sum(net_amount) from silver.orders") == (532_621, net)
+    repeats = """
+        select sum(n - 1) from (
+            select count(*) as n from silver.order_lines
+            group by order_no, sku, description, quantity, unit_price, saved_at
+        )"""
+    assert one(lake, repeats) == (5_231,)
+
+
+def test_each_day_s_net_is_the_sum_of_the_packed_source(lake: duckdb.DuckDBPyConnection) -> None:
+    sold = lake.execute("select day::varchar, sum(net_amount) from gold.daily_sales group by day").fetchall()
+    assert {day: net for day, net in sold} == source_days()
+
+
+def test_a_second_run_changes_nothing_and_says_so(home: Path, place: Place) -> None:
+    before = {each.key: version(place, each.key) for each in TABLES}
+    assert "nothing changed" in lakehouse("run", LAKEHOUSE_HOME=str(home))
+    assert {each.key: version(place, each.key) for each in TABLES} == before
+
+
+def test_nothing_of_the_year_is_set_aside(place: Place) -> None:
+    for each in TABLES:
+        assert Handle.open(place.quarantine(each)) is None, each.key
+
+
+@pytest.mark.azurite
+def test_on_azurite_every_stored_table_equals_the_local_one_row_for_row(
+    azurite: Azurite, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for container in ("landing", "lake"):
+        azurite.create_container(container)
+    cloud = {**azurite.environment(), "LAKEHOUSE_ENVIRONMENT": "test", "LAKEHOUSE_HOME": str(tmp_path)}
+    lakehouse("land", **cloud)
+    assert "4 tables written" in lakehouse("run", **cloud)
+    for name, value in cloud.items():
+        monkeypatch.setenv(name, value)
+    landing, lake = storages(load_environment())
+    there = Place(lake=lake, landing=landing)
+    for each in TABLES:
+        for where in ("table", "ledger"):
+            if where == "ledger" and not each.is_bronze:
+                continue
+            here, cloudy = (stored(getattr(one, where)(each)) for one in (place, there))
+            assert_frame_equal(here, cloudy, check_row_order=not each.key_columns)
+    assert "22,064" in lakehouse("status", **cloud)
+    assert not (tmp_path / "lake").exists()
+
+
+def stored(address: Any) -> pl.DataFrame:
+    handle = Handle.open(address)
+    assert handle is not None
+    return handle.scan().collect().drop(WHEN_IT_RAN, strict=False)
+
+
+def version(place: Place, key: str) -> int:
+    handle = Handle.open(place.lake.address(*key.split("/")))
+    assert handle is not None
+    return handle.version
+
+
+def source_days() -> dict[str, Decimal]:
+    """Net of each day by the standard library: an order belongs to the day of its earliest line."""
+    nets: defaultdict[str, Decimal] = defaultdict(Decimal)
+    first: dict[str, str] = {}
+    for month in sorted(str(each) for each in files("lakehouse.example").joinpath("online_retail").iterdir()):
+        if month.endswith(".csv.gz"):
+            with gzip.open(month, "rt", encoding="utf-8", newline="") as text:
+                for row in csv.DictReader(text):
+                    order = row["InvoiceNo"]
+                    if not order.startswith("C"):
+                        nets[order] += int(row["Quantity"]) * Decimal(row["UnitPrice"])
+                        first[order] = min(first.get(order, row["InvoiceDate"]), row["InvoiceDate"])
+    days: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for order, net in nets.items():
+        days[first[order][:10]] += net
+    return dict(days)
