@@ -16,6 +16,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.statistics import LONGEST_TEXT, measure
+from lakehouse_tests.engine.delta.opening import opened
 
 EVERY = pl.Schema(
     {
@@ -79,7 +80,7 @@ def test_another_schema_is_refused_before_a_file_is_written(address):
 def test_data_files_without_a_commit_are_nothing_to_any_reader(address, duckdb_rows):
     handle = committed(address, pl.DataFrame({"id": [1]}))
     write_files(handle, pl.LazyFrame({"id": [2]}))
-    again = Handle.open(address)
+    again = opened(address)
     assert again.scan().collect()["id"].to_list() == [1]
     assert duckdb_rows(again) == [(1,)]
 

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import handle as handle_module
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
+from lakehouse_tests.engine.delta.opening import opened
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
 
@@ -83,12 +85,11 @@ def test_transactions_come_back_and_a_commit_without_files_is_a_version(address)
 
 def test_two_commits_on_one_version_are_one_commit_and_one_conflict(address):
     mine = Handle.create(address, SCHEMA)
-    theirs = Handle.open(address)
-    assert theirs is not None
+    theirs = opened(address)
     add(theirs, 1)
     with pytest.raises(Conflict, match="version 1 first"):
         add(mine, 2)
-    assert_frame_equal(Handle.open(address).scan().collect(), rows(1))
+    assert_frame_equal(opened(address).scan().collect(), rows(1))
 
 
 def test_a_file_that_is_not_in_the_table_cannot_be_removed(address):
@@ -118,17 +119,17 @@ class NoAnswer(LostAnswer):
 
 def test_a_commit_that_landed_although_it_failed_is_a_commit(address):
     handle = Handle.create(address, SCHEMA)
-    handle._table = LostAnswer(handle._table)
+    handle = Handle(address, cast(DeltaTable, LostAnswer(handle._table)))
     assert add(handle, 7).rows == 1
 
 
 def test_a_failed_commit_that_nobody_took_is_transient_and_no_conflict(address):
     handle = Handle.create(address, SCHEMA)
-    handle._table = NoAnswer(handle._table)
+    handle = Handle(address, cast(DeltaTable, NoAnswer(handle._table)))
     with pytest.raises(Transient, match="was not committed") as failure:
         add(handle, 7)
     assert not isinstance(failure.value, Conflict)
-    assert Handle.open(address).version == 0
+    assert opened(address).version == 0
 
 
 def test_since_gives_what_was_appended_after_a_position(address):
@@ -139,7 +140,7 @@ def test_since_gives_what_was_appended_after_a_position(address):
     assert_frame_equal(handle.since(1).collect(), rows(2, 9, 8))
     assert_frame_equal(handle.since(3).collect(), rows(9, 8))
     assert_frame_equal(handle.since(4).collect(), rows())
-    assert_frame_equal(Handle.open(address, 3).since(1).collect(), rows(2))
+    assert_frame_equal(opened(address, 3).since(1).collect(), rows(2))
 
 
 def test_since_reads_the_files_of_one_commit_in_their_order(address):
@@ -169,8 +170,8 @@ def test_since_refuses_when_a_log_is_gone(address):
     handle.checkpoint()
     log(address, 2).unlink()
     with pytest.raises(Refused, match=r"is gone.*lakehouse rebuild"):
-        Handle.open(address).since(0)
-    assert_frame_equal(Handle.open(address).since(2).collect(), rows(2))
+        opened(address).since(0)
+    assert_frame_equal(opened(address).since(2).collect(), rows(2))
 
 
 def compacted(handle: Handle) -> Handle:
@@ -201,7 +202,7 @@ def test_checkpoints_come_by_themselves_and_no_log_is_cleaned_up(address):
     names = [file.name for file in log(address, 0).parent.iterdir()]
     assert sum("checkpoint.parquet" in name for name in names) == 2
     assert sum(name.endswith(".json") for name in names) == CHECKPOINT_EVERY * 2 + 1
-    again = Handle.open(address)
+    again = opened(address)
     assert again.transaction("counter") == CHECKPOINT_EVERY * 2 - 1
     assert again.updated_at == handle.updated_at
     assert_frame_equal(again.since(0).collect(), rows(*range(CHECKPOINT_EVERY * 2)))
@@ -210,7 +211,7 @@ def test_checkpoints_come_by_themselves_and_no_log_is_cleaned_up(address):
 
 def test_a_checkpoint_that_fails_does_not_fail_the_commit(address, caplog):
     handle = add(Handle.create(address, SCHEMA), 1)
-    handle._table = NoCheckpoint(handle._table)
+    handle = Handle(address, cast(DeltaTable, NoCheckpoint(handle._table)))
     handle.checkpoint()
     assert "no checkpoint at version 1" in caplog.text
 
@@ -233,14 +234,14 @@ def test_a_commit_of_no_bytes_is_refused_not_taken_for_an_empty_one(address):
     add(Handle.create(address, SCHEMA), 1)
     log(address, 1).write_bytes(b"")
     with pytest.raises(Unreadable, match="the log of version 1 is empty"):
-        Handle.open(address)
+        opened(address)
 
 
 def test_a_torn_log_is_an_error_and_not_a_missing_table(address):
     add(Handle.create(address, SCHEMA), 1)
     log(address, 1).write_text('{"add":{"pa')
     with pytest.raises(Unreadable):
-        Handle.open(address)
+        opened(address)
 
 
 def test_a_folder_with_a_percent_sign_is_refused(tmp_path):
@@ -264,8 +265,7 @@ def race_to_append(uri: str, name: int, count: int, start) -> None:
                 handle.commit(files, [], {f"writer {name}": number}, {})
                 break
             except Conflict:
-                handle = Handle.open(handle.address)
-                assert handle is not None
+                handle = opened(handle.address)
 
 
 def test_racing_writers_make_a_table_once_and_each_land_exactly_once(address):
@@ -278,7 +278,7 @@ def test_racing_writers_make_a_table_once_and_each_land_exactly_once(address):
         writer.join(60)
         assert writer.exitcode == 0
     for number in range(12):
-        handle = Handle.open(Address(f"{address.uri}{number}"))
+        handle = opened(Address(f"{address.uri}{number}"))
         assert handle.version == 3
         assert sorted(handle.scan().collect()["id"]) == sorted(handle.since(0).collect()["id"]) == [0, 1, 2]
         assert [handle.transaction(f"writer {name}") for name in range(3)] == [number] * 3

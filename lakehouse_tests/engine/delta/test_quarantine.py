@@ -12,6 +12,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS
+from lakehouse_tests.engine.delta.opening import opened
 
 SCHEMA = pl.Schema({"id": pl.Int64()})
 
@@ -44,7 +45,7 @@ def test_rows_count_once_the_table_has_their_version(address, aside):
     table = Handle.create(address, SCHEMA)
     commit = attempt(table, aside, "a", "b")
     assert names(table, aside) == []
-    assert names(Handle.open(address), aside) == []
+    assert names(opened(address), aside) == []
     assert names(commit(), aside) == ["a", "b"]
 
 
@@ -65,9 +66,9 @@ def test_nothing_set_aside_makes_no_quarantine(address, aside):
 
 def test_nothing_set_aside_makes_no_version_of_a_quarantine_that_stands(address, aside):
     table = attempt(Handle.create(address, SCHEMA), aside, "a")()
-    before = Handle.open(aside).version
+    before = opened(aside).version
     table = attempt(table, aside)()
-    assert Handle.open(aside).version == before
+    assert opened(aside).version == before
     assert names(table, aside) == ["a"]
 
 
@@ -112,7 +113,7 @@ def test_a_winner_without_rejected_rows_beats_a_crashed_attempt_with_some(addres
 def test_a_crash_before_the_tables_commit_leaves_nothing_after_the_next_run(address, aside):
     table = attempt(Handle.create(address, SCHEMA), aside, "a")()
     attempt(table, aside, "b")
-    again = attempt(Handle.open(address), aside, "b")()
+    again = attempt(opened(address), aside, "b")()
     assert names(again, aside) == ["a", "b"]
     quarantine.settle(again, aside)
     assert stored(aside) == ["a", "b"]
@@ -178,7 +179,7 @@ def test_a_table_that_was_made_anew_has_nothing_set_aside(tmp_path, aside):
 
 def test_no_value_of_a_row_stands_in_the_log(address, aside):
     attempt(Handle.create(address, SCHEMA), aside, "Ada Lovelace")()
-    measured = Handle.open(aside).files().row(0, named=True)
+    measured = opened(aside).files().row(0, named=True)
     assert "Ada Lovelace" not in str(measured)
     assert measured["min.version"] == measured["max.version"] == 1
 
@@ -189,17 +190,17 @@ def test_the_losers_conflict_is_transient_so_that_a_retry_may_win(address, aside
     theirs()
     with pytest.raises(Transient):
         mine()
-    assert names(attempt(Handle.open(address), aside, "y")(), aside) == ["x", "y"]
+    assert names(attempt(opened(address), aside, "y")(), aside) == ["x", "y"]
 
 
 # Three writers: each opens the table, sets rows aside, commits; any of them may stop for ever at any point.
 STEPS = st.lists(
     st.tuples(st.integers(0, 2), st.sampled_from(["open", "aside", "aside", "nothing", "whole", "commit", "settle"])),
-    max_size=24,
+    max_size=16,
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(STEPS)
 def test_whatever_writers_do_and_wherever_they_stop_the_winners_rows_stand_and_no_others(steps):
     with TemporaryDirectory() as folder:
@@ -212,7 +213,7 @@ def simulate(address: Address, aside: Address, steps: list[tuple[int, str]]) -> 
     standing: list[str] = []
     for number, (writer, step) in enumerate(steps):
         if step == "open":
-            tables[writer] = Handle.open(address)
+            tables[writer] = opened(address)
         elif step == "settle":
             quarantine.settle(tables[writer], aside)
         elif step == "commit" and writer in pending:
@@ -229,7 +230,7 @@ def simulate(address: Address, aside: Address, steps: list[tuple[int, str]]) -> 
             except Conflict:
                 continue
             pending[writer] = (tables[writer], made, rows, step == "whole")
-        assert sorted(names(Handle.open(address), aside)) == sorted(standing)
-    newest = Handle.open(address).commit([], [], {}, {})  # decides what was still open
+        assert sorted(names(opened(address), aside)) == sorted(standing)
+    newest = opened(address).commit([], [], {}, {})  # decides what was still open
     quarantine.settle(newest, aside)
     assert sorted(names(newest, aside)) == stored(aside) == sorted(standing)

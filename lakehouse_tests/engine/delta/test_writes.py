@@ -22,6 +22,7 @@ from lakehouse.engine.delta.writes import (
     prepare_overwrite,
     replace_slice,
 )
+from lakehouse_tests.engine.delta.opening import opened
 
 SCHEMA = pl.Schema({"order": pl.String(), "line": pl.Int64(), "qty": pl.Int64()})
 KEY = ("order", "line")
@@ -65,8 +66,8 @@ def test_what_was_prepared_is_seen_by_nobody_until_it_is_committed(address):
     for prepare in (prepare_append, prepare_overwrite):
         prepare(handle, rows(("B", 1, 1)).lazy())
     prepare_merge(handle, rows(("A", 1, 5)).lazy(), KEY)
-    assert Handle.open(address).version == 1
-    assert content(Handle.open(address)) == [("A", 1, 1)]
+    assert opened(address).version == 1
+    assert content(opened(address)) == [("A", 1, 1)]
 
 
 def test_an_append_can_be_committed_again_after_a_conflict_without_writing_again(address):
@@ -76,7 +77,7 @@ def test_an_append_can_be_committed_again_after_a_conflict_without_writing_again
     with pytest.raises(Conflict):
         prepared.commit({}, {})
     files = sorted(Path(address.uri).glob("*.parquet"))
-    assert content(prepared.onto(Handle.open(address)).commit({}, {}).handle) == [("A", 1, 1), ("B", 1, 1), ("C", 1, 1)]
+    assert content(prepared.onto(opened(address)).commit({}, {}).handle) == [("A", 1, 1), ("B", 1, 1), ("C", 1, 1)]
     assert sorted(Path(address.uri).glob("*.parquet")) == files
 
 
@@ -146,7 +147,7 @@ def test_a_batch_whose_keys_name_no_row_or_two_is_refused(address, bad, said):
     handle = table(address, rows(("A", 1, 1)))
     with pytest.raises(Refused, match=said):
         merge(handle, bad.lazy(), KEY, {}, {})
-    assert Handle.open(address).version == 1
+    assert opened(address).version == 1
 
 
 def test_a_column_that_the_table_has_not_is_refused(address):
@@ -191,7 +192,7 @@ def test_merge_is_the_merge_of_deltalake(standing, batch):
             .when_not_matched_insert_all()
             .execute()
         )
-        assert content(ours) == content(Handle.open(theirs.address))
+        assert content(ours) == content(opened(theirs.address))
 
 
 @settings(max_examples=30, deadline=None)
@@ -210,7 +211,7 @@ def test_rows_outside_the_slice_are_refused(address):
     handle = table(address, rows(("A", 1, 1)))
     with pytest.raises(Refused, match="2 of 3 rows that lie outside"):
         replace_slice(handle, rows(("A", 1, 1), ("B", 1, 1), (None, 1, 1)).lazy(), pl.col("order") == "A", {}, {})
-    assert Handle.open(address).version == 1
+    assert opened(address).version == 1
 
 
 def test_a_slice_removes_whole_files_without_reading_them_anew(address):
@@ -232,7 +233,7 @@ def test_a_slice_is_a_conflict_when_a_rival_moved_its_position(address):
     replace_slice(handle, rows(("B", 1, 5)).lazy(), pl.col("order") == "B", {"upstream": 1}, {})
     with pytest.raises(Conflict):
         replace_slice(handle, rows(("A", 1, 7)).lazy(), pl.col("order") == "A", {"upstream": 1}, {})
-    assert content(Handle.open(address)) == [("A", 1, 1), ("B", 1, 5)]
+    assert content(opened(address)) == [("A", 1, 1), ("B", 1, 5)]
 
 
 def test_slices_of_a_partitioned_table_are_its_folders(address):
@@ -261,8 +262,7 @@ def race_to_merge(uri: str, name: int, count: int) -> None:
     address = Address(uri)
     for number in range(count):
         while True:
-            handle = Handle.open(address)
-            assert handle is not None
+            handle = opened(address)
             shared = handle.scan().filter(pl.col("order") == "shared").collect()["qty"][0]
             batch = rows(("shared", 0, shared + 1), (f"writer {name}", number, number))
             try:
@@ -281,7 +281,7 @@ def test_racing_merges_lose_no_update(address):
     for writer in writers:
         writer.join(60)
         assert writer.exitcode == 0
-    handle = Handle.open(address)
+    handle = opened(address)
     assert handle.version == 19
     assert handle.scan().filter(pl.col("order") == "shared").collect()["qty"].to_list() == [18]
     assert handle.rows == 19

@@ -1,0 +1,132 @@
+"""The same core on a storage account: Azurite in the place of ADLS Gen2."""
+
+import threading
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.writes import append, merge, overwrite, replace_slice
+from lakehouse_tests.engine.delta.opening import opened
+
+pytestmark = pytest.mark.azurite
+
+SCHEMA = pl.Schema({"day": pl.String(), "id": pl.Int64()})
+
+
+@pytest.fixture
+def lake(azurite, new_container) -> Address:
+    options = {
+        "account_name": azurite.account, "account_key": azurite.key, "endpoint": azurite.endpoint, "allow_http": "true",
+    }  # fmt: skip
+    return Address(f"abfss://{new_container()}@{azurite.account}.dfs.core.windows.net", options)
+
+
+def rows(*ids: int, day: str | None = "d") -> pl.LazyFrame:
+    return pl.LazyFrame({"day": [day] * len(ids), "id": ids}, schema=SCHEMA)
+
+
+def test_where_no_table_is_there_is_no_handle(lake):
+    assert Handle.open(lake / "t") is None
+
+
+def test_a_wrong_key_is_an_error_and_not_a_missing_table(lake):
+    wrong = Address(lake.uri, {**lake.options, "account_key": "d3Jvbmc="})
+    with pytest.raises(LakehouseError) as failure:
+        opened(wrong / "t")
+    assert "d3Jvbmc=" not in str(failure.value)
+
+
+def test_every_write_and_read_works_as_on_a_disk(lake):
+    handle = Handle.create(lake / "t", SCHEMA)
+    handle = append(handle, rows(1, 2), {"p": 1}, {}).handle
+    handle = append(handle, rows(3), {"p": 2}, {}).handle
+    assert handle.since(1).collect()["id"].to_list() == [3]
+    assert handle.scan().collect()["id"].to_list() == [1, 2, 3]
+    handle = merge(handle, rows(2, 4, day="e"), ["id"], {"p": 3}, {}).handle
+    assert sorted(handle.scan().collect().rows()) == [("d", 1), ("d", 3), ("e", 2), ("e", 4)]
+    handle = replace_slice(handle, rows(9, day="e"), pl.col("day") == "e", {"p": 4}, {}).handle
+    handle = append(handle, rows(), {"p": 5}, {}).handle
+    assert sorted(handle.scan().collect().rows()) == [("d", 1), ("d", 3), ("e", 9)]
+    assert (handle.transaction("p"), handle.protocol) == (5, (1, 2))
+    assert handle.updated_at.date() == datetime.now(UTC).date()
+    with pytest.raises(Refused, match="lakehouse rebuild"):
+        handle.since(2)
+    assert overwrite(handle, rows(5), {}, {}).handle.scan().collect()["id"].to_list() == [5]
+
+
+def test_odd_partition_values_come_back(lake):
+    frame = pl.DataFrame({"day": ["a/b'c=%&é[x]* z", "plain", None, "50%25"], "id": [1, 2, 3, 4]})
+    handle = Handle.create(lake / "t", SCHEMA, partition_by=["day"])
+    handle = append(handle, frame.lazy(), {}, {}).handle
+    assert_frame_equal(handle.scan().sort("id").collect(), frame)
+    assert_frame_equal(handle.since(0).sort("id").collect(), frame)
+    merged = merge(handle, rows(1, day="plain"), ["id"], {}, {}).handle
+    assert sorted(merged.scan().collect().rows(), key=repr) == sorted(
+        [("plain", 1), ("plain", 2), (None, 3), ("50%25", 4)], key=repr
+    )
+
+
+def test_two_commits_on_one_version_are_one_commit_and_one_conflict(lake):
+    mine = Handle.create(lake / "t", SCHEMA)
+    append(opened(lake / "t"), rows(1), {}, {})
+    with pytest.raises(Conflict):
+        append(mine, rows(2), {}, {})
+
+
+def test_checkpoints_come_by_themselves_and_the_log_stays(lake):
+    handle = Handle.create(lake / "t", SCHEMA)
+    for number in range(CHECKPOINT_EVERY + 1):
+        handle = append(handle, rows(number), {"p": number}, {}).handle
+    again = opened(lake / "t")
+    assert again.transaction("p") == CHECKPOINT_EVERY
+    assert again.since(0).collect()["id"].to_list() == list(range(CHECKPOINT_EVERY + 1))
+
+
+def test_racing_creators_and_writers_each_land_exactly_once(lake):
+    start = threading.Barrier(3)
+
+    def write(number: int) -> None:
+        start.wait()
+        handle = Handle.create(lake / "t", SCHEMA)
+        while True:
+            try:
+                append(handle, rows(number), {}, {})
+            except Conflict:
+                handle = opened(lake / "t")
+            else:
+                return
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    handle = opened(lake / "t")
+    assert (handle.version, sorted(handle.scan().collect()["id"])) == (3, [0, 1, 2])
+
+
+def test_quarantine_works_as_on_a_disk(lake):
+    table = Handle.create(lake / "t", SCHEMA)
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    bad = pl.DataFrame([("u", "s", "f", 1, 1, "broke", ["r"], "x", moment)], schema=quarantine.ROWS, orient="row")
+    lost = quarantine.write(table, lake / "q", bad, whole=False)
+    won = quarantine.write(table, lake / "q", bad, whole=False)
+    assert lost.transactions != won.transactions
+    table = append(table, rows(1), won.transactions, {}).handle
+    assert quarantine.count(table, lake / "q") == quarantine.read(table, lake / "q").collect().height == 1
+    quarantine.settle(table, lake / "q")
+    assert opened(lake / "q").rows == 1
+
+
+def test_what_is_not_there_is_told_from_a_store_that_fails(lake):
+    handle = append(Handle.create(lake / "t", SCHEMA), rows(1), {}, {}).handle
+    with pytest.raises(FileNotFoundError):
+        handle.commit_of(2)
+    with pytest.raises(FileNotFoundError):
+        handle.scan_paths(["nothing.parquet"]).select(pl.len()).collect()
