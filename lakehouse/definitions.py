@@ -4,8 +4,8 @@ import dagster as dg
 
 from lakehouse import jobs, schedules, sensors, tables
 from lakehouse.engine.orchestrate.load import tables_in
-from resources.environment import load_environment, storages
 from resources.delta_io_manager import DeltaIOManager
+from resources.environment import load_environment, storages
 
 
 @dg.definitions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from lakehouse.engine.orchestrate import bronze, refine
 from lakehouse.engine.orchestrate.work import CheckSpec, Finding
 
 PREVIEW_ROWS = 5
+CELL_CHARACTERS = 60
+_MARKUP = re.compile(r"([\\`*_\[\]|~])")
 _BESIDE = {
     "extra": "Fields that the contract does not declare, as JSON, by JSON Pointer",
     "source_name": "The table whose source it came through",
@@ -64,9 +67,8 @@ def _columns(declared: Declaration) -> list[dg.TableColumn]:
     columns = columns_of(declared.contract)
     shown = [_column(each, str(declared.stored_schema[each.name])) for each in columns]
     if declared.is_bronze:
-        shown += [
-            dg.TableColumn(name, str(declared.stored_schema[name]), description) for name, description in _BESIDE.items()
-        ]
+        stored = declared.stored_schema
+        shown += [dg.TableColumn(name, str(stored[name]), description) for name, description in _BESIDE.items()]
     return shown
 
 
@@ -80,10 +82,18 @@ def _column(each: Column, stored: str) -> dg.TableColumn:
     return dg.TableColumn(
         name=each.name,
         type=stored,
-        description=f"{each.description} [{each.unit}]" if each.unit else each.description,
+        description=_words(each),
         constraints=dg.TableColumnConstraints(nullable=each.nullable, other=other),
         tags={"unit": each.unit} if each.unit else None,
     )
+
+
+def _words(each: Column) -> str:
+    """A column's words with its unit; those of the fields that it holds stand behind them."""
+    said = f"{each.description} [{each.unit}]" if each.unit else each.description
+    if not each.fields:
+        return said
+    return f"{said}. Each holds " + "; ".join(f"{field.name} ({field.dtype}): {_words(field)}" for field in each.fields)
 
 
 def shown(facts: Mapping[str, object]) -> dict[str, Any]:
@@ -98,8 +108,18 @@ def _shown(value: object) -> Any:
 
 
 def preview(rows: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    """The first rows as a Markdown table."""
-    with pl.Config(
-        tbl_formatting="MARKDOWN", tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True, tbl_cols=-1
-    ):
-        return dg.MetadataValue.md(str(rows.head(PREVIEW_ROWS)))
+    """The first rows as a Markdown table; long values are cut, and nothing in them is taken for Markdown or HTML."""
+    lines = [
+        rows.columns,
+        ["---"] * rows.width,
+        *([_cell(value) for value in row] for row in rows.head(PREVIEW_ROWS).rows()),
+    ]
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    said = str(value)
+    said = f"{said[:CELL_CHARACTERS]} …" if len(said) > CELL_CHARACTERS else said
+    return _MARKUP.sub(r"\\\1", " ".join(said.split())).replace("<", "&lt;")

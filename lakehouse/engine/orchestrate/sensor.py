@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals, arrivals
@@ -18,27 +19,33 @@ from lakehouse.engine.orchestrate.table import Table
 ARRIVALS = "lakehouse/arrivals"
 """Tag of a requested run: a hash of what was seen. Never a run_key: that is for ever, and counts failed runs."""
 
-_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
-_GIVEN_UP_AFTER = timedelta(minutes=15)  # a killed run stays STARTED: no run of one batch takes this long unseen
-_CRASHES = 3
+SAW = "lakehouse/saw"
+"""Tag of a requested run: what the sensor saw, for a person who asks why it ran."""
+
+_GIVEN_UP_AFTER = timedelta(minutes=15)  # a killed run stays STARTED for ever; a live one says something meanwhile
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 
 
 def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -> dg.SensorDefinition:
     """Request one run of `table` when its landing holds what its ledger does not."""
     declared = table.declaration
+    source = declared.source
+    if source is None:
+        raise DeclarationError(f"{declared.key} has no source=Files(…): no file of its own ever arrives for it.")
 
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         place = Place(context.resources.lake, context.resources.landing)
         seen, pending = look(declared, place)
+        saw = _in_words(source, seen, pending)
         if not seen.fresh and pending is None:
-            return dg.SkipReason(f"{declared.key}: {seen}. Nothing to do.")
+            return dg.SkipReason(f"{saw} Nothing to take.")
+        if run := _under_way(context.instance, declared):
+            return dg.SkipReason(f"{saw} Run {run.run_id[:8]} of {declared.key} is {_stage(run)}; not asking twice.")
         what = _digest(seen, pending)
-        if busy := _busy(context.instance, declared):
-            return dg.SkipReason(f"{declared.key}: {seen}. Run {busy.run_id[:8]} is under way; not asking twice.")
-        if reason := _refused(context.instance, what):
-            return dg.SkipReason(f"{declared.key}: {seen}. {reason}")
-        context.log.info("%s: %s", declared.key, seen)
-        return dg.RunRequest(tags={ARRIVALS: what})
+        if held_back := _held_back(context.instance, declared, what):
+            return dg.SkipReason(f"{saw} {held_back}")
+        context.log.info("%s Asking for a run of %s.", saw, declared.key)
+        return dg.RunRequest(tags={ARRIVALS: what, SAW: saw})
 
     return dg.SensorDefinition(
         name=f"{declared.name}_arrivals",
@@ -47,7 +54,7 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
         minimum_interval_seconds=int(every.total_seconds()),
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"lake", "landing"},
-        description=f"Asks for a run of {declared.key} when new files lie at {declared.source and declared.source.pattern}.",
+        description=f"Asks for a run of {declared.key} when new or changed files lie at {source.pattern}.",
     )
 
 
@@ -58,33 +65,77 @@ def look(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
     return arrivals(declared, place.landing, ledger), pending.identity if pending else None
 
 
+def _in_words(source: Files, seen: Arrivals, pending: int | None) -> str:
+    said = f"Saw {len(seen.fresh):,} new or changed files and {seen.known:,} known ones at {source.pattern}"
+    if seen.fresh:
+        first = seen.fresh[0].name
+        said += f" ({first})" if len(seen.fresh) == 1 else f" ({first} … {seen.fresh[-1].name})"
+    if seen.settling:
+        settle = f"{source.settle.total_seconds():g} s"
+        said += f"; {len(seen.settling):,} more were touched within the last {settle} and are left to settle"
+    if pending is not None:
+        said += "; a planned batch is not finished"
+    return f"{said}."
+
+
 def _digest(seen: Arrivals, pending: int | None) -> str:
-    told = repr((pending, [(each.name, each.size, each.modified_at, each.etag) for each in seen.fresh]))
-    return hashlib.sha256(told.encode()).hexdigest()[:24]
+    """The same for the same files, whether or not a run has already planned to take them."""
+    files = [(each.name, each.size, each.modified_at, each.etag) for each in seen.fresh]
+    return hashlib.sha256(repr(files or pending).encode()).hexdigest()[:24]
 
 
-def _busy(instance: dg.DagsterInstance, declared: Declaration) -> dg.DagsterRun | None:
-    started = datetime.now(UTC) - _GIVEN_UP_AFTER
-    filters = [
-        dg.RunsFilter(statuses=_WAITING),
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], updated_after=started),
-    ]
-    return next((run for each in filters for run in _runs_of(instance, declared, each)), None)
+def _under_way(instance: dg.DagsterInstance, declared: Declaration) -> dg.DagsterRun | None:
+    """The last run that set out to write the table, unless it has ended or has long shown no sign of life."""
+    assets = instance.get_asset_records([dg.AssetKey([declared.layer, declared.name])])
+    run_id = assets[0].asset_entry.last_run_id if assets else None
+    run = instance.get_run_by_id(run_id) if run_id else None
+    if run is None or run.is_finished:
+        return None
+    if run.status == dg.DagsterRunStatus.QUEUED:
+        return run
+    events = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    last_sign = datetime.fromtimestamp(events[0].timestamp, UTC) if events else datetime.min.replace(tzinfo=UTC)
+    return run if _now() - last_sign < _GIVEN_UP_AFTER else None
 
 
-def _runs_of(instance: dg.DagsterInstance, declared: Declaration, which: dg.RunsFilter) -> Iterator[dg.DagsterRun]:
-    key = dg.AssetKey([declared.layer, declared.name])
-    for run in instance.get_runs(which, limit=100):
-        if run.asset_selection is None or key in run.asset_selection:
-            yield run
+def _stage(run: dg.DagsterRun) -> str:
+    return "queued" if run.status == dg.DagsterRunStatus.QUEUED else "under way"
 
 
-def _refused(instance: dg.DagsterInstance, what: str) -> str | None:
-    """Why not to ask again for the very same files: their run was refused, or crashed too often."""
-    failed = instance.get_runs(dg.RunsFilter(tags={ARRIVALS: what}, statuses=[dg.DagsterRunStatus.FAILURE]))
-    for run in failed:
-        if instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-            return f"Run {run.run_id[:8]} failed on these very files; quiet until something new lands. Materialize it by hand to try again."
-    if len(failed) >= _CRASHES:
-        return f"{len(failed)} runs of these very files crashed; quiet until something new lands. Materialize it by hand."
+def _held_back(instance: dg.DagsterInstance, declared: Declaration, what: str) -> str | None:
+    """Why not to ask for the very same files now, after runs of them that did not do their work.
+
+    A refusal would be repeated word for word, so only something new helps. After a crash, or an error that may pass,
+    the run is asked for again: at once, then after pauses that double up to an hour.
+    """
+    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    runs = instance.get_run_records(dg.RunsFilter(tags={ARRIVALS: what}, statuses=ended), limit=20)  # newest first
+    if not runs:
+        return None
+    last = runs[0]
+    short = last.dagster_run.run_id[:8]
+    if refusal := _refusal(instance, last.dagster_run):
+        return (
+            f"Run {short} refused these very files, so not asking again until something new lands: {refusal} "
+            f"To try again, materialize {declared.key} by hand."
+        )
+    if len(runs) == 1:
+        return None
+    pause = min(_FIRST_PAUSE * 2 ** (len(runs) - 2), _LONGEST_PAUSE)
+    due = datetime.fromtimestamp(last.end_time or 0, UTC) + pause
+    if due <= _now():
+        return None
+    return f"{len(runs)} runs of these very files failed, the last is {short}. Asking again at {due:%H:%M} UTC."
+
+
+def _refusal(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """What the run said when it refused. None where it crashed or met an error that trying again may mend."""
+    for each in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        failed = each.dagster_event and each.dagster_event.step_failure_data
+        if failed and failed.user_failure_data:
+            return failed.user_failure_data.description or "it gave no reason."
     return None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

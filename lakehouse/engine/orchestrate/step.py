@@ -36,7 +36,7 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
         place = Place(context.resources.lake, context.resources.landing)
         rebuild = bool(context.op_execution_context.op_config["rebuild"])
         pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
-        yield from _events(declared, _work(declared, place, pinned, rebuild))
+        yield from _events(declared, _work(declared, place, pinned, rebuild=rebuild))
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
@@ -47,7 +47,7 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
     return step
 
 
-def _work(declared: Declaration, place: Place, pinned: dict[str, Handle | None], rebuild: bool) -> Work:
+def _work(declared: Declaration, place: Place, pinned: dict[str, Handle | None], *, rebuild: bool) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
         if declared.is_bronze:

@@ -37,7 +37,8 @@ class Table(dg.AssetsDefinition):
 
     declaration: Declaration
 
-    def __call__(self, *frames: pl.LazyFrame, **named: pl.LazyFrame) -> pl.LazyFrame:
+    # a plain asset takes any object here; ours takes what its transform takes
+    def __call__(self, *frames: pl.LazyFrame, **named: pl.LazyFrame) -> pl.LazyFrame:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The bare transform, without Dagster."""
         return self.declaration.transform(*frames, **named)
 
@@ -60,9 +61,7 @@ def table(
     """
 
     def of(transform: Callable[..., pl.LazyFrame]) -> Table:
-        declared = declare(
-            transform, write=write, source=source, rejects=rejects, conserves=conserves, drops=drops
-        )
+        declared = declare(transform, write=write, source=source, rejects=rejects, conserves=conserves, drops=drops)
         return _asset(declared, cast("dict[str, Any]", dagster))
 
     return of
@@ -70,7 +69,7 @@ def table(
 
 def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
     words.setdefault("retry_policy", RETRIES)
-    words.setdefault("kinds", {"polars", "delta", declared.layer})
+    words.setdefault("kinds", {"polars", "deltalake", declared.layer})
     words["metadata"] = {**definition_metadata(declared), **words.get("metadata", {})}
     made = dg.asset(
         key=[declared.layer, declared.name],
