@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import polars as pl
 
@@ -19,6 +21,7 @@ from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
+WRONG_CLOCK = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,29 @@ class _Reader:
     rejected: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     unpacked: int = 0
 
-    def take(self, found: Found, batch: int) -> Entry:
-        """Read one file and say what becomes of it."""
+    def take(self, found: Found, batch: int) -> Entry | None:
+        """Read one file and say what becomes of it; None when it has grown or shrunk since it was listed."""
         try:
             content = self.storage.read(found.name)
         except FileGone:
             return Entry(LOST, found, reason="listed, and gone before it could be read")
-        sha256 = hashlib.sha256(content).hexdigest()
+        return self.enter(found, content, batch) if len(content) == found.size else None
+
+    def take_again(self, planned: Entry, batch: int, listed: Callable[[str], Found | None]) -> Entry | None:
+        """Read a planned file as it was planned. Other bytes are taken as what is listed now; None while they settle."""
+        if planned.state == LOST:
+            return planned
+        try:
+            content = self.storage.read(planned.found.name)
+        except FileGone:
+            return Entry(LOST, planned.found, planned.sha256, reason="planned, and gone before it could be applied")
+        if _sha256(content) == planned.sha256:
+            return self.enter(planned.found, content, batch)
+        now = listed(planned.found.name)
+        return self.take(now, batch) if now else None
+
+    def enter(self, found: Found, content: bytes, batch: int) -> Entry:
+        sha256 = _sha256(content)
         if sha256 in self.known:
             return Entry(DUPLICATE, found, sha256, reason=f"same content as {self.known[sha256]}")
         entry = self.parse(found, content, sha256, batch)
@@ -96,11 +115,20 @@ class _Reader:
         }
         self.accepted.append(parsed.accepted.with_columns(**beside).select(self.declared.stored_schema.names()))
         self.rejected.append(_lines(self.declared, parsed.rejected, found, batch))
-        return Entry(state, found, sha256, parsed.records, parsed.accepted.height, parsed.rejected.height)
+        return Entry(state, found, sha256, _records(text), parsed.accepted.height, parsed.rejected.height)
 
     def batch(self, plan: Plan, waiting: int = 0) -> Batch:
         accepted = pl.concat([self.declared.stored_schema.to_frame(), *self.accepted])
         return Batch(plan, accepted, pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _records(text: bytes) -> int:
+    """Lines that are not blank, counted by other code than that which reads them."""
+    return sum(1 for line in io.BytesIO(text.removeprefix(b"\xef\xbb\xbf")) if line.strip(b" \t\r\n"))
 
 
 def arrivals(declared: Declaration, storage: Storage, ledger: Ledger) -> Arrivals:
@@ -111,90 +139,96 @@ def arrivals(declared: Declaration, storage: Storage, ledger: Ledger) -> Arrival
     fresh: list[Found] = []
     settling: list[Found] = []
     known = 0
-    settled_before = datetime.now(UTC) - declared.source.settle
+    now = datetime.now(UTC)
     for each in storage.files(declared.source.pattern):
         if taken.get(each.name) == (each.size, each.modified_at, each.etag):
             known += 1
         else:
-            (fresh if each.modified_at <= settled_before else settling).append(each)
+            (fresh if _is_settled(each, now, declared.source.settle) else settling).append(each)
     return Arrivals(tuple(fresh), tuple(settling), known)
 
 
+def _is_settled(found: Found, now: datetime, settle: timedelta) -> bool:
+    """A time far ahead of ours is a wrong clock's, and would settle never."""
+    return found.modified_at <= now - settle or found.modified_at > now + WRONG_CLOCK
+
+
 def next_batch(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
-    """The batch to apply now, its plan committed: the one that waits since a crash, else the fresh files; else None."""
+    """The batch to apply now, its plan committed: the one that waits since a crash, else the fresh files; else None.
+
+    Raises Conflict when another process planned first.
+    """
     pending = ledger.pending()
-    if pending is not None:
-        return _resume(declared, storage, ledger, pending)
+    batch = _resume(declared, storage, ledger, pending) if pending else None
+    return batch or _plan(declared, storage, ledger)
+
+
+def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
     fresh = arrivals(declared, storage, ledger).fresh
-    return _plan(declared, storage, ledger, fresh) if fresh else None
-
-
-def _plan(declared: Declaration, storage: Storage, ledger: Ledger, fresh: tuple[Found, ...]) -> Batch:
     reader = _reader(declared, storage, ledger)
     entries: list[Entry] = []
-    size = 0
+    size = looked_at = 0
     for each in fresh[:FILES_PER_BATCH]:
         size += each.size
         if entries and max(size, reader.unpacked) > BYTES_PER_BATCH:
             break
-        entries.append(reader.take(each, ledger.applied + 1))
+        looked_at += 1
+        entry = reader.take(each, ledger.applied + 1)
+        if entry is not None:
+            entries.append(entry)
+    if not entries:
+        return None
     _, plan = ledger.commit(entries)
-    return reader.batch(plan, waiting=len(fresh) - len(entries))
+    return reader.batch(plan, waiting=len(fresh) - looked_at)
 
 
-def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Plan) -> Batch:
-    """Apply exactly what was planned; where a file is not what it was, plan the batch anew."""
+def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Plan) -> Batch | None:
+    """Apply exactly what was planned; where a file is not what it was, plan the batch anew. None: nothing of it is left."""
     reader = _reader(declared, storage, ledger)
-    entries = [_as_planned(reader, each, pending.number) for each in pending.entries]
+    listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
+    again = [reader.take_again(each, pending.number, lambda name: listing().get(name)) for each in pending.entries]
+    entries = [each for each in again if each is not None]
     if tuple(entries) == pending.entries:
         return reader.batch(pending)
+    if not entries:
+        return None
     _, plan = ledger.commit(entries)
     return reader.batch(plan)
-
-
-def _as_planned(reader: _Reader, planned: Entry, batch: int) -> Entry:
-    if planned.state == LOST:
-        return planned
-    again = reader.take(planned.found, batch)
-    if again.state == LOST:
-        return Entry(LOST, planned.found, planned.sha256, reason="planned, and gone before it could be applied")
-    if again.sha256 == planned.sha256:
-        return again
-    # what lies there now has another size or time than the listing said: it is listed again, and taken as what it is
-    return again
 
 
 def reread(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch:
     """Every file that the ledger says was read, in its batch, for a rebuild. Refused with the list of those gone."""
     done = ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE]))
     reader = _Reader(declared, storage)
+    entries: list[Entry] = []
     gone: list[str] = []
     for name, sha256, batch, state, reason in done.select("name", "sha256", "batch", "state", "reason").iter_rows():
         found = Found(name, 0, datetime.now(UTC))
         if state == UNREADABLE:
             reader.rejected.append(_whole_file(declared, found, batch, reason))
+            entries.append(Entry(UNREADABLE, found, sha256, reason=reason))
             continue
         try:
             content = storage.read(name)
         except FileGone:
             gone.append(f"{name} (batch {batch}): no longer there")
             continue
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if _sha256(content) == sha256:
+            entries.append(reader.parse(found, content, sha256, batch))
+        else:
             gone.append(f"{name} (batch {batch}): holds other content now")
-            continue
-        reader.parse(found, content, sha256, batch)
     if gone:
         raise Refused(
             f"{declared.key} cannot be made anew: {len(gone)} of {done.height} files are not what was read: "
             f"{'; '.join(gone[:10])}. Nothing was written; the table stands. Put the files back, or keep the table."
         )
-    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, ()))
+    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(entries)))
 
 
-def revised_files(ledger: Ledger, batches: Iterable[int]) -> Iterator[tuple[str, int]]:
-    """(name, batch) of the files that came again with other content in one of `batches`."""
-    rows = ledger.done().filter((pl.col("state") == REVISED) & pl.col("batch").is_in(list(batches)))
-    yield from rows.select("name", "batch").iter_rows()
+def current_contents(ledger: Ledger) -> pl.DataFrame:
+    """Of every file that was read, where its newest content is: source_file, batch, and whether it is a revision."""
+    read = ledger.done().filter(pl.col("state").is_in(READ)).unique("name", keep="last", maintain_order=True)
+    return read.select(source_file="name", batch="batch", revised=pl.col("state") == REVISED)
 
 
 def _reader(declared: Declaration, storage: Storage, ledger: Ledger) -> _Reader:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
@@ -91,21 +92,47 @@ class Ledger:
         return rows.filter((pl.col("batch") <= self.applied) & ~other_plan)
 
     def pending(self) -> Plan | None:
-        """The batch that is planned and not applied, by its latest plan."""
+        """The batch that is planned and not applied, by its latest plan.
+
+        Raises Conflict where ledger and bronze table are not one batch apart at most: the table has moved since it was
+        opened, or one of the two was taken away.
+        """
+        if self._planned not in (self.applied, self.applied + 1):
+            raise Conflict(
+                f"{self.table}: its ledger has planned {self._planned} batches and the table holds {self.applied}. "
+                "Nothing was taken. Another run may have been faster: run again. If it says so again, the table or its "
+                f"ledger ({self.address}) was taken away or put back: lakehouse rebuild {self.table} makes a table that "
+                "is gone anew from the files that the ledger names."
+            )
         rows = self._rows().filter(pl.col("batch") > self.applied)
         if rows.is_empty():
             return None
         rows = rows.filter(pl.col("plan") == rows["plan"][-1])
         return Plan(rows["batch"][0], rows["plan"][0], tuple(_entry(row) for row in rows.iter_rows(named=True)))
 
+    def wholly_applied(self) -> Ledger:
+        """The ledger of a bronze table that is gone and made anew: what is planned counts as done, by its latest plan."""
+        rows = self._rows()
+        return self if rows.is_empty() else replace(self, applied=rows["batch"][-1], applied_plan=rows["plan"][-1])
+
+    @property
+    def _planned(self) -> int:
+        return (self.handle and self.handle.transaction(self.table)) or 0
+
     def commit(self, entries: list[Entry]) -> tuple[Ledger, Plan]:
         """Plan the next batch, or plan it anew. Raises Conflict when another process planned first."""
         plan = Plan(self.applied + 1, secrets.randbits(60), tuple(entries))
-        handle = self.handle or Handle.create(self.address, SCHEMA, description=f"Files of {self.table}, by batch")
+        handle = self.handle or self._create()
         files = write_files(handle, _frame(plan).lazy())
         note = {"table": self.table, "batch": str(plan.number), "files": str(len(entries))}
         committed = handle.commit(files, self._other_plans(), {self.table: plan.number}, note)
         return replace(self, handle=committed), plan
+
+    def _create(self) -> Handle:
+        handle = Handle.create(self.address, SCHEMA, description=f"Files of {self.table}, by batch")
+        if handle.version > 0:
+            raise Conflict(f"{self.address}: another run planned first; nothing of ours was committed. Run again.")
+        return handle
 
     def _other_plans(self) -> list[str]:
         if self.handle is None or self.applied_plan is None:

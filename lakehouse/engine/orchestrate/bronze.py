@@ -28,7 +28,9 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
     own = Handle.open(place.table(declared))
     ledger = Ledger.open(declared, place.ledger(declared), own)
     if rebuild:
-        if ledger.pending():
+        if not ledger.applied:
+            ledger = ledger.wholly_applied()
+        elif ledger.pending():
             raise Refused(f"{declared.key}: batch {ledger.applied + 1} is planned and not applied. Run the table first.")
         batch: Batch | None = reread(declared, place.landing, ledger)
     else:
@@ -41,7 +43,6 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
 def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, rebuild: bool) -> Delivery:
     first = own is None or own.transaction(LOGIC) is None
     logic = {LOGIC: declared.logic} if first or rebuild else {}
-    positions = {} if rebuild else batch.plan.transactions(declared.key)
     return Delivery(
         table=place.table(declared),
         quarantine=place.quarantine(declared),
@@ -53,7 +54,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         whole=rebuild,
         accepted=batch.accepted,
         rejected=batch.rejected,
-        transactions={**positions, **logic},
+        transactions={**batch.plan.transactions(declared.key), **logic},
         note={"table": declared.key, "batch": str(batch.plan.number)},
     )
 
@@ -79,9 +80,8 @@ def _findings(batch: Batch) -> tuple[Finding, ...]:
     odd = [f"{each.found.name}: {each.quarantined} of {each.records}" for each in entries if each.quarantined]
     lost = [f"{each.found.name}: {each.reason}" for each in entries if each.state == LOST]
     lines = batch.rejected.height - batch.count(UNREADABLE)
-    adds_up = not entries or (
-        batch.records == batch.accepted.height + lines
-        and len(entries) == batch.count(*READ, DUPLICATE, UNREADABLE, LOST)
+    adds_up = batch.records == batch.accepted.height + lines and len(entries) == batch.count(
+        *READ, DUPLICATE, UNREADABLE, LOST
     )
     return (
         _finding("files_are_readable", unreadable, len(entries)),

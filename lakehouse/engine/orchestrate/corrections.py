@@ -8,68 +8,55 @@ import polars as pl
 
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.declare.write import Merge
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.ingest.landing import revised_files
+from lakehouse.engine.ingest.landing import current_contents
 from lakehouse.engine.ingest.ledger import Ledger
-from lakehouse.engine.orchestrate.inputs import Input
+from lakehouse.engine.orchestrate.inputs import Rows, replaced_group
 from lakehouse.engine.quality.typed import typed
 
 
-def no_longer_held(
-    declared: Declaration, place: Place, inputs: Sequence[Input], came_out: pl.DataFrame
-) -> pl.DataFrame:
-    """The keys (with `replaces`, the groups) that an earlier content of a revised file held, and nothing holds now.
+def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], out: pl.Schema) -> pl.DataFrame:
+    """The keys (with `replaces`, the groups) that an earlier content of a revised file held, and no file holds now.
 
     Costs a look at the ledger; the upstream is read again only where a file was revised.
     """
-    key = _subject(declared)
-    missing = came_out.select(key).clear()
+    group = replaced_group(declared)
+    key = [group] if group else declared.key_columns
+    missing = [pl.DataFrame(schema={name: out[name] for name in key})]
     for each in inputs:
-        if each.handle is None or not each.read.upstream.is_bronze:
+        handle = each.input.handle
+        if handle is None or not each.input.read.upstream.is_bronze:
             continue
-        before = _earlier_rows(place, each)
-        if before is None:
+        current, names = _contents(place, each.input.read.upstream, handle, each.input.since)
+        if not names:
             continue
-        held = _keys(declared, inputs, each, before, key)
-        gone = held.join(came_out.select(key), on=key, how="anti")
+        stored = handle.scan().select(each.input.read.upstream.stored_schema.names())
+        revised = pl.col("source_file").is_in(names)
+        on = ["source_file", "batch"]
+        held = _keys(declared, inputs, each, stored.filter(revised).join(current, on=on, how="anti"), key)
+        now = stored.join(current, on=on, how="semi")
+        gone = held.join(_keys(declared, inputs, each, now.filter(revised), key), on=key, how="anti")
         if not gone.is_empty():
-            elsewhere = _keys(declared, inputs, each, _other_files(place, each), key)
-            missing = pl.concat([missing, gone.join(elsewhere, on=key, how="anti")])
-    return missing.unique().sort(key)
+            gone = gone.join(_keys(declared, inputs, each, now.filter(~revised), key), on=key, how="anti")
+        missing.append(gone)
+    return pl.concat(missing).unique().sort(key)
 
 
-def _subject(declared: Declaration) -> list[str]:
-    replaces = declared.write.replaces if isinstance(declared.write, Merge) else None
-    return [replaces] if replaces else declared.key_columns
-
-
-def _revised(place: Place, each: Input) -> list[tuple[str, int]]:
-    upstream = each.read.upstream
-    batches = each.stored.select(pl.col("batch").unique()).collect()["batch"].to_list()
-    bronze = Handle.open(place.table(upstream))
-    return list(revised_files(Ledger.open(upstream, place.ledger(upstream), bronze), batches))
-
-
-def _earlier_rows(place: Place, each: Input) -> pl.LazyFrame | None:
-    revised = _revised(place, each)
-    if not revised or each.handle is None:
-        return None
-    earlier = [(pl.col("source_file") == name) & (pl.col("batch") < batch) for name, batch in revised]
-    return each.handle.scan().filter(pl.any_horizontal(earlier))
-
-
-def _other_files(place: Place, each: Input) -> pl.LazyFrame:
-    assert each.handle is not None
-    names = [name for name, _ in _revised(place, each)]
-    return each.handle.scan().filter(~pl.col("source_file").is_in(names))
+def _contents(
+    place: Place, upstream: Declaration, handle: Handle, since: int | None
+) -> tuple[pl.LazyFrame, list[str]]:
+    """Where the newest content of every file is, and the files that were revised since a version of the upstream."""
+    current = current_contents(Ledger.open(upstream, place.ledger(upstream), handle))
+    revised = current.filter("revised")
+    if since is not None and not revised.is_empty():
+        before = Handle.open(handle.address, since)
+        revised = revised.filter(pl.col("batch") > ((before and before.transaction(upstream.key)) or 0))
+    return current.lazy(), revised["source_file"].to_list()
 
 
 def _keys(
-    declared: Declaration, inputs: Sequence[Input], each: Input, stored: pl.LazyFrame, key: list[str]
+    declared: Declaration, inputs: Sequence[Rows], each: Rows, stored: pl.LazyFrame, key: list[str]
 ) -> pl.DataFrame:
-    """The keys that come out of `stored` when every other parameter is empty."""
-    frames = [
-        typed(one.read.upstream.contract, stored) if one is each else one.frame.clear() for one in inputs
-    ]  # fmt: skip
-    return declared.transform(*frames).select(key).unique().collect()
+    """The keys that come out of `stored` when every other parameter is as it is in this run."""
+    read = typed(each.input.read.upstream.contract, stored).read.lazy()
+    return declared.transform(*(read if one is each else one.frame for one in inputs)).select(key).unique().collect()

@@ -7,43 +7,64 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.table import Declaration, Read
 from lakehouse.engine.declare.write import Merge, Overwrite, Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.work import LOGIC, position
-from lakehouse.engine.quality.typed import set_aside, typed
+from lakehouse.engine.quality.typed import typed
+
+_BACK = "arrivals back"
+"""How many arrivals of its group came after a row's. Holds a space: no column can have this name."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One parameter's rows. `stored` is what lies in the upstream, `frame` what the transform is handed, in order."""
+    """One parameter's due rows, not read yet: `stored` is what lies in the upstream, in order."""
 
     read: Read
     handle: Handle | None
     since: int | None
     stored: pl.LazyFrame
-    frame: pl.LazyFrame
 
     @property
     def is_idle(self) -> bool:
         """Whether the upstream stands where it stood when it was last consumed."""
         return self.handle is None or self.since == self.handle.version
 
-    @property
-    def unread(self) -> pl.LazyFrame:
-        """The rows of a bronze upstream that do not read exactly; none of other tables."""
+    def rows(self) -> Rows:
+        """Read text as its types. The rows of a bronze upstream are then in memory; others stay where they are."""
         upstream = self.read.upstream
         if not upstream.is_bronze:
-            return upstream.stored_schema.to_frame().lazy()
-        return set_aside(upstream.contract, self.stored)
+            return Rows(self, self.stored, upstream.stored_schema.to_frame())
+        parted = typed(upstream.contract, self.stored)
+        return Rows(self, parted.read.lazy(), parted.unread)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One parameter's due rows: `frame` is what a transform may be handed, `unread` what does not read exactly."""
+
+    input: Input
+    frame: pl.LazyFrame
+    unread: pl.DataFrame
 
 
 def open_inputs(
-    declared: Declaration, own: Handle | None, upstreams: Mapping[str, Handle | None], *, whole: bool
+    declared: Declaration, own: Handle | None, upstreams: Mapping[str, Handle | None], *, whole: bool, rebuild: bool = False
 ) -> list[Input]:
-    """The due rows of every parameter. `upstreams` are pinned handles by table key; `whole` reads all there is."""
-    return [_open(declared, own, read, upstreams[read.upstream.key], whole) for read in declared.reads]
+    """The due rows of every parameter. `upstreams` are pinned handles by table key; `whole` reads all there is.
+
+    Refused where what was read before cannot be told from what is due; a `rebuild` starts anew and never is.
+    """
+    opened: list[Input] = []
+    for read in declared.reads:
+        handle = upstreams[read.upstream.key]
+        since = own.transaction(position(declared, handle)) if own and handle else None
+        if own is not None and not rebuild and own.transaction(LOGIC) is not None:
+            _refuse_strangers(declared, own, read, handle, since)
+        opened.append(_open(read, handle, since, whole=whole))
+    return opened
 
 
 def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:
@@ -51,51 +72,94 @@ def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:
     return {position(declared, each.handle): each.handle.version for each in inputs if each.handle is not None}
 
 
-def _open(declared: Declaration, own: Handle | None, read: Read, handle: Handle | None, whole: bool) -> Input:
+def note_of(inputs: Sequence[Input]) -> dict[str, str]:
+    """Which upstreams were there, and at which version: kept with the commit, for people and for the next run."""
+    return {each.read.upstream.key: str(each.handle and each.handle.version) for each in inputs}
+
+
+def _open(read: Read, handle: Handle | None, since: int | None, *, whole: bool) -> Input:
     schema = read.upstream.stored_schema
     if handle is None:
-        empty = schema.to_frame().lazy()
-        return Input(read, None, None, empty, _handed(declared, read, empty))
-    since = own.transaction(position(declared, handle)) if own else None
-    if whole or since is None or read.reading is Reading.FRAME:
-        _refuse_stranger(declared, own, read, handle, since, whole)
-        rows = handle.scan()
-    else:
-        rows = handle.since(since)
-    stored = rows.select(schema.names())
-    return Input(read, handle, since, stored, _handed(declared, read, stored))
+        return Input(read, None, None, schema.to_frame().lazy())
+    is_new = not whole and since is not None and read.reading is Reading.NEW
+    rows = handle.since(since) if is_new and since is not None else handle.scan()
+    return Input(read, handle, since, rows.select(schema.names()))
 
 
-def _refuse_stranger(
-    declared: Declaration, own: Handle | None, read: Read, handle: Handle, since: int | None, whole: bool
+def _refuse_strangers(
+    declared: Declaration, own: Handle, read: Read, handle: Handle | None, since: int | None
 ) -> None:
-    made_whole = own is not None and own.transaction(LOGIC) is not None
-    if whole or since is not None or not made_whole or read.reading is Reading.FRAME:
+    """Refuse an upstream that is gone, was made anew or put back; Conflict where only another run was faster."""
+    upstream = read.upstream.key
+    stands = f"Nothing was written; version {own.version} of {declared.key} stands."
+    anew = f"Make it anew from what is there: lakehouse rebuild {declared.key}+"
+    before = _last_note(own).get(upstream)
+    if handle is None:
+        if before not in (None, "None"):
+            raise Refused(f"{declared.key}: {upstream} is gone; it stood at version {before} when it was last read. {stands}")
         return
-    raise Refused(
-        f"{declared.key} has never read this {read.upstream.key} (table id {handle.id}): its upstream was made anew, "
-        f"or is new to it. Nothing was written; version {own and own.version} stands. "
-        f"Make it anew from what is there: lakehouse rebuild {declared.key}+"
-    )
+    if since is None:
+        if read.reading is Reading.NEW and before != "None":
+            raise Refused(
+                f"{declared.key} has never read this {upstream} (table id {handle.id}): its upstream was made anew, "
+                f"or is new to it. {stands} {anew}"
+            )
+        return
+    if since > handle.version:
+        newest = Handle.open(handle.address)
+        if newest is not None and newest.id == handle.id and newest.version >= since:
+            raise Conflict(f"{declared.key}: another run has read {upstream} further, up to {since}. {stands} Run again.")
+        raise Refused(
+            f"{declared.key} has read {upstream} up to version {since}, and it stands at {handle.version}: it was put "
+            f"back. {stands} {anew}"
+        )
 
 
-def _handed(declared: Declaration, read: Read, stored: pl.LazyFrame) -> pl.LazyFrame:
-    return typed(read.upstream.contract, stored) if read.upstream.is_bronze else stored
+def _last_note(own: Handle) -> Mapping[str, object]:
+    """What `note_of` said at the last commit; nothing where another engine has committed since, or cleaned its log."""
+    try:
+        return own.commit_of(own.version).info
+    except FileNotFoundError:
+        return {}
 
 
-def latest(declared: Declaration, each: Input) -> pl.LazyFrame:
-    """With `Merge(replaces=…)`, the last arrival of every group; else all rows.
-
-    An upstream row that holds a list is a document: it is its group's arrival. Else a group arrives with its file.
-    """
-    if not isinstance(declared.write, Merge) or declared.write.replaces is None:
+def latest(declared: Declaration, each: Rows) -> pl.LazyFrame:
+    """With `Merge(replaces=…)`, the last arrival of every group; else all rows. Rows without a group are kept."""
+    group = replaced_group(declared)
+    if group is None or not each.input.read.upstream.is_bronze:
         return each.frame
-    group = declared.write.replaces
-    schema = each.read.upstream.handed_schema
-    if "source_file" not in schema or any(isinstance(dtype, pl.List) for dtype in schema.values()):
+    if _is_of_documents(declared, each):
         return each.frame.filter(pl.col(group).is_last_distinct() | pl.col(group).is_null())
     arrival = pl.struct("batch", "source_file")
     return each.frame.filter((arrival == arrival.last().over(group)) | pl.col(group).is_null())
+
+
+def earlier(declared: Declaration, each: Rows, groups: pl.Series, back: int) -> pl.LazyFrame:
+    """Of these groups, the rows of the arrival that `back` others came after."""
+    group = replaced_group(declared)
+    if group is None or not each.input.read.upstream.is_bronze:
+        return each.frame.clear()
+    rows = each.frame.filter(pl.col(group).is_in(groups.implode()))
+    if _is_of_documents(declared, each):
+        number = pl.int_range(pl.len()).over(group)
+    else:
+        number = pl.struct("batch", "source_file").rle_id().cast(pl.Int64).over(group)
+    counted = rows.with_columns((number.max().over(group) - number).alias(_BACK))
+    return counted.filter(pl.col(_BACK) == back).drop(_BACK)
+
+
+def replaced_group(declared: Declaration) -> str | None:
+    return declared.write.replaces if isinstance(declared.write, Merge) else None
+
+
+def _is_of_documents(declared: Declaration, each: Rows) -> bool:
+    """Whether a row of a bronze upstream is an arrival of its group by itself. Else a group arrives with its file.
+
+    It is where it holds a list of objects, unless it also has the reader's whole key and so is one row of several.
+    """
+    schema = each.input.read.upstream.schema
+    holds_rows = any(isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct) for dtype in schema.values())
+    return holds_rows and not all(name in schema for name in declared.key_columns)
 
 
 def is_idle(declared: Declaration, own: Handle | None, inputs: Sequence[Input]) -> bool:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from functools import cached_property
+from itertools import count
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import columns_of
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
-from lakehouse.engine.declare.write import Merge, Overwrite, Reading
+from lakehouse.engine.declare.write import Append, Merge, Overwrite, Reading
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
+from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows
 from lakehouse.engine.orchestrate.corrections import no_longer_held
-from lakehouse.engine.orchestrate.inputs import Input, is_idle, latest, open_inputs, positions
+from lakehouse.engine.orchestrate.counting import Counted, counted
+from lakehouse.engine.orchestrate.inputs import (
+    Rows,
+    earlier,
+    is_idle,
+    latest,
+    note_of,
+    open_inputs,
+    positions,
+    replaced_group,
+)
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
-from lakehouse.engine.quality.text import why_unread
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
 SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
@@ -30,7 +39,8 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     specs = [CheckSpec(SHAPE, "The transform returns the declared columns and types.", blocking=True)]
     if any(read.upstream.is_bronze for read in declared.reads):
         specs.append(CheckSpec(READS, "Every value of the upstream reads exactly as its declared type.", blocking=True))
-    specs += [CheckSpec(each.name, each.description, blocking=True) for each in rules(declared.contract, unique=_unique(declared))]
+    asked = rules(declared.contract, unique=_unique(declared), never_null=_never_null(declared))
+    specs += [CheckSpec(each.name, each.description, blocking=True) for each in asked]
     if declared.conserves is not None:
         specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
     if _watches_corrections(declared):
@@ -47,23 +57,21 @@ def refine(declared: Declaration, place: Place, upstreams: Mapping[str, Handle |
     """
     own = Handle.open(place.table(declared))
     whole = rebuild or isinstance(declared.write, Overwrite) or own is None or own.transaction(LOGIC) is None
-    inputs = open_inputs(declared, own, upstreams, whole=whole)
+    inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
         idle = [Finding(each.name, passed=True, facts={"rows": 0}) for each in checks_of(declared)]
         return Work(tuple(idle), {"rows_read": 0})
-    return _Run(declared, place, own, tuple(inputs), whole).work()
+    return _Run(declared, place, own, tuple(each.rows() for each in inputs), whole).work()
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What was read and what came out, collected in one pass."""
+class _Passed:
+    """What came out of the arrivals that count (`handed`, per parameter), judged; of a key the last row is `accepted`."""
 
+    handed: tuple[pl.LazyFrame, ...]
     out: pl.DataFrame
-    unread: pl.DataFrame
-    read: int
-    measured_in: Any
-    measured_superseded: Any
-    dropped: Mapping[str, Any]
+    verdict: Verdict
+    accepted: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -71,191 +79,177 @@ class _Run:
     declared: Declaration
     place: Place
     own: Handle | None
-    inputs: tuple[Input, ...]
+    rows: tuple[Rows, ...]
     whole: bool
+
+    @cached_property
+    def unread(self) -> pl.DataFrame:
+        """The rows that do not read exactly, as they are set aside."""
+        return pl.concat([SET_ASIDE.to_frame(), *map(unread_rows, self.rows)])
+
+    @property
+    def stands(self) -> str:
+        return f"version {self.own.version} stands" if self.own else "there is no table yet"
 
     def work(self) -> Work:
         declared = self.declared
-        frames = [latest(declared, each) for each in self.inputs]
-        out = declared.transform(*frames)
-        if difference := differences(out.collect_schema(), declared.schema):
+        handed = tuple(latest(declared, each) for each in self.rows)
+        lazy = declared.transform(*handed)
+        if difference := differences(lazy.collect_schema(), declared.schema):
             return self._misshapen(difference)
-        counted = self._collect(out, frames)
-        verdict = judge(declared.contract, counted.out, unique=_unique(declared))
-        accepted = _last_of_each_key(declared, verdict.accepted)
-        facts = self._facts(counted, verdict, accepted)
-        findings = self._findings(counted, verdict, facts)
-        refusal = self._refusal(counted, verdict, findings)
-        if refusal is not None and not self._still_delivers(findings):
+        passed = self._judged(handed, lazy.collect())
+        count = counted(declared, self.rows, passed.handed, passed.out)
+        findings = self._findings(count, passed.verdict)
+        facts = self._facts(count, passed)
+        refusal = self._refusal(count, passed.verdict)
+        if refusal is not None and not self._sets_aside(count):
             return Work(findings, facts, refusal=refusal)
-        none_survives = accepted.is_empty() and bool(verdict.rejected.height + counted.unread.height)
-        keeps_standing = none_survives and self.whole and self.own is not None
-        return Work(findings, facts, self._delivery(counted, verdict, accepted, refusal, keeps_standing), refusal)
+        return Work(findings, facts, self._delivery(passed, refusal), refusal)
 
-    def _collect(self, out: pl.LazyFrame, frames: Sequence[pl.LazyFrame]) -> _Counted:
-        """One pass over the inputs: the rows that come out, the rows that do not read, and what is counted."""
-        measure = _measure_in(self.declared)
-        lazy = [out, *(each.unread for each in self.inputs)]
-        lazy += [each.stored.select(pl.len()) for each in self.inputs]
-        lazy += [each.frame.select(measure) for each in self.inputs]
-        lazy += [frame.select(measure) for frame in frames]
-        lazy += [
-            frame.filter(predicate).select(measure) for predicate in self.declared.drops.values() for frame in frames
-        ]
-        rows, *rest = pl.collect_all(lazy)
-        n = len(self.inputs)
-        unread = [_unread_rows(each, frame) for each, frame in zip(self.inputs, rest[:n], strict=True)]
-        numbers = [_number(frame) for frame in rest[n:]]
-        parts = [sum(numbers[i : i + n]) for i in range(0, len(numbers), n)]
-        read, measured, kept, *dropped = parts
-        return _Counted(
-            out=rows,
-            unread=pl.concat([SET_ASIDE.to_frame(), *unread]),
-            read=int(read),
-            measured_in=measured,
-            measured_superseded=measured - kept,
-            dropped=dict(zip(self.declared.drops, dropped, strict=True)),
-        )
+    def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
+        """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
+
+        That is what happens when each arrival is a batch of its own, and how arrivals are cut into batches must change
+        nothing.
+        """
+        declared, group = self.declared, replaced_group(self.declared)
+        verdict = self._verdict(out)
+        for back in count(1) if group else ():
+            groups = _without_survivor(group, handed, out, verdict)
+            older = tuple(earlier(declared, each, groups, back) for each in self.rows)
+            if groups.is_empty() or all(frame.head(1).collect().is_empty() for frame in older):
+                break
+            out = pl.concat([declared.transform(*older).collect(), out])
+            handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
+            verdict = self._verdict(out)
+        return _Passed(handed, out, verdict, _last_of_each_key(declared, verdict.accepted))
+
+    def _verdict(self, out: pl.DataFrame) -> Verdict:
+        declared = self.declared
+        return judge(declared.contract, out, unique=_unique(declared), never_null=_never_null(declared))
 
     def _misshapen(self, difference: str) -> Work:
-        stands = f"version {self.own.version} stands" if self.own else "there is no table yet"
         said = (
             f"{self.declared.key}: its transform does not return what {self.declared.contract.__name__} declares: "
-            f"{difference}. Nothing was written; {stands}. Mend the transform or the contract."
+            f"{difference}. Nothing was written; {self.stands}. Mend the transform or the contract."
         )
         rest = [Finding(each.name, passed=False, facts={"asked": False}) for each in checks_of(self.declared)]
         return Work((Finding(SHAPE, passed=False, facts={"difference": difference}), *rest[1:]), {}, refusal=said)
 
-    def _findings(self, counted: _Counted, verdict: Verdict, facts: Mapping[str, object]) -> tuple[Finding, ...]:
-        severity = "WARN" if self.declared.quarantines and self._any_stands(verdict) else "ERROR"
-        found = {SHAPE: Finding(SHAPE, passed=True)}
-        failed = counted.unread.height
-        reasons = counted.unread["reasons"].list.first().head(10).to_list()
-        found[READS] = Finding(READS, not failed, severity, {"failed": failed, "of": counted.read, "examples": reasons})
+    def _findings(self, count: Counted, verdict: Verdict) -> tuple[Finding, ...]:
+        severity = "WARN" if self.declared.quarantines and verdict.is_accepted.any() else "ERROR"
+        found = {SHAPE: Finding(SHAPE, passed=True), CONSERVES: _conserved(count)}
+        failed = self.unread.height
+        reasons = self.unread["reasons"].list.first().head(10).to_list()
+        found[READS] = Finding(READS, not failed, severity, {"failed": failed, "of": count.read, "examples": reasons})
         for each in verdict.outcomes:
-            found[each.rule.name] = Finding(
-                each.rule.name, not each.failed, severity, {"failed": each.failed, "of": each.of}
-            )
-        found[CONSERVES] = self._conserved(counted)
+            name, facts = each.rule.name, {"failed": each.failed, "of": each.of}
+            found[name] = Finding(name, not each.failed, severity, facts)
         if _watches_corrections(self.declared):
-            found[CORRECTIONS] = self._corrections(counted)
+            found[CORRECTIONS] = self._corrections()
         return tuple(found[each.name] for each in checks_of(self.declared))
 
-    def _any_stands(self, verdict: Verdict) -> bool:
-        return not verdict.accepted.is_empty()
-
-    def _conserved(self, counted: _Counted) -> Finding:
-        came_out = _number(counted.out.lazy().select(_measure_out(self.declared)).collect())
-        dropped = sum(counted.dropped.values())
-        difference = counted.measured_in - counted.measured_superseded - dropped - came_out
-        facts: dict[str, object] = {
-            "read": str(counted.measured_in),
-            "superseded_on_arrival": str(counted.measured_superseded),
-            "came_out": str(came_out),
-            "difference": str(difference),
-            **{f"dropped_{name}": str(value) for name, value in counted.dropped.items()},
-        }
-        return Finding(CONSERVES, difference == 0, facts=facts)
-
-    def _corrections(self, counted: _Counted) -> Finding:
-        missing = no_longer_held(self.declared, self.place, self.inputs, counted.out)
-        facts: dict[str, object] = {"failed": missing.height, "still_standing": missing.head(20).rows()}
+    def _corrections(self) -> Finding:
+        missing = no_longer_held(self.declared, self.place, self.rows, self.declared.schema)
+        standing = [", ".join(map(str, row)) for row in missing.head(20).rows()]
+        facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
         return Finding(CORRECTIONS, missing.is_empty(), "WARN", facts)
 
-    def _refusal(self, counted: _Counted, verdict: Verdict, findings: Sequence[Finding]) -> str | None:
-        stands = f"version {self.own.version} stands" if self.own else "there is no table yet"
-        key, rejected = self.declared.key, verdict.rejected.height + counted.unread.height
-        conserved = next((each for each in findings if each.name == CONSERVES), None)
-        if conserved is not None and not conserved.passed:
+    def _refusal(self, count: Counted, verdict: Verdict) -> str | None:
+        key = self.declared.key
+        if self.declared.conserves is not None and count.difference:
             return (
-                f"{key} refused: {conserved.facts['read']} read, {conserved.facts['came_out']} came out, and "
-                f"{conserved.facts['difference']} are not explained. Nothing was written; {stands}. "
-                "Mend the transform, or declare what it leaves out with drops={…}."
+                f"{key} refused: {count.measured} read, {count.came_out} came out, and {count.difference} are not "
+                f"explained. Nothing was written; {self.stands}. Mend the transform, or declare what it leaves out with "
+                "drops={…}."
             )
+        unread = self.unread.height
+        rejected, of = verdict.rejected.height + unread, verdict.is_accepted.len() + unread
         if not rejected:
             return None
-        broken = ", ".join(f"{each.failed:,} {each.rule.name}" for each in verdict.broken)
-        broken = ", ".join(filter(None, [broken, counted.unread.height and f"{counted.unread.height:,} {READS}"]))  # type: ignore[list-item] # zero is filtered
-        said = f"{key} refused {rejected:,} of {verdict.rejected.height + verdict.accepted.height + counted.unread.height:,} rows: {broken}."
+        broken = [f"{each.failed:,} {each.rule.name}" for each in verdict.broken]
+        broken += [f"{unread:,} {READS}"] if unread else []
+        said = f"{key} refused {rejected:,} of {of:,} rows: {', '.join(broken)}."
         if not self.declared.quarantines:
             return (
-                f"{said} Nothing was written; {stands}. Mend them upstream and rebuild, or consent to partial data "
+                f"{said} Nothing was written; {self.stands}. Mend them upstream and rebuild, or consent to partial data "
                 "with rejects=Quarantine()."
             )
-        if not self._any_stands(verdict):
+        if not verdict.is_accepted.any():
             where = self.place.quarantine(self.declared)
-            return f"{said} None is left to write; {stands}, the rows are in {where}. Mend them upstream, then rebuild."
+            return f"{said} None is left to write; {self.stands}, the rows are in {where}. Mend them upstream, then rebuild."
         return None
 
-    def _still_delivers(self, findings: Sequence[Finding]) -> bool:
-        """Where rows may be set aside, a run in which none survives still sets them aside."""
-        conserved = all(each.passed for each in findings if each.name == CONSERVES)
-        return conserved and self.declared.quarantines
+    def _sets_aside(self, count: Counted) -> bool:
+        """Where rows may be set aside, a run of which none survives still sets them aside; one that lost some does not."""
+        return self.declared.quarantines and not (self.declared.conserves is not None and count.difference)
 
-    def _delivery(
-        self, counted: _Counted, verdict: Verdict, accepted: pl.DataFrame, refusal: str | None, keeps_standing: bool
-    ) -> Delivery:
-        declared, whole = self.declared, self.whole and not keeps_standing
-        logic = {LOGIC: declared.logic} if whole else {}
-        reads_new = any(each.read.reading is Reading.NEW for each in self.inputs)
-        moved = positions(declared, self.inputs) if refusal is None or reads_new else {}
+    def _delivery(self, passed: _Passed, refusal: str | None) -> Delivery | None:
+        declared, inputs = self.declared, [each.input for each in self.rows]
+        keeps_standing = refusal is not None and self.whole and self.own is not None
+        whole = self.whole and not keeps_standing
+        rejected = pl.concat(
+            [self.unread, broken_rows(declared, passed.verdict, passed.out, self.rows, passed.handed)]
+        )  # fmt: skip
+        if not whole and any(each.read.reading is Reading.FRAME for each in inputs):
+            rejected = not_yet_there(rejected, self.own, self.place.quarantine(declared))
+        moves_on = refusal is None or any(each.read.reading is Reading.NEW for each in inputs)
+        if keeps_standing and not moves_on and rejected.is_empty():
+            return None
         return Delivery(
             table=self.place.table(declared),
             quarantine=self.place.quarantine(declared),
             schema=declared.stored_schema,
             description=declared.grain,
             handle=self.own,
-            write=Merge() if keeps_standing else declared.write,
+            write=Append() if keeps_standing else declared.write,
             key=tuple(declared.key_columns),
             whole=whole,
-            accepted=accepted,
-            rejected=pl.concat([counted.unread, self._broken_rows(verdict)]),
-            transactions={**moved, **logic},
-            note={"table": declared.key, **{e.read.upstream.key: str(e.handle and e.handle.version) for e in self.inputs}},
+            accepted=passed.accepted,
+            rejected=rejected,
+            transactions={
+                **(positions(declared, inputs) if moves_on else {}),
+                **({LOGIC: declared.logic} if whole else {}),
+            },
+            note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
         )
 
-    def _broken_rows(self, verdict: Verdict) -> pl.DataFrame:
-        """The output rows that broke a rule, with where their key came from, where the upstream has it by name."""
-        rows = verdict.rejected
-        if rows.is_empty():
-            return SET_ASIDE.to_frame()
-        named = rows.select(
-            *self.declared.key_columns,
-            reasons=verdict.reasons,
-            row=pl.struct(pl.all()).struct.json_encode(),
-        )
-        return _as_set_aside(self._with_source(named), "broke", ", ".join(e.read.upstream.key for e in self.inputs))
-
-    def _with_source(self, rows: pl.DataFrame) -> pl.DataFrame:
-        for each in self.inputs:
-            shared = [name for name in self.declared.key_columns if name in each.read.upstream.schema]
-            if each.read.upstream.is_bronze and shared:
-                where = ["source_file", "source_row", "batch"]
-                found = each.frame.select(*shared, *where).join(rows.lazy(), on=shared, how="semi").collect()
-                found = found.unique(shared, keep="last", maintain_order=True)
-                joined = rows.join(found, on=shared, how="left", maintain_order="left")
-                return joined.with_columns(source_name=pl.lit(each.read.upstream.name))
-        return rows
-
-    def _facts(self, counted: _Counted, verdict: Verdict, accepted: pl.DataFrame) -> dict[str, object]:
+    def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
         facts: dict[str, object] = {
-            "rows_read": counted.read,
-            "rows_came_out": counted.out.height,
-            "rows_accepted": accepted.height,
-            "rows_superseded": verdict.accepted.height - accepted.height,
-            "rows_quarantined": verdict.rejected.height + counted.unread.height,
+            "rows_read": count.read,
+            "rows_came_out": passed.out.height,
+            "rows_accepted": passed.accepted.height,
+            "rows_superseded": passed.verdict.accepted.height - passed.accepted.height,
+            "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
         }
-        for each in self.inputs:
-            if each.handle is not None:
-                since = "the beginning" if each.since is None else f"version {each.since}"
-                facts[f"read {each.read.upstream.key}"] = f"version {each.handle.version}, last read at {since}"
+        for each in self.rows:
+            since, handle = each.input.since, each.input.handle
+            if handle is not None:
+                said = "the beginning" if since is None else f"version {since}"
+                facts[f"read {each.input.read.upstream.key}"] = f"version {handle.version}, last read at {said}"
         return facts
+
+
+def _conserved(count: Counted) -> Finding:
+    facts: dict[str, object] = {
+        "read": str(count.measured),
+        "superseded_on_arrival": str(count.superseded),
+        "came_out": str(count.came_out),
+        "difference": str(count.difference),
+        **{f"dropped_{name}": str(value) for name, value in count.dropped.items()},
+    }
+    return Finding(CONSERVES, count.difference == 0, facts=facts)
 
 
 def _unique(declared: Declaration) -> bool:
     """A merge keeps the later of two rows of one key; where a table is written whole, two are an error."""
     return not isinstance(declared.write, Merge)
+
+
+def _never_null(declared: Declaration) -> list[str]:
+    group = replaced_group(declared)
+    return [group] if group else []
 
 
 def _watches_corrections(declared: Declaration) -> bool:
@@ -265,42 +259,23 @@ def _watches_corrections(declared: Declaration) -> bool:
 
 
 def _last_of_each_key(declared: Declaration, rows: pl.DataFrame) -> pl.DataFrame:
+    """Only where a key comes twice is it sorted out: one look at all keys costs less than `unique` of all columns."""
     if not isinstance(declared.write, Merge):
         return rows
-    return rows.unique(declared.key_columns, keep="last", maintain_order=True)
+    key = declared.key_columns
+    if rows.select(pl.struct(key).n_unique()).item() == rows.height:
+        return rows
+    return rows.unique(key, keep="last", maintain_order=True)
 
 
-def _measure_in(declared: Declaration) -> pl.Expr:
-    return pl.len() if declared.conserves in (None, "rows") else declared.conserves[0]  # type: ignore[index] # a pair
-
-
-def _measure_out(declared: Declaration) -> pl.Expr:
-    return pl.len() if declared.conserves in (None, "rows") else declared.conserves[1]  # type: ignore[index] # a pair
-
-
-def _number(frame: pl.DataFrame) -> Any:
-    return frame.item() or 0
-
-
-def _unread_rows(each: Input, rows: pl.DataFrame) -> pl.DataFrame:
-    if rows.is_empty():
-        return SET_ASIDE.to_frame()
-    named = rows.select(
-        "source_name",
-        "source_file",
-        "source_row",
-        "batch",
-        reasons=why_unread(rows, columns_of(each.read.upstream.contract)),
-        row=pl.struct(pl.all()).struct.json_encode(),
-    )
-    return _as_set_aside(named, "unread", each.read.upstream.key)
-
-
-def _as_set_aside(rows: pl.DataFrame, kind: str, upstream: str) -> pl.DataFrame:
-    absent = {name: pl.lit(None, dtype) for name, dtype in SET_ASIDE.items() if name not in rows.columns}
-    said = {
-        "kind": pl.lit(kind),
-        "upstream": pl.lit(upstream),
-        "quarantined_at": pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")),
-    }
-    return rows.with_columns(**{**absent, **said}).select(SET_ASIDE.names())
+def _without_survivor(
+    group: str | None, handed: Sequence[pl.LazyFrame], out: pl.DataFrame, verdict: Verdict
+) -> pl.Series:
+    """The groups that were handed to the transform and of which no row stands."""
+    if group is None:
+        return pl.Series(dtype=pl.Null)
+    lazy = [frame.select(group) for frame in handed if group in frame.collect_schema()]
+    came = pl.concat(pl.collect_all(lazy)).unique().drop_nulls()
+    if not out.join(came, on=group, how="anti").drop_nulls(group).is_empty():
+        return came[group].clear()  # the transform names groups otherwise: which arrival a row is of cannot be told
+    return came.join(verdict.accepted, on=group, how="anti")[group]

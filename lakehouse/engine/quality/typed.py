@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
 import polars as pl
 
+from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import Contract, columns_of
 from lakehouse.engine.declare.table import PROVENANCE
 from lakehouse.engine.quality.text import read_text, unread
 
 
-def typed(contract: type[Contract], stored: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows that read exactly, as the declared types, and where each came from. Keeps order.
+@dataclass(frozen=True)
+class Typed:
+    """Every stored row once: `read` as the declared types + source_file, source_row, batch; `unread` as it is stored."""
 
-    Shape: (n, stored columns) → (rows that read, declared columns + source_file, source_row, batch).
+    read: pl.DataFrame
+    unread: pl.DataFrame
+
+
+def typed(contract: type[Contract], stored: pl.LazyFrame) -> Typed:
+    """Part the rows that read exactly from those that do not; both keep the order.
+
+    Each value is read once. Only when one of them did not read is it asked, row by row, which.
     """
-    columns = [read_text(pl.col(each.name), each).alias(each.name) for each in columns_of(contract)]
-    return stored.filter(~_any_unread(contract)).select(*columns, *PROVENANCE)
+    columns = columns_of(contract)
+    raw = stored.collect()
+    read = raw.select(*(read_text(pl.col(each.name), each).alias(each.name) for each in columns), *PROVENANCE)
+    if not _any_unread(raw, read, columns):
+        return Typed(read, raw.clear())
+    wrong = raw.select(pl.any_horizontal(unread(pl.col(each.name), each) for each in columns)).to_series()
+    return Typed(read.filter(~wrong), raw.filter(wrong))
 
 
-def set_aside(contract: type[Contract], stored: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows that do not read exactly, as they are stored. Keeps order."""
-    return stored.filter(_any_unread(contract))
+def _any_unread(raw: pl.DataFrame, read: pl.DataFrame, columns: tuple[Column, ...]) -> bool:
+    """Whether `unread` would be true of any row, told from the nulls that reading added: no value is read again."""
+    for each in columns:
+        asked = pl.DataFrame({"raw": raw[each.name], "read": read[each.name]})
+        if asked.lazy().select(pl.any_horizontal(_wrong(pl.col("raw"), pl.col("read"), each))).collect().item():
+            return True
+    return False
 
 
-def _any_unread(contract: type[Contract]) -> pl.Expr:
-    return pl.any_horizontal(unread(pl.col(each.name), each) for each in columns_of(contract))
+def _wrong(raw: pl.Expr, read: pl.Expr, column: Column) -> Iterator[pl.Expr]:
+    """Scalars, one of them true where a leaf of a column holds text that did not read, or a null that may not stand."""
+    if not column.nullable:
+        yield raw.is_null().any()
+    dtype = column.dtype
+    if isinstance(dtype, pl.List):
+        inner: Any = dtype.inner
+        element = replace(column, dtype=inner if isinstance(inner, pl.DataType) else inner(), nullable=False)
+        yield from _wrong(_items(raw), _items(read), element)
+    elif isinstance(dtype, pl.Struct):
+        there = raw.is_not_null()
+        for field in column.fields:
+            inside, came = raw.struct.field(field.name), read.struct.field(field.name)
+            yield from _wrong(inside.filter(there), came.filter(there), field)
+    else:
+        yield (raw.is_not_null() & read.is_null()).any()
+
+
+def _items(lists: pl.Expr) -> pl.Expr:
+    return lists.explode(empty_as_null=False, keep_nulls=False)

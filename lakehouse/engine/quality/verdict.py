@@ -6,7 +6,7 @@ of which all fail; `validate` takes 32 s for that and puts raw values into its e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`accepted` and `rejected` part the rows that came out; `reasons` (List(String)) is beside each rejected row."""
+    """`accepted` and `rejected` part the rows that came out; `reasons` (List(String)) is beside each rejected row.
+
+    `is_accepted` is beside each row that came out.
+    """
 
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     reasons: pl.Series
+    is_accepted: pl.Series
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -57,9 +61,12 @@ class Verdict:
         return [each for each in self.outcomes if each.failed]
 
 
-def rules(contract: type[Contract], *, unique: bool) -> list[Rule]:
-    """Every rule of a contract, in the order of its columns. `unique` adds the key rule for tables written whole."""
-    found = list(_column_rules(contract))
+def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] = ()) -> list[Rule]:
+    """Every rule of a contract, in the order of its columns. `unique` adds the key rule for tables written whole.
+
+    never_null: columns that may not be null either, though the contract lets them: what rows are replaced by.
+    """
+    found = list(_column_rules(contract, never_null))
     if unique and key_of(contract):
         found.append(_key_rule(key_of(contract)))
     schema = contract.to_schema()
@@ -68,7 +75,9 @@ def rules(contract: type[Contract], *, unique: bool) -> list[Rule]:
     return found
 
 
-def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool) -> Verdict:
+def judge(
+    contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_null: Sequence[str] = ()
+) -> Verdict:
     """Ask every rule about every row.
 
     Shape: rows (n, c) → accepted (m, c) and rejected (n - m, c), each in the order of rows.
@@ -76,7 +85,7 @@ def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool) -> Verd
     outcomes: list[Outcome] = []
     stands = pl.repeat(True, rows.height, eager=True, dtype=pl.Boolean)
     broken: dict[str, pl.Series] = {}
-    for rule in rules(contract, unique=unique):
+    for rule in rules(contract, unique=unique, never_null=never_null):
         mask = rule.holds(rows)
         failed = int((~mask).sum())
         outcomes.append(Outcome(rule, failed, rows.height))
@@ -84,7 +93,7 @@ def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool) -> Verd
             broken[rule.name] = ~mask
             stands &= mask
     rejected = rows.filter(~stands)
-    return Verdict(rows.filter(stands), rejected, _reasons(broken, ~stands), tuple(outcomes))
+    return Verdict(rows.filter(stands), rejected, _reasons(broken, ~stands), stands, tuple(outcomes))
 
 
 def _reasons(broken: dict[str, pl.Series], rejected: pl.Series) -> pl.Series:
@@ -96,10 +105,10 @@ def _reasons(broken: dict[str, pl.Series], rejected: pl.Series) -> pl.Series:
     return pl.select(named).select(reasons=pl.concat_list(pl.all()).list.drop_nulls()).to_series()
 
 
-def _column_rules(contract: type[Contract]) -> Iterator[Rule]:
+def _column_rules(contract: type[Contract], never_null: Sequence[str]) -> Iterator[Rule]:
     schema = contract.to_schema()
     for each in columns_of(contract):
-        if not each.nullable:
+        if not each.nullable or each.name in never_null:
             yield Rule(f"{each.name}__not_null", f"{each.name} is never empty.", _not_null(each.name))
         for check in schema.columns[each.name].checks:
             short = _SHORT.get(check.name, check.name)
