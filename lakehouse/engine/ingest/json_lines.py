@@ -49,7 +49,8 @@ def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) 
     """
     shape = _Record(schema)
     decoder = msgspec.json.Decoder(shape.plain, float_hook=msgspec.Raw)
-    accepted, rejected = [shape.frame([]).clear()], [pl.DataFrame(schema=REJECTED)]
+    accepted: list[pl.DataFrame] = []
+    rejected: list[pl.DataFrame] = [pl.DataFrame(schema=REJECTED)]
     for lines in batched(_lines(content), LINES_AT_ONCE):
         rows, rejects = _read(lines, shape, decoder, longest)
         try:
@@ -58,7 +59,8 @@ def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) 
             rows, rejects = _read(lines, shape, None, longest)
             accepted.append(shape.frame(rows))
         rejected.append(pl.DataFrame(rejects, schema=REJECTED, orient="row"))
-    taken, refused = pl.concat(accepted, rechunk=True), pl.concat(rejected, rechunk=True)
+    taken = pl.concat(accepted or [shape.frame([])], rechunk=True)
+    refused = pl.concat(rejected, rechunk=True)
     return Parsed(taken, refused, taken.height + refused.height)
 
 
@@ -77,7 +79,7 @@ type _Decoder = msgspec.json.Decoder[msgspec.Struct]
 def _read(
     lines: Iterable[tuple[int, bytes]], shape: _Record, decoder: _Decoder | None, longest: int
 ) -> tuple[list[_Row], list[_Reject]]:
-    """Rows (record, extra, line number) and rejects (line number, raw, reason); the plain way first, given `decoder`."""
+    """Rows (record, extra, line number) and rejects (line number, raw, reason); plainly where `decoder` can."""
     rows: list[_Row] = []
     rejects: list[_Reject] = []
     for number, line in lines:
@@ -95,8 +97,8 @@ def _read(
 def _plain(line: bytes, decoder: _Decoder) -> msgspec.Struct | None:
     """The record, if the line is JSON in which only declared fields stand, and each once; otherwise None.
 
-    msgspec refuses unknown fields but lets the last of repeated keys win. So the record is written again: msgspec writes
-    nothing longer than it read it (white space aside), hence the lengths are equal only if nothing fell away.
+    msgspec refuses unknown fields but lets the last of repeated keys win. So the record is written again: it writes
+    nothing longer than it read (white space aside), hence the lengths are equal only if nothing fell away.
     """
     try:
         record = decoder.decode(line)
@@ -267,7 +269,7 @@ class _Record:
             "Record",
             [(f"f{place}", shape.plain | None, msgspec.UNSET) for place, shape in self.fields.values()],
             rename={f"f{place}": name for name, (place, _) in self.fields.items()},
-            forbid_unknown_fields=True,
+            forbid_unknown_fields=True,  # gives up early; the lengths would tell as well
             gc=False,
         )
 

@@ -275,9 +275,9 @@ def test_zero_bytes_make_the_reason_ask_for_utf_16():
 
 
 def test_a_line_over_the_limit_is_rejected_and_one_at_the_limit_is_not():
-    content = b'{"order_no":"1234"}\n{"order_no":"12345"}\n{"order_no":"1"}'
+    content = b'{"order_no":"1234"}\n{"order_no":"12345"}\n{"order_no":"1"}\n{"new_name":"1234"}'
     parsed = read_json_lines(content, SCHEMA, longest=19)
-    assert parsed.accepted["source_row"].to_list() == [1, 3]
+    assert parsed.accepted["source_row"].to_list() == [1, 3, 4]
     assert parsed.rejected.rows() == [(2, '{"order_no":"12345"}', "the line has 20 bytes, more than the limit of 19")]
 
 
