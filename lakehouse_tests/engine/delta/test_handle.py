@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -207,6 +208,15 @@ def test_checkpoints_come_by_themselves_and_no_log_is_cleaned_up(address):
     assert again.updated_at == handle.updated_at
     assert_frame_equal(again.since(0).collect(), rows(*range(CHECKPOINT_EVERY * 2)))
     assert DeltaTable(address.uri).metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+
+
+def test_logs_older_than_any_retention_outlive_a_checkpoint(address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(3):
+        handle = add(handle, number)
+        os.utime(log(address, number), (0, 0))
+    handle.checkpoint()
+    assert_frame_equal(opened(address).since(0).collect(), rows(0, 1, 2))
 
 
 def test_a_checkpoint_that_fails_does_not_fail_the_commit(address, caplog):
