@@ -51,7 +51,9 @@ def broken_rows(
         shared = [name for name in declared.key_columns if name in upstream.schema]
         if upstream.is_bronze and shared and "source_file" not in named.columns:
             found = _with_source(named, verdict.is_accepted, out, frame, shared)
-            named = found.with_columns(source_name=pl.when(pl.col("source_file").is_not_null()).then(pl.lit(upstream.name)))
+            named = found.with_columns(
+                source_name=pl.when(pl.col("source_file").is_not_null()).then(pl.lit(upstream.name))
+            )
     return _shaped(named, "broke", ", ".join(dict.fromkeys(each.input.read.upstream.key for each in inputs)))
 
 

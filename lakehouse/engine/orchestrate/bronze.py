@@ -31,7 +31,9 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
         if not ledger.applied:
             ledger = ledger.wholly_applied()
         elif ledger.pending():
-            raise Refused(f"{declared.key}: batch {ledger.applied + 1} is planned and not applied. Run the table first.")
+            raise Refused(
+                f"{declared.key}: batch {ledger.applied + 1} is planned and not applied. Run the table first."
+            )
         batch: Batch | None = reread(declared, place.landing, ledger)
     else:
         batch = next_batch(declared, place.landing, ledger)

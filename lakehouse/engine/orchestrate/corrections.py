@@ -42,9 +42,7 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
     return pl.concat(missing).unique().sort(key)
 
 
-def _contents(
-    place: Place, upstream: Declaration, handle: Handle, since: int | None
-) -> tuple[pl.LazyFrame, list[str]]:
+def _contents(place: Place, upstream: Declaration, handle: Handle, since: int | None) -> tuple[pl.LazyFrame, list[str]]:
     """Where the newest content of every file is, and the files that were revised since a version of the upstream."""
     current = current_contents(Ledger.open(upstream, place.ledger(upstream), handle))
     revised = current.filter("revised")

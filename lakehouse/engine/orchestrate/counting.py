@@ -33,11 +33,10 @@ class Counted:
         return self.measured - self.superseded - sum(self.dropped.values()) - self.came_out
 
 
-def counted(
-    declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.LazyFrame], out: pl.DataFrame
-) -> Counted:
+def counted(declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.LazyFrame], out: pl.DataFrame) -> Counted:
     """Count what was read, handed to the transform, dropped on purpose, and came out. A parameter without the measure's
-    or a predicate's columns counts for nothing in it."""
+    or a predicate's columns counts for nothing in it.
+    """
     into, out_of = _measures(declared)
     asked = [[each.input.stored.select(pl.len()) for each in rows]]
     asked += [_asked(into, [each.frame for each in rows]), _asked(into, handed)]

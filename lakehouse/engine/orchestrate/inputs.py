@@ -51,7 +51,12 @@ class Rows:
 
 
 def open_inputs(
-    declared: Declaration, own: Handle | None, upstreams: Mapping[str, Handle | None], *, whole: bool, rebuild: bool = False
+    declared: Declaration,
+    own: Handle | None,
+    upstreams: Mapping[str, Handle | None],
+    *,
+    whole: bool,
+    rebuild: bool = False,
 ) -> list[Input]:
     """The due rows of every parameter. `upstreams` are pinned handles by table key; `whole` reads all there is.
 
@@ -86,9 +91,7 @@ def _open(read: Read, handle: Handle | None, since: int | None, *, whole: bool) 
     return Input(read, handle, since, rows.select(schema.names()))
 
 
-def _refuse_strangers(
-    declared: Declaration, own: Handle, read: Read, handle: Handle | None, since: int | None
-) -> None:
+def _refuse_strangers(declared: Declaration, own: Handle, read: Read, handle: Handle | None, since: int | None) -> None:
     """Refuse an upstream that is gone, was made anew or put back; Conflict where only another run was faster."""
     upstream = read.upstream.key
     stands = f"Nothing was written; version {own.version} of {declared.key} stands."
@@ -96,7 +99,9 @@ def _refuse_strangers(
     before = _last_note(own).get(upstream)
     if handle is None:
         if before not in (None, "None"):
-            raise Refused(f"{declared.key}: {upstream} is gone; it stood at version {before} when it was last read. {stands}")
+            raise Refused(
+                f"{declared.key}: {upstream} is gone; it stood at version {before} when it was last read. {stands}"
+            )
         return
     if since is None:
         if read.reading is Reading.NEW and before != "None":
@@ -108,7 +113,9 @@ def _refuse_strangers(
     if since > handle.version:
         newest = Handle.open(handle.address)
         if newest is not None and newest.id == handle.id and newest.version >= since:
-            raise Conflict(f"{declared.key}: another run has read {upstream} further, up to {since}. {stands} Run again.")
+            raise Conflict(
+                f"{declared.key}: another run has read {upstream} further, up to {since}. {stands} Run again."
+            )
         raise Refused(
             f"{declared.key} has read {upstream} up to version {since}, and it stands at {handle.version}: it was put "
             f"back. {stands} {anew}"

@@ -50,7 +50,9 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     return specs
 
 
-def refine(declared: Declaration, place: Place, upstreams: Mapping[str, Handle | None], *, rebuild: bool = False) -> Work:
+def refine(
+    declared: Declaration, place: Place, upstreams: Mapping[str, Handle | None], *, rebuild: bool = False
+) -> Work:
     """Work out what one run writes. Reads the lake, writes nothing.
 
     upstreams: by table key, each pinned at the version that will count as read.

@@ -40,7 +40,9 @@ def difference(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) 
     left, right = _numbered(standing, key or names), _numbered(would.select(names), key or names)
     on = [*(key or names), "__nth"]
     both = left.join(right, on=on, how="inner", nulls_equal=True, suffix="__would")
-    differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(n).ne_missing(pl.col(f"{n}__would")) for n in rest if key))
+    differs = pl.any_horizontal(
+        pl.lit(value=False), *(pl.col(n).ne_missing(pl.col(f"{n}__would")) for n in rest if key)
+    )
     changed = both.filter(differs)
     return Difference(
         same=both.height - changed.height,

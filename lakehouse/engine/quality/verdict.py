@@ -75,9 +75,7 @@ def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] =
     return found
 
 
-def judge(
-    contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_null: Sequence[str] = ()
-) -> Verdict:
+def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_null: Sequence[str] = ()) -> Verdict:
     """Ask every rule about every row.
 
     Shape: rows (n, c) → accepted (m, c) and rejected (n - m, c), each in the order of rows.

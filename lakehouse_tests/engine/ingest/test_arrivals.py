@@ -1,0 +1,469 @@
+"""Every end that a landed file can come to: the rows, the ledger, the quarantine and the findings of each."""
+
+import gzip
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import polars as pl
+import pytest
+
+from lakehouse.engine.declare.contract import Bronze, column
+from lakehouse.engine.declare.errors import Conflict, FileGone, Refused
+from lakehouse.engine.declare.frames import Frame
+from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.table import Declaration, declare
+from lakehouse.engine.declare.write import Append
+from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.ingest import landing
+from lakehouse_tests.driver import House, files_per_batch, finding, red
+from resources.local_disk import LocalDisk
+
+
+class Notes(Bronze):
+    """One row per note, as it was sent."""
+
+    id: int = column("Number of the note")
+    text: str = column("What it says", nullable=True)
+
+
+def notes_landed() -> Frame[Notes]: ...
+
+
+NOTES = declare(notes_landed, write=Append(), source=Files("notes/*", formats=JsonLines(), settle=timedelta(seconds=2)))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def note(*ids: int, text: str = "x") -> str:
+    return "".join(f'{{"id":{each},"text":"{text}"}}\n' for each in ids)
+
+
+def ids(house: House, declared: Declaration = NOTES) -> list[str]:
+    return house.rows(declared)["id"].to_list()
+
+
+def states(house: House) -> list[tuple[int, str, str]]:
+    return house.ledger(NOTES).select("batch", "name", "state").rows()
+
+
+def gone(house: House, name: str) -> None:
+    house.file(name).unlink()
+
+
+@pytest.fixture(autouse=True)
+def every_record_is_counted(house: House):
+    """Whatever a test does to the landing: what is stored adds up at its end."""
+    yield
+    if house.open(NOTES) is not None:
+        house.assert_counts_add_up(NOTES)
+
+
+def test_a_new_file_is_taken_once_and_its_rows_say_where_they_are_from(house: House):
+    house.land("notes/a", note(1, 2))
+    first, second = house.drain(NOTES)[NOTES.key]
+    assert red(first) == red(second) == {}
+    assert (first.facts["files"], second.facts["files"]) == (1, 0)
+    rows = house.rows(NOTES)
+    assert rows.select("id", "source_file", "source_row", "batch", "source_name").rows() == [
+        ("1", "notes/a", 1, 1, "notes_landed"),
+        ("2", "notes/a", 2, 1, "notes_landed"),
+    ]
+    assert rows["file_sha256"].unique().to_list() == house.ledger(NOTES)["sha256"].to_list()
+    assert house.ledger(NOTES).select("records", "accepted", "quarantined", "reason").rows() == [(2, 2, 0, "")]
+
+
+def test_nothing_landed_is_no_work_and_every_check_passes(house: House):
+    work = house.run(NOTES)
+    assert work.delivery is None
+    assert red(work) == {}
+    assert house.open(NOTES) is None
+
+
+def test_a_late_file_is_taken_in_its_own_batch_whatever_its_name_says(house: House):
+    house.land("notes/2024-05-02", note(2))
+    house.drain(NOTES)
+    house.land("notes/2024-05-01", note(1))
+    house.drain(NOTES)
+    assert states(house) == [(1, "notes/2024-05-02", "accepted"), (2, "notes/2024-05-01", "accepted")]
+    assert ids(house) == ["2", "1"]
+
+
+def test_the_same_bytes_under_another_name_are_a_recorded_duplicate(house: House):
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    house.land("notes/b", note(1))
+    work = house.drain(NOTES)[NOTES.key][0]
+    assert red(work) == {}
+    assert work.facts["files_duplicate"] == 1
+    assert ids(house) == ["1"]
+    assert house.ledger(NOTES).select("name", "state", "records", "reason").rows()[1] == (
+        "notes/b",
+        "duplicate",
+        0,
+        "same content as notes/a (batch 1)",
+    )
+
+
+def test_the_same_bytes_twice_in_one_batch_are_taken_once(house: House):
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(1))
+    house.drain(NOTES)
+    assert states(house) == [(1, "notes/a", "accepted"), (1, "notes/b", "duplicate")]
+    assert ids(house) == ["1"]
+
+
+def test_a_renamed_file_is_a_duplicate_and_its_rows_stay(house: House):
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    house.file("notes/a").rename(house.file("notes/b"))
+    house.drain(NOTES)
+    assert states(house)[1:] == [(2, "notes/b", "duplicate")]
+    assert ids(house) == ["1"]
+
+
+def test_a_touched_file_is_looked_at_again_and_nothing_comes_of_it(house: House):
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    assert states(house)[1:] == [(2, "notes/a", "duplicate")]
+    assert house.run(NOTES).delivery is None
+    assert ids(house) == ["1"]
+
+
+def test_a_corrected_file_is_a_revision_and_both_contents_are_kept(house: House):
+    house.land("notes/a", note(1, 2))
+    house.drain(NOTES)
+    house.land("notes/a", note(1, text="y"))
+    house.drain(NOTES)
+    assert states(house)[1:] == [(2, "notes/a", "revised")]
+    assert house.rows(NOTES).select("id", "text", "batch").rows() == [("1", "x", 1), ("2", "x", 1), ("1", "y", 2)]
+
+
+def test_old_content_after_a_correction_does_not_roll_back(house: House):
+    for text in ("old", "new", "old"):
+        house.land("notes/a", note(1, text=text))
+        house.drain(NOTES)
+    assert [state for *_, state in states(house)] == ["accepted", "revised", "duplicate"]
+    assert house.rows(NOTES)["text"].to_list() == ["old", "new"]
+
+
+def test_a_half_copied_gzip_is_unreadable_and_taken_once_it_is_whole(house: House):
+    whole = gzip.compress(note(*range(100)).encode(), mtime=0)
+    house.land("notes/a.gz", whole[:-20])
+    work = house.drain(NOTES)[NOTES.key][0]
+    assert red(work) == {"files_are_readable": "ERROR"}
+    assert work.refusal is None
+    assert house.set_aside(NOTES).select("kind", "source_file", "source_row", "batch").rows() == [
+        ("file", "notes/a.gz", None, 1)
+    ]
+    assert "cut off" in house.set_aside(NOTES)["reasons"][0][0]
+    assert house.run(NOTES).delivery is None
+    house.land("notes/a.gz", whole)
+    assert red(house.drain(NOTES)[NOTES.key][0]) == {}
+    assert [state for *_, state in states(house)] == ["unreadable", "accepted"]
+    assert len(ids(house)) == 100
+
+
+def test_a_torn_last_line_is_set_aside_with_its_text_and_the_rest_is_taken(house: House):
+    house.land("notes/a", note(1, 2) + '{"id":3,"te')
+    work = house.drain(NOTES)[NOTES.key][0]
+    assert red(work) == {"records_are_readable": "ERROR"}
+    assert finding(work, "records_are_readable").facts == {"failed": 1, "of": 3, "examples": ["notes/a: 1 of 3"]}
+    assert ids(house) == ["1", "2"]
+    assert house.set_aside(NOTES).select("kind", "source_file", "source_row", "row").rows() == [
+        ("unread", "notes/a", 3, '{"id":3,"te')
+    ]
+    house.land("notes/a", note(1, 2, 3))
+    house.drain(NOTES)
+    assert ids(house) == ["1", "2", "1", "2", "3"]
+
+
+def test_an_empty_file_is_taken_and_has_no_records(house: House):
+    house.land("notes/a", b"")
+    assert red(house.drain(NOTES)[NOTES.key][0]) == {}
+    assert house.ledger(NOTES).select("state", "records").rows() == [("accepted", 0)]
+    assert ids(house) == []
+
+
+def test_an_empty_gzip_name_is_unreadable(house: House):
+    house.land("notes/a.gz", b"")
+    assert red(house.drain(NOTES)[NOTES.key][0]) == {"files_are_readable": "ERROR"}
+    assert states(house) == [(1, "notes/a.gz", "unreadable")]
+
+
+@pytest.mark.parametrize("name", [".a", "_a", "a.tmp", "a.part"])
+def test_hidden_and_unfinished_names_are_never_taken(house: House, name: str):
+    house.land(f"notes/{name}", note(1))
+    house.land("notes/seen", note(2))
+    house.drain(NOTES)
+    assert states(house) == [(1, "notes/seen", "accepted")]
+
+
+def test_a_file_whose_time_did_not_stand_still_waits(house: House):
+    house.land("notes/a", note(1), modified_at=datetime.now(UTC))
+    assert house.run(NOTES).delivery is None
+    with patch.object(landing, "datetime") as clock:
+        clock.now.return_value = datetime.now(UTC) + timedelta(seconds=3)
+        house.run(NOTES)
+    assert ids(house) == ["1"]
+
+
+def test_a_file_from_a_clock_far_ahead_does_not_wait_for_ever(house: House):
+    house.land("notes/a", note(1), modified_at=datetime.now(UTC) + timedelta(days=3650))
+    house.drain(NOTES)
+    assert ids(house) == ["1"]
+
+
+def test_a_file_that_grew_since_it_was_listed_waits_for_the_next_listing(house: House):
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(2))
+    read = LocalDisk.read
+
+    def grows(disk: LocalDisk, name: str) -> bytes:
+        return read(disk, name) + (b"more" if name == "notes/a" else b"")
+
+    with patch.object(LocalDisk, "read", grows):
+        house.run(NOTES)
+    assert states(house) == [(1, "notes/b", "accepted")]
+    house.drain(NOTES)
+    assert ids(house) == ["2", "1"]
+
+
+def test_a_file_that_vanished_between_listing_and_reading_is_lost_and_taken_when_it_comes_back(house: House):
+    house.land("notes/a", note(1))
+    with patch.object(LocalDisk, "read", side_effect=FileGone("gone")):
+        work = house.run(NOTES)
+    assert red(work) == {"no_planned_file_is_lost": "ERROR"}
+    assert work.refusal is None
+    assert states(house) == [(1, "notes/a", "lost")]
+    house.drain(NOTES)
+    assert states(house)[1:] == [(2, "notes/a", "accepted")]
+    assert ids(house) == ["1"]
+
+
+# ---- between plan and apply ----
+
+
+def test_a_batch_that_was_planned_and_not_applied_is_applied_exactly(house: House):
+    house.land("notes/a", note(1))
+    planned = house.work(NOTES)
+    house.land("notes/b", note(2))
+    work = house.run(NOTES)
+    assert work.delivery is not None and planned.delivery is not None
+    assert work.delivery.transactions == planned.delivery.transactions
+    assert ids(house) == ["1"]
+    house.drain(NOTES)
+    assert ids(house) == ["1", "2"]
+
+
+def test_a_planned_file_that_is_gone_is_recorded_as_lost(house: House):
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(2))
+    house.work(NOTES)
+    gone(house, "notes/a")
+    work = house.run(NOTES)
+    assert red(work) == {"no_planned_file_is_lost": "ERROR"}
+    assert states(house) == [(1, "notes/a", "lost"), (1, "notes/b", "accepted")]
+    assert "planned, and gone" in house.ledger(NOTES)["reason"][0]
+    assert ids(house) == ["2"]
+
+
+def test_when_the_first_of_two_equal_files_is_lost_the_second_is_taken(house: House):
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(1))
+    house.work(NOTES)
+    gone(house, "notes/a")
+    house.run(NOTES)
+    assert [state for *_, state in states(house)] == ["lost", "accepted"]
+    assert ids(house) == ["1"]
+
+
+def test_a_planned_file_that_changed_is_planned_anew_and_listed_no_more(house: House):
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(2))
+    house.work(NOTES)
+    house.land("notes/a", note(3, 4))
+    house.run(NOTES)
+    assert ids(house) == ["3", "4", "2"]
+    assert house.run(NOTES).delivery is None
+    assert [state for *_, state in states(house)] == ["accepted", "accepted"]
+
+
+def test_a_planned_file_that_is_being_written_again_is_left_until_it_settles(house: House):
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(2))
+    house.work(NOTES)
+    house.land("notes/a", note(3), modified_at=datetime.now(UTC))
+    house.run(NOTES)
+    assert ids(house) == ["2"]
+    os.utime(house.file("notes/a"), (1, 1))
+    house.drain(NOTES)
+    assert ids(house) == ["2", "3"]
+
+
+def test_a_batch_whose_only_file_is_being_written_again_takes_nothing_yet(house: House):
+    house.land("notes/a", note(1))
+    house.work(NOTES)
+    house.land("notes/a", note(3), modified_at=datetime.now(UTC))
+    assert house.run(NOTES).delivery is None
+    os.utime(house.file("notes/a"), (1, 1))
+    house.drain(NOTES)
+    assert ids(house) == ["3"]
+    assert states(house) == [(1, "notes/a", "accepted")]
+
+
+def test_plans_that_were_not_applied_leave_the_ledger_with_the_next_batch(house: House):
+    house.land("notes/a", note(1))
+    house.work(NOTES)
+    house.land("notes/a", note(2))
+    house.run(NOTES)
+    house.land("notes/b", note(3))
+    house.drain(NOTES)
+    ledger = house.place.ledger(NOTES)
+    stored = landing.Ledger.open(NOTES, ledger, house.open(NOTES))._rows()
+    assert stored.select("batch", "name", "accepted").rows() == [(1, "notes/a", 1), (2, "notes/b", 1)]
+
+
+# ---- batches and rivals ----
+
+
+def test_more_files_than_a_batch_holds_come_in_several_in_order_of_their_names(house: House):
+    for number in range(5):
+        house.land(f"notes/{number}", note(number))
+    with files_per_batch(2):
+        done = house.drain(NOTES)[NOTES.key]
+    assert [work.facts.get("files_waiting") for work in done] == [3, 1, 0, None]
+    assert [(batch, name) for batch, name, _ in states(house)] == [
+        (1, "notes/0"), (1, "notes/1"), (2, "notes/2"), (2, "notes/3"), (3, "notes/4"),
+    ]  # fmt: skip
+    assert ids(house) == ["0", "1", "2", "3", "4"]
+
+
+def test_more_bytes_than_a_batch_holds_come_in_several(house: House):
+    for number in range(3):
+        house.land(f"notes/{number}", note(number))
+    with patch.object(landing, "BYTES_PER_BATCH", 2 * len(note(0))):
+        house.drain(NOTES)
+    assert [batch for batch, *_ in states(house)] == [1, 1, 2]
+    assert ids(house) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: House, is_first: bool):
+    if not is_first:
+        house.land("notes/before", note(0))
+        house.drain(NOTES)
+    house.land("notes/a", note(1))
+    commit = landing.Ledger.commit
+    rivals: list[object] = []
+
+    def slower(ledger: landing.Ledger, entries: list[landing.Entry]) -> object:
+        if not rivals:
+            rivals.append(None)
+            rivals.append(house.run(NOTES))
+        return commit(ledger, entries)
+
+    with patch.object(landing.Ledger, "commit", slower), pytest.raises(Conflict):
+        house.run(NOTES)
+    house.drain(NOTES)
+    assert ids(house) == (["1"] if is_first else ["0", "1"])
+
+
+def test_of_two_that_apply_the_same_plan_one_is_told_so(house: House):
+    house.land("notes/a", note(1))
+    first, second = house.work(NOTES), house.work(NOTES)
+    assert first.delivery is not None and second.delivery is not None
+    deliver(first.delivery)
+    with pytest.raises(Conflict):
+        deliver(second.delivery)
+    assert ids(house) == ["1"]
+
+
+def test_one_that_opened_the_table_before_two_batches_came_plans_nothing(house: House):
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    stale = house.open(NOTES)
+    house.land("notes/b", note(2))
+    house.drain(NOTES)
+    house.land("notes/c", note(3))
+    house.work(NOTES)
+    ledger = landing.Ledger.open(NOTES, house.place.ledger(NOTES), stale)
+    house.land("notes/c", note(4))
+    with pytest.raises(Conflict, match="Another run may have been faster"):
+        landing.next_batch(NOTES, house.place.landing, ledger)
+    house.drain(NOTES)
+    assert ids(house) == ["1", "2", "4"]
+
+
+# ---- rebuild, and what was taken away ----
+
+
+def test_a_rebuild_reads_the_files_of_the_ledger_again_and_changes_nothing(house: House):
+    house.land("notes/a", note(1) + "torn")
+    house.land("notes/b.gz", b"no gzip")
+    house.drain(NOTES)
+    house.land("notes/c", note(2))
+    house.drain(NOTES)
+    before, aside = house.rows(NOTES), house.set_aside(NOTES).drop("version", "attempt", "quarantined_at")
+    work = house.run(NOTES, rebuild=True)
+    assert finding(work, "counts_add_up").passed
+    assert house.rows(NOTES).equals(before)
+    assert house.set_aside(NOTES).drop("version", "attempt", "quarantined_at").sort("source_file").equals(aside.sort("source_file"))
+    assert house.run(NOTES).delivery is None
+
+
+def test_a_rebuild_refuses_with_the_list_of_files_that_are_gone_or_changed(house: House):
+    for name in "abc":
+        house.land(f"notes/{name}", note(ord(name)))
+    house.drain(NOTES)
+    gone(house, "notes/a")
+    house.land("notes/b", note(9))
+    with pytest.raises(Refused, match=r"2 of 3 files.*notes/a \(batch 1\): no longer there; notes/b .*other content"):
+        house.run(NOTES, rebuild=True)
+    assert len(ids(house)) == 3
+
+
+def test_a_table_that_was_taken_away_is_not_filled_with_the_last_batch_only(house: House):
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    house.land("notes/b", note(2))
+    house.drain(NOTES)
+    taken = Path(house.place.table(NOTES).uri)
+    taken.rename(taken.parent / "elsewhere")
+    with pytest.raises(Conflict, match="lakehouse rebuild bronze/notes_landed"):
+        house.run(NOTES)
+    house.run(NOTES, rebuild=True)
+    assert ids(house) == ["1", "2"]
+    house.land("notes/c", note(3))
+    house.drain(NOTES)
+    assert ids(house) == ["1", "2", "3"]
+
+
+def test_a_ledger_that_was_taken_away_does_not_double_the_table(house: House):
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    taken = Path(house.place.ledger(NOTES).uri)
+    taken.rename(taken.parent / "elsewhere")
+    with pytest.raises(Conflict, match="planned 0 batches and the table holds 1"):
+        house.run(NOTES)
+    taken.parent.joinpath("elsewhere").rename(taken)
+    assert ids(house) == ["1"]
+
+
+def test_counts_are_taken_by_other_code_than_the_reader(house: House):
+    house.land("notes/a", note(1, 2, 3))
+    read = landing.read_json_lines
+
+    def loses_one(text: bytes, schema: pl.Schema) -> object:
+        parsed = read(text, schema)
+        return type(parsed)(parsed.accepted.head(2), parsed.rejected, 2)
+
+    with patch.object(landing, "read_json_lines", loses_one):
+        work = house.work(NOTES)
+    assert red(work) == {"counts_add_up": "ERROR"}
