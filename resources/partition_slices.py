@@ -217,7 +217,7 @@ def _joined[T: (date, datetime)](bounds: Iterable[tuple[T, T]]) -> list[tuple[T,
 
 def _integer(key: str, dtype: pl.DataType) -> int:
     value = int(key)
-    if value.bit_length() >= {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}[type(dtype)]:
+    if max(value, ~value).bit_length() >= {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}[type(dtype)]:
         raise ValueError(key)
     return value
 

@@ -201,7 +201,8 @@ def _open(asset: str, context: dg.InputContext, address: Address) -> Handle | No
 
 
 def _read(context: dg.InputContext, handle: Handle) -> pl.LazyFrame:
-    context.add_input_metadata({"delta/version": handle.version})
+    # Not add_input_metadata: Dagster takes it for one partition only.
+    context.log.info("%s: %s, version %d", context.name, handle.address, handle.version)
     columns = context.definition_metadata.get("columns")
     if columns is None:
         return handle.scan()
