@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -6,7 +7,9 @@ import pytest
 from lakehouse.engine.delta.pruning import may_hold
 
 
-def candidates(low: list[object], high: list[object], wanted: list[object], dtype: pl.DataType) -> list[str]:
+def candidates(
+    low: Sequence[object], high: Sequence[object], wanted: Sequence[object], dtype: pl.DataType
+) -> list[str]:
     bounds = {"min.x": pl.Series(low, dtype=dtype), "max.x": pl.Series(high, dtype=dtype)}
     files = pl.DataFrame({"path": [chr(97 + place) for place in range(len(low))], **bounds})
     return may_hold(files, pl.DataFrame({"x": pl.Series(wanted, dtype=dtype)}), ["x"])
