@@ -140,7 +140,8 @@ def test_a_key_of_two_dimensions_arrives_as_one_also_in_a_range(instance):
         return 1
 
     def told(context: dg.OutputContext) -> Any:
-        return {tuple(key.keys_by_dimension.items()) for key in context.asset_partition_keys}
+        keys: Any = context.asset_partition_keys
+        return {tuple(key.keys_by_dimension.items()) for key in keys}
 
     span = {
         "dagster/asset_partition_range_start": "2024-05-01|a",

@@ -82,7 +82,7 @@ def said(result: dg.ExecuteInProcessResult) -> str:
         if event.is_step_failure:
             failure = event.step_failure_data
             user = failure.user_failure_data
-            sentences.append((user.description if user else None) or failure.error.to_string())
+            sentences.append((user.description if user else None) or str(failure.error))
     return "\n".join(sentences)
 
 
@@ -383,6 +383,15 @@ def test_a_column_that_cannot_tell_the_partitions_apart_is_refused(world: World,
     assert Handle.open(world.lake.address("sales")) is None
 
 
+def test_text_numbers_and_days_become_folders_and_times_do_not(world: World):
+    frame = pl.DataFrame({"day": ["2024-05-01"], "at": [at(5, 1)], "n": [1]}, schema_overrides={"at": TIME})
+    for name, column, folders in (("by_day", "day", ("day",)), ("by_time", "at", ())):
+        world.done(giving(frame, name, **by(column, DAYS)), partition_key="2024-05-01")
+        assert world.table(name).partition_by == folders
+    world.done(giving(frame.select("day"), "only_days", **by("day", DAYS)), partition_key="2024-05-01")
+    assert world.table("only_days").partition_by == ()
+
+
 def test_dagsters_older_word_names_the_column_as_well(world: World):
     sales = giving(counted(1, 1, 1), partitions_def=DAYS, metadata={"partition_expr": "day"})
     world.done(sales, partition_key="2024-05-01")
@@ -665,7 +674,7 @@ def test_a_plain_asset_reads_a_table_that_another_wrote_by_its_key(world: World)
 def test_an_input_that_asks_for_it_gets_the_pinned_handle_or_none(world: World):
     seen: list[Any] = []
 
-    @dg.asset(ins={"sales": dg.AssetIn(metadata={"lakehouse/pinned": True}, dagster_type=dg.Any)})
+    @dg.asset(ins={"sales": dg.AssetIn(metadata={"lakehouse/pinned": True})})
     def reader(sales) -> None:
         seen.append(sales)
 
