@@ -43,6 +43,14 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, 
     assert disk.read("a.csv") == b"old"
 
 
+def test_who_has_opened_the_old_file_reads_it_to_its_end(tmp_path):
+    disk = LocalDisk(path=str(tmp_path))
+    disk.write("a.csv", b"old and whole")
+    with (tmp_path / "a.csv").open("rb", buffering=0) as opened:
+        disk.write("a.csv", b"new")
+        assert opened.read() == b"old and whole"
+
+
 def test_a_half_written_file_is_not_listed(tmp_path, monkeypatch):
     disk = LocalDisk(path=str(tmp_path))
     seen = []
