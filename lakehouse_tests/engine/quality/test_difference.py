@@ -1,0 +1,68 @@
+"""The exact difference of two frames: repeated rows are counted, order is not."""
+
+from collections import Counter
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse.engine.quality.difference import difference
+
+SCHEMA = pl.Schema({"id": pl.Int64(), "value": pl.String(), "parts": pl.List(pl.Int64())})
+Row = tuple[int | None, str | None, list[int] | None]
+
+
+def frame(*rows: Row) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def test_rows_in_another_order_are_no_difference():
+    a, b = (1, "x", [1]), (2, None, None)
+    found = difference(frame(a, b), frame(b, a), ["id"])
+    assert found.is_none
+    assert str(found) == "no difference: 2 rows are the same"
+
+
+def test_a_changed_row_shows_what_it_was_and_would_be():
+    found = difference(frame((1, "x", None), (2, "y", None)), frame((1, "z", None), (3, "y", None)), ["id"])
+    assert found.changed.rows(named=True) == [
+        {"id": 1, "value": "z", "value__was": "x", "parts": None, "parts__was": None}
+    ]
+    assert (found.gone["id"].to_list(), found.new["id"].to_list(), found.same) == ([2], [3], 0)
+    assert str(found) == "0 rows the same, 1 new, 1 gone, 1 changed"
+
+
+def test_null_and_empty_are_not_the_same():
+    assert difference(frame((1, None, [])), frame((1, "", [])), ["id"]).changed.height == 1
+    assert difference(frame((1, None, None)), frame((1, None, [])), ["id"]).changed.height == 1
+
+
+rows = st.lists(
+    st.tuples(
+        st.sampled_from([1, 2, None]), st.sampled_from(["x", "y", None]), st.sampled_from([[1], [], None])
+    ),
+    max_size=5,
+)
+
+
+def counted(frame: pl.DataFrame) -> Counter[str]:
+    return Counter(map(repr, frame.rows()))
+
+
+@given(rows, rows)
+def test_without_a_key_what_is_gone_and_new_is_what_python_counts(one: list[Row], other: list[Row]):
+    found = difference(frame(*one), frame(*other), [])
+    before, after = Counter(map(repr, one)), Counter(map(repr, other))
+    assert counted(found.gone) == before - after
+    assert counted(found.new) == after - before
+    assert found.same == (before & after).total()
+    assert found.is_none == (before == after)
+
+
+@given(rows, rows)
+def test_with_a_key_there_is_no_difference_exactly_where_the_rows_are_the_same(one: list[Row], other: list[Row]):
+    one, other = (list({row[0]: row for row in some}.values()) for some in (one, other))
+    found = difference(frame(*one), frame(*other), ["id"])
+    assert found.is_none == (Counter(map(repr, one)) == Counter(map(repr, other)))
+    assert found.same + found.changed.height + found.gone.height == len(one)
+    assert found.same + found.changed.height + found.new.height == len(other)
