@@ -72,6 +72,14 @@ def test_nothing_set_aside_makes_no_version_of_a_quarantine_that_stands(address,
     assert names(table, aside) == ["a"]
 
 
+def test_a_write_without_rejected_rows_takes_the_losers_away_too(address, aside):
+    table = Handle.create(address, SCHEMA)
+    attempt(table, aside, "lost")
+    table = attempt(table, aside, "a")()
+    attempt(table, aside)()
+    assert stored(aside) == ["a"]
+
+
 def test_rows_of_another_shape_are_refused(address, aside):
     table = Handle.create(address, SCHEMA)
     with pytest.raises(Refused, match="missing in the frame"):
