@@ -63,7 +63,7 @@ class _Reader:
     storage: Storage
     known: dict[str, str] = field(default_factory=dict[str, str])
     revised: set[str] = field(default_factory=set[str])
-    accepted: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
+    accepted: list[tuple[pl.DataFrame, str, str, int]] = field(default_factory=list[tuple[pl.DataFrame, str, str, int]])
     rejected: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     unpacked: int = 0
 
@@ -107,19 +107,28 @@ class _Reader:
             return Entry(UNREADABLE, found, sha256, reason=str(why))
         self.unpacked += len(text)
         parsed = read_json_lines(text, pl.Schema(_declared_text(self.declared)))
-        beside = {
-            "source_name": pl.lit(self.declared.name),
-            "source_file": pl.lit(found.name),
-            "file_sha256": pl.lit(sha256),
-            "batch": pl.lit(batch, dtype=pl.Int64),
-        }
-        self.accepted.append(parsed.accepted.with_columns(**beside).select(self.declared.stored_schema.names()))
-        self.rejected.append(_lines(self.declared, parsed.rejected, found, batch))
+        self.accepted.append((parsed.accepted, found.name, sha256, batch))
+        if parsed.rejected.height:
+            self.rejected.append(_lines(self.declared, parsed.rejected, found, batch))
         return Entry(state, found, sha256, _records(text), parsed.accepted.height, parsed.rejected.height)
 
     def batch(self, plan: Plan, waiting: int = 0) -> Batch:
-        accepted = pl.concat([self.declared.stored_schema.to_frame(), *self.accepted])
-        return Batch(plan, accepted, pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting)
+        return Batch(plan, self._accepted(), pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting)
+
+    def _accepted(self) -> pl.DataFrame:
+        """The rows of all files, with where each is from: put beside them once, not file by file."""
+        schema = self.declared.stored_schema
+        if not self.accepted:
+            return schema.to_frame()
+        frames, names, hashes, batches = zip(*self.accepted, strict=True)
+        beside = {"source_file": names, "file_sha256": hashes, "batch": batches}
+        files = pl.DataFrame(
+            {name: list(values) for name, values in beside.items()}, schema_overrides={"batch": pl.Int64}
+        )
+        files = files.with_columns(rows=pl.Series([each.height for each in frames]))
+        told = files.select(pl.col(*beside).repeat_by("rows").explode(empty_as_null=False))
+        rows = pl.concat([pl.concat(frames), told], how="horizontal")
+        return rows.with_columns(source_name=pl.lit(self.declared.name)).select(schema.names())
 
 
 def _sha256(content: bytes) -> str:

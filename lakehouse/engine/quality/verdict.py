@@ -121,7 +121,7 @@ def _not_null(name: str) -> Callable[[pl.DataFrame], pl.Series]:
 def _ask(check: Any, name: str | None) -> Callable[[pl.DataFrame], pl.Series]:
     def holds(rows: pl.DataFrame) -> pl.Series:
         mask = check(rows.lazy(), name).check_output.collect().to_series()
-        return mask.extend_constant(mask[0], rows.height - 1) if mask.len() == 1 < rows.height else mask
+        return mask.new_from_index(0, rows.height) if mask.len() == 1 != rows.height else mask
 
     return holds
 
