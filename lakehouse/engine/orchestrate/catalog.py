@@ -65,27 +65,41 @@ def definition_metadata(declared: Declaration) -> dict[str, Any]:
 
 def _columns(declared: Declaration) -> list[dg.TableColumn]:
     columns = columns_of(declared.contract)
-    shown = [_column(each, str(declared.stored_schema[each.name])) for each in columns]
+    shown = [_column(each, declared.stored_schema[each.name]) for each in columns]
     if declared.is_bronze:
         stored = declared.stored_schema
-        shown += [dg.TableColumn(name, str(stored[name]), description) for name, description in _BESIDE.items()]
+        shown += [dg.TableColumn(name, type_name(stored[name]), description) for name, description in _BESIDE.items()]
     return shown
 
 
-def _column(each: Column, stored: str) -> dg.TableColumn:
-    promised = str(each.dtype)
+def _column(each: Column, stored: pl.DataType) -> dg.TableColumn:
     other = ["key"] if each.key else []
-    if promised != stored:
-        other.append(f"reads as {promised}")
+    if each.dtype != stored:
+        other.append(f"reads as {type_name(each.dtype)}")
     if each.text is not None:
         other.append(f"written as {each.text}")
     return dg.TableColumn(
         name=each.name,
-        type=stored,
+        type=type_name(stored),
         description=_words(each),
         constraints=dg.TableColumnConstraints(nullable=each.nullable, other=other),
         tags={"unit": each.unit} if each.unit else None,
     )
+
+
+def type_name(dtype: pl.DataType) -> str:
+    """A Polars type in as few words as a person needs."""
+    match dtype:
+        case pl.Decimal():
+            return f"Decimal({dtype.precision}, {dtype.scale})"
+        case pl.Datetime():
+            return f"Datetime({', '.join(filter(None, (dtype.time_unit, dtype.time_zone)))})"
+        case pl.List():
+            return f"List({type_name(dtype.inner)})"  # type: ignore[arg-type] # polars types inner as a class or an instance
+        case pl.Struct():
+            return f"Struct({', '.join(each.name for each in dtype.fields)})"
+        case _:
+            return str(dtype)
 
 
 def _words(each: Column) -> str:
@@ -93,7 +107,8 @@ def _words(each: Column) -> str:
     said = f"{each.description} [{each.unit}]" if each.unit else each.description
     if not each.fields:
         return said
-    return f"{said}. Each holds " + "; ".join(f"{field.name} ({field.dtype}): {_words(field)}" for field in each.fields)
+    fields = [f"{field.name} ({type_name(field.dtype)}): {_words(field)}" for field in each.fields]
+    return f"{said}. Each holds {'; '.join(fields)}"
 
 
 def shown(facts: Mapping[str, object]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.place import Place
@@ -19,6 +20,10 @@ from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.work import LOGIC, Work
 
 CODE_VERSION = "dagster/code_version"
+_NOTHING_NEW = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+"""Makes Dagster log no materialization of an output that is given: where none is given, it skips all that is downstream
+in the same run, also what has work of its own to do."""
+
 CONFIG = {
     "rebuild": dg.Field(
         bool,
@@ -63,9 +68,10 @@ def _events(declared: Declaration, work: Work) -> Iterator[Any]:
     checks = [check_result(declared, found) for found in work.findings]
     delivery = work.delivery
     if delivery is None:
-        yield from checks
         if work.refusal:
+            yield from checks
             raise dg.Failure(work.refusal, metadata=shown(work.facts), allow_retries=False)
+        yield dg.MaterializeResult(check_results=checks, metadata=_NOTHING_NEW)
         return
     if work.refusal:  # the handling of the value raises, and checks that come with it would be lost
         yield from checks

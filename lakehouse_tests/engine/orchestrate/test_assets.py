@@ -210,8 +210,7 @@ def test_the_description_is_the_contracts_docstring_with_its_grain_and_source():
 
 
 def columns(of: Table) -> dict[str, dg.TableColumn]:
-    schema = spec(of).metadata["dagster/column_schema"].value
-    return {each.name: each for each in schema.columns}
+    return {each.name: each for each in spec(of).metadata["dagster/column_schema"].columns}
 
 
 def test_the_columns_of_a_silver_table_show_type_words_unit_key_and_null():
@@ -377,6 +376,12 @@ def test_a_preview_cuts_long_values_and_takes_nothing_in_them_for_markup(house: 
     assert cell.startswith(r"| &lt;b>\*x\*\|y&lt;/b>zzz")
     assert cell.endswith("… | 3 |")
     assert len(cell) < 100
+
+
+def test_an_idle_table_does_not_keep_what_is_downstream_of_it_from_its_work_in_the_same_run(house: House):
+    house.land("a", '{"no":"1","pieces":"3"}')
+    assert set(materializations(house.run(slips))) == {"bronze/slips"}
+    assert set(materializations(house.run(slips, counts, totals))) == {"silver/counts", "gold/totals"}
 
 
 # ---- logic
