@@ -124,6 +124,7 @@ def test_on_azurite_every_stored_table_equals_the_local_one_row_for_row(
             here, cloudy = (stored(getattr(one, where)(each)) for one in (place, there))
             assert_frame_equal(here, cloudy, check_row_order=not each.key_columns)
     assert "22,064" in lakehouse("status", **cloud)
+    assert "10644560.424" in lakehouse("sql", "select sum(net_amount) from silver.orders", **cloud)
     assert not (tmp_path / "lake").exists()
 
 

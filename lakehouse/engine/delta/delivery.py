@@ -20,7 +20,8 @@ class Delivery:
     """Rows that passed, rows that were set aside, and the positions they were read at: committed together.
 
     `handle` is the version of the table that this was worked out against, None where there is no table yet.
-    `whole` says that the rows are all there is: they replace what stands, and its quarantine.
+    `whole` says that the rows are all there is: they replace what stands, and its quarantine. `reshapes` lets the
+    table take `schema` with them: a rebuild may, every other write must find the table as its contract says.
     `refusal` is why the run fails although the delivery is carried out.
     """
 
@@ -37,6 +38,7 @@ class Delivery:
     transactions: Mapping[str, int]
     note: Mapping[str, str] = field(default_factory=dict[str, str])
     refusal: str | None = None
+    reshapes: bool = False
 
 
 def deliver(delivery: Delivery) -> Written:
@@ -57,7 +59,7 @@ def _create(delivery: Delivery) -> Handle:
 def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
     rows = delivery.accepted.lazy()
     if delivery.whole:
-        return prepare_overwrite(handle, rows)
+        return prepare_overwrite(handle, rows, delivery.schema if delivery.reshapes else None)
     match delivery.write:
         case Append():
             return prepare_append(handle, rows)

@@ -24,14 +24,21 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 def write_files(
-    handle: Handle, frame: pl.LazyFrame, *, rows_per_file: int = ROWS_PER_FILE, unmeasured: Collection[str] = ()
+    handle: Handle,
+    frame: pl.LazyFrame,
+    *,
+    rows_per_file: int = ROWS_PER_FILE,
+    unmeasured: Collection[str] = (),
+    schema: pl.Schema | None = None,
 ) -> list[DataFile]:
     """The rows of `frame` as new Parquet files beside the table's, in their order; the table does not show them yet.
 
     The frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
     unmeasured: columns that leave no values in the log, such as personal data.
+    schema: that of the table from this write on, where it makes the table anew; else the frame must have the table's.
     """
-    check_same(frame.collect_schema(), handle.schema, str(handle.address))
+    shape = schema or handle.schema
+    check_same(frame.collect_schema(), shape, str(handle.address))
     names = _Names(handle)
     written: list[SinkedPathsCallbackArgs] = []
     try:
@@ -59,7 +66,7 @@ def write_files(
         _remove_empty(written)
         make_durable(each.path for each in paths.values())
     order = in_commit_order(list(paths))
-    statistics = _measure(handle, order, unmeasured)
+    statistics = _measure(handle, order, shape, unmeasured)
     return [
         DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path))
         for path, text in zip(order, statistics, strict=True)
@@ -113,8 +120,8 @@ class _Names:
         }
 
 
-def _measure(handle: Handle, paths: list[str], unmeasured: Collection[str]) -> list[str]:
+def _measure(handle: Handle, paths: list[str], shape: pl.Schema, unmeasured: Collection[str]) -> list[str]:
     """Statistics from the files as they lie, so that a file that does not read back is never committed."""
-    stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
+    stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
     measured = pl.Schema({name: dtype for name, dtype in stored.items() if name not in unmeasured})
     return measure([scan_files(handle.address, [path], stored, ()) for path in paths], measured)

@@ -207,18 +207,22 @@ class Handle:
         note: Mapping[str, str],
         *,
         rearranges: bool = False,
+        schema: pl.Schema | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
-        engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction).
+        engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). A new `schema`
+        comes with the files that make the table anew; all others go, whatever `removed` says.
         """
         identity = secrets.token_hex(8)
+        reshapes = schema is not None and schema != self.schema
+        removes = [] if reshapes else self._removes(removed, rearranges=rearranges)  # overwrite finds them itself
         try:
             self._table.create_write_transaction(
-                [*self._adds(added, rearranges=rearranges), *self._removes(removed, rearranges=rearranges)],
-                mode="append",
-                schema=self._table.schema(),
+                [*self._adds(added, rearranges=rearranges), *removes],
+                mode="overwrite" if reshapes else "append",
+                schema=DeltaSchema.from_arrow(schema) if schema is not None and reshapes else self._table.schema(),
                 partition_by=list(self.partition_by),
                 commit_properties=CommitProperties(
                     custom_metadata={**note, COMMIT_ID: identity},

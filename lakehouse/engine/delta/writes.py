@@ -16,7 +16,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import DataFile, Handle
 from lakehouse.engine.delta.place import full
 from lakehouse.engine.delta.pruning import may_hold
-from lakehouse.engine.delta.storable import check_same
+from lakehouse.engine.delta.storable import check_same, check_storable
 
 # A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many
 # rivals as this each of them has lost at most once to each other.
@@ -48,10 +48,11 @@ class Prepared:
     added: tuple[DataFile, ...]
     removed: tuple[str, ...]
     rows_written: int
+    schema: pl.Schema | None = None
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version, exactly the next one of `handle`; else Conflict."""
-        handle = self.handle.commit(self.added, self.removed, transactions, note)
+        handle = self.handle.commit(self.added, self.removed, transactions, note, schema=self.schema)
         return Written(
             handle=handle,
             version=handle.version,
@@ -82,9 +83,12 @@ def append(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int],
     return prepare_append(handle, frame).commit(transactions, note)
 
 
-def prepare_overwrite(handle: Handle, frame: pl.LazyFrame) -> Prepared:
-    added = tuple(write_files(handle, frame))
-    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added))
+def prepare_overwrite(handle: Handle, frame: pl.LazyFrame, schema: pl.Schema | None = None) -> Prepared:
+    """Make the rows of `frame` all there is; with `schema` the table takes that shape from then on."""
+    if schema is not None:
+        check_storable(schema, str(handle.address))
+    added = tuple(write_files(handle, frame, schema=schema))
+    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), schema)
 
 
 def overwrite(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:

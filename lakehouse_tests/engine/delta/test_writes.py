@@ -97,6 +97,34 @@ def test_overwrite_replaces_everything_and_equal_content_is_a_version_too(addres
     assert twice.handle.transaction("logic") == 7
 
 
+def test_a_whole_write_may_give_the_table_a_new_shape_in_the_same_commit(address):
+    standing = table(address, rows(("A", 1, 1), ("B", 1, 2)))
+    anew = pl.DataFrame({"order": ["A"], "pieces": [3]})
+    written = prepare_overwrite(standing, anew.lazy(), anew.schema).commit({"logic": 7}, {})
+    assert (written.version, written.files_removed, written.handle.transaction("logic")) == (2, 1, 7)
+    assert (written.handle.schema, written.handle.id, written.handle.protocol) == (anew.schema, standing.id, (1, 2))
+    assert opened(address).scan().collect().rows() == [("A", 3)]
+    assert_frame_equal(pl.read_delta(address.uri), anew)
+
+
+def test_a_whole_write_of_a_new_shape_conflicts_with_a_rival_and_leaves_the_table(address):
+    standing = table(address, rows(("A", 1, 1)))
+    anew = pl.DataFrame({"order": ["A"], "pieces": [3]})
+    prepared = prepare_overwrite(standing, anew.lazy(), anew.schema)
+    append(standing, rows(("B", 1, 2)).lazy(), {}, {})
+    with pytest.raises(Conflict):
+        prepared.commit({}, {})
+    assert content(opened(address)) == [("A", 1, 1), ("B", 1, 2)]
+
+
+def test_rows_appended_before_a_new_shape_are_not_read_as_new_ones(address):
+    standing = table(address, rows(("A", 1, 1)))
+    anew = pl.DataFrame({"order": ["A"], "pieces": [3]})
+    written = prepare_overwrite(standing, anew.lazy(), anew.schema).commit({}, {})
+    with pytest.raises(Refused, match="lakehouse rebuild"):
+        written.handle.since(standing.version)
+
+
 def test_merge_replaces_by_key_and_inserts_the_rest(address):
     handle = table(address, rows(("A", 1, 1), ("A", 2, 2), ("B", 1, 3)))
     written = merge(handle, rows(("A", 2, 20), ("C", 1, 4)).lazy(), KEY, {"from": 2}, {})
