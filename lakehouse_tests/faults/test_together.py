@@ -1,0 +1,200 @@
+"""Several runs of the same tables at once: whoever loses a race begins again, and nobody does harm."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest import landing
+from lakehouse.engine.ingest.landing import next_batch
+from lakehouse.engine.ingest.ledger import Ledger
+from lakehouse.engine.orchestrate.bronze import land
+from lakehouse.engine.orchestrate.refine import refine
+from lakehouse_tests.faults import arrivals
+from lakehouse_tests.faults.crew import ROOT, Ended, Worker
+from lakehouse_tests.faults.standing import (
+    BRONZE,
+    DECLARED,
+    assert_counted_once,
+    assert_duckdb_reads_the_same,
+    place_of,
+    standing,
+)
+from lakehouse_tests.faults.worker import Drain
+
+_, LINES, ORDERS, DAILY = DECLARED[0], *sorted(DECLARED[1:3], key=lambda each: each.name), DECLARED[3]
+
+
+def names_taken(home: Path) -> set[str]:
+    place = place_of(home)
+    ledger = Ledger.open(BRONZE, place.ledger(BRONZE), Handle.open(place.table(BRONZE)))
+    return set(ledger.done()["name"])
+
+
+def begin_again(worker: Worker, home: Path, draw: random.Random, stop: threading.Event) -> Iterator[Ended]:
+    """Workers, one after the other, until told to stop; every third is killed."""
+    while not stop.is_set():
+        if draw.random() < 1 / 3:
+            yield worker.run_and_kill(home, draw.uniform(0, 2))
+        else:
+            yield worker.run(home)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    ("runs", "rounds"),
+    [(2, 4), (4, 4), pytest.param(2, 40, marks=pytest.mark.long), pytest.param(4, 40, marks=pytest.mark.long)],
+)
+def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(runs, rounds, workers, undisturbed, landings, seed, tmp_path):
+    """Files land meanwhile, and some of the workers are killed."""
+    crew, stop, draw = workers(runs), threading.Event(), random.Random(seed)
+    corrections: list[tuple[str, arrivals.Arrival]] = []
+    with ThreadPoolExecutor(runs) as pool:
+        lists = [
+            pool.submit(list, begin_again(worker, tmp_path, random.Random(seed + at), stop))
+            for at, worker in enumerate(crew)
+        ]
+        try:
+            for number in range(rounds):
+                coming = arrivals.round_of(landings, number)
+                arrivals.land(tmp_path / "landing", coming.arrivals)
+                for correction in coming.corrections:  # what is corrected was taken before
+                    wait_until(lambda name=correction.name: name in names_taken(tmp_path))
+                    arrivals.land(tmp_path / "landing", (correction,))
+                time.sleep(draw.uniform(0, 0.5))
+        finally:
+            stop.set()
+        ended = [each for ends in lists for each in ends.result()]
+    last = list(ThreadPoolExecutor(runs).map(lambda worker: worker.run(tmp_path), crew))
+    assert all(each.is_drained for each in last), last
+    failed = [each for each in ended if not each.was_killed and not each.is_drained]
+    assert not failed, failed
+    conflicts = sum(each.said.get("conflicts", 0) for each in [*ended, *last])
+    print(f"{len(ended) + runs} workers, {sum(each.was_killed for each in ended)} killed, {conflicts} conflicts")
+    assert not corrections
+    assert standing(tmp_path, batches=False) == undisturbed.after(crew[0], rounds, batches=False)
+    assert_counted_once(tmp_path)
+    assert_duckdb_reads_the_same(tmp_path)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.crash
+def test_lakehouse_run_twice_at_once_drains_once_and_both_succeed(workers, tmp_path):
+    [worker] = workers(1)
+    calm, rivals = tmp_path / "calm", tmp_path / "rivals"
+    for number in range(3):
+        for home in (calm, rivals):
+            arrivals.land(home / "landing", arrivals.round_of(7, number, clean=True).arrivals)
+    assert worker.run(calm).is_drained
+    command = [sys.executable, "-m", "lakehouse.cli", "run"]
+    environment = {**os.environ, "LAKEHOUSE_HOME": str(rivals), "PYTHONPATH": str(ROOT)}
+    begun = [
+        subprocess.Popen(command, env=environment, cwd=rivals, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0].decode() for process in begun]
+    assert [process.returncode for process in begun] == [0, 0], "\n\n".join(said)
+    assert standing(rivals, batches=False) == standing(calm, batches=False)
+    assert_counted_once(rivals)
+    assert_duckdb_reads_the_same(rivals)
+
+
+# What two processes do in an order that a race takes once in a thousand times.
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return place_of(tmp_path)
+
+
+@pytest.fixture
+def one_file_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "FILES_PER_BATCH", 1)
+
+
+def land_round(tmp_path: Path, number: int) -> None:
+    arrivals.land(tmp_path / "landing", arrivals.round_of(1, number, clean=True).all)
+
+
+def test_who_pinned_an_upstream_before_a_rival_went_on_begins_again(place, tmp_path):
+    """Not refused, which nobody would try again: the upstream was not made anew."""
+    rival = Drain(place, DECLARED)
+    land_round(tmp_path, 0)
+    rival.all()
+    pinned = {BRONZE.key: Handle.open(place.table(BRONZE))}
+    land_round(tmp_path, 1)
+    rival.all()
+    with pytest.raises(Conflict):
+        refine(ORDERS, place, pinned)
+
+
+def test_who_pinned_an_upstream_before_a_rival_went_on_does_not_put_a_table_back(place, tmp_path):
+    rival = Drain(place, DECLARED)
+    land_round(tmp_path, 0)
+    rival.all()
+    pinned = {ORDERS.key: Handle.open(place.table(ORDERS))}
+    land_round(tmp_path, 1)
+    rival.all()
+    stands = standing(tmp_path)
+    with pytest.raises(Conflict):
+        refine(DAILY, place, pinned)
+    assert standing(tmp_path) == stands
+
+
+def test_a_batch_is_not_planned_beside_a_bronze_table_that_has_moved(place, tmp_path, one_file_a_batch):
+    """Opened between a rival's batches: the bronze table before it, the ledger after it."""
+    rival = Drain(place, DECLARED)
+    land_round(tmp_path, 0)
+    rival.one(BRONZE)
+    before = Handle.open(place.table(BRONZE))
+    rival.one(BRONZE)
+    land(BRONZE, place)  # planned, not applied: now two batches ahead of what was opened
+    ledger = Ledger.open(BRONZE, place.ledger(BRONZE), before)
+    with pytest.raises(Conflict):
+        next_batch(BRONZE, place.landing, ledger)
+    rival.all()
+    assert_counted_once(tmp_path)
+
+
+def test_who_comes_second_to_make_the_ledger_plans_nothing(place, tmp_path, one_file_a_batch, monkeypatch):
+    rival = Drain(place, DECLARED)
+    land_round(tmp_path, 0)
+    ledger = Ledger.open(BRONZE, place.ledger(BRONZE), None)
+    rival.one(BRONZE)
+    land(BRONZE, place)
+    with pytest.raises(Conflict):
+        next_batch(BRONZE, place.landing, ledger)
+    rival.all()
+    assert_counted_once(tmp_path)
+
+
+def test_rows_set_aside_by_an_attempt_that_lost_are_gone_once_the_winner_stands(place, tmp_path):
+    """Other engines read the quarantine as plain Delta, without asking which attempt won."""
+    arrivals.land(tmp_path / "landing", arrivals.round_of(1, 0).arrivals)
+    winner, loser = land(BRONZE, place).delivery, land(BRONZE, place).delivery
+    assert winner is not None
+    assert loser is not None
+    deliver(winner)
+    with pytest.raises(Conflict):
+        deliver(loser)
+    Drain(place, DECLARED).all()
+    assert_duckdb_reads_the_same(tmp_path)

@@ -1,0 +1,207 @@
+"""A process that drains a lake without Dagster's overhead, and dies or fails where it is told to.
+
+Reads jobs from its standard input, one JSON object a line, and forks a child for each; what the child says, and how it
+ended, comes back line by line. The parent has imported what is slow and starts no threads (Dagster, pandera), and
+nothing of Polars or deltalake, so that a fork is safe. Faults are put into the child only, by wrapping functions:
+production code has no hooks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+KILLED, DRAINED, FAILED = -signal.SIGKILL, 0, 3
+
+Job = dict[str, Any]
+
+
+def main() -> None:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import dagster
+    import pandera
+
+    assert dagster and pandera
+    threads = len(os.listdir("/proc/self/task"))
+    assert threads == 1, f"{threads} threads: a child would not have them"
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os._exit(_child(json.loads(line)))
+        _say(pid=child)
+        _, status = os.waitpid(child, 0)
+        _say(ended=os.waitstatus_to_exitcode(status))
+
+
+def _child(job: Job) -> int:
+    try:
+        _work(job)
+    except BaseException as error:  # noqa: BLE001 # the child ends here; its parent must not go on as it
+        traceback.print_exc()
+        _say(failed=type(error).__name__, why=str(error))
+        return FAILED
+    return DRAINED
+
+
+def _work(job: Job) -> None:
+    """job: home; optionally kill {point, nth, seed}, error {name, seed}, rounds to land and drain one by one."""
+    from lakehouse import tables
+    from lakehouse.engine.declare.place import Place
+    from lakehouse.engine.ingest import landing
+    from lakehouse.engine.orchestrate.load import tables_in
+    from resources.local_disk import LocalDisk
+
+    landing.FILES_PER_BATCH = 2  # several batches from a few files
+    home = Path(job["home"])
+    place = Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
+    drain = Drain(place, [each.declaration for each in tables_in(tables)])
+    if kill := job.get("kill"):
+        _put_kill(**kill)
+    if error := job.get("error"):
+        from lakehouse_tests.faults import errors
+
+        errors.put(**error)
+        drain.passing = (OSError,)  # as Dagster's retries take it
+    _say(ready=True)
+    began, cpu = time.monotonic(), time.process_time()
+    for number in job.get("rounds", [None]):
+        if number is not None:
+            from lakehouse_tests.faults import arrivals
+
+            arrivals.land(home / "landing", arrivals.round_of(**number).all)
+        drain.all()
+    _say(delivered=drain.delivered, conflicts=drain.conflicts, errors=drain.errors, seconds=time.monotonic() - began, cpu=time.process_time() - cpu)
+
+
+class Drain:
+    """Runs every table until nothing is due, by what Dagster's step and IO manager call, in their order."""
+
+    def __init__(self, place: Any, declared: list[Any]) -> None:
+        self.place, self.declared = place, declared
+        self.delivered = self.conflicts = self.errors = 0
+        self.passing: tuple[type[Exception], ...] = ()
+
+    def all(self) -> None:
+        while any([self.runs_of(each) for each in self.declared]):
+            pass
+
+    def runs_of(self, declared: Any) -> int:
+        """Run a table until nothing is due for it; how often there was something to write."""
+        return next(times for times in itertools.count() if not self.one(declared))
+
+    def one(self, declared: Any) -> bool:
+        """One run of a table, started again after what is transient. Whether there was something to write."""
+        from lakehouse.engine.declare.errors import Conflict, Transient
+        from lakehouse.engine.delta.delivery import deliver
+
+        while True:
+            try:
+                delivery = self._delivery(declared)
+                if delivery is None:
+                    return False
+                deliver(delivery)
+            except Conflict:
+                self.conflicts += 1
+            except (Transient, *self.passing) as error:
+                sys.stderr.write(f"{declared.key}: {type(error).__name__}: {error}\n")
+                self.errors += 1
+            else:
+                self.delivered += 1
+                return True
+
+    def _delivery(self, declared: Any) -> Any:
+        from lakehouse.engine.delta.handle import Handle
+        from lakehouse.engine.orchestrate.bronze import land
+        from lakehouse.engine.orchestrate.refine import refine
+
+        if declared.is_bronze:
+            work = land(declared, self.place)
+        else:
+            pinned = {each.upstream.key: Handle.open(self.place.table(each.upstream)) for each in declared.reads}
+            work = refine(declared, self.place, pinned)
+        if work.refusal:
+            raise AssertionError(f"nothing that lands here is refused, and yet: {work.refusal}")
+        return work.delivery
+
+
+PLAN_AND_APPLY = "between plan and apply"
+QUARANTINE_AND_TABLE = "between quarantine and table"
+FILES_AND_COMMIT = "between data files and commit"
+LOST_ANSWER = "after a commit, before its answer"
+CHECKPOINT = "in a checkpoint"
+POINTS = (PLAN_AND_APPLY, QUARANTINE_AND_TABLE, FILES_AND_COMMIT, LOST_ANSWER, CHECKPOINT)
+
+
+def _put_kill(point: str, nth: int, seed: int) -> None:
+    """Die at the nth time (from 1) that `point` is passed."""
+    from deltalake import DeltaTable
+
+    from lakehouse.engine.delta import handle, quarantine, writes
+    from lakehouse.engine.ingest import ledger
+
+    times = itertools.count(1)
+
+    def die(*_: object) -> None:
+        if next(times) == nth:
+            _say(point=point)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def die_soon(*_: object) -> None:
+        if next(times) == nth:
+            _say(point=point)
+            delay = random.Random(seed).uniform(0, 0.006)
+            threading.Thread(target=lambda: (time.sleep(delay), os.kill(os.getpid(), signal.SIGKILL))).start()
+
+    match point:
+        case "between plan and apply":
+            _after(ledger.Ledger, "commit", die)
+        case "between quarantine and table":
+            _after(quarantine, "write", lambda attempt: die() if attempt.rows else None)
+        case "between data files and commit":
+            _before(writes.Prepared, "commit", lambda prepared: die() if prepared.added else None)
+        case "after a commit, before its answer":
+            _before(handle.Handle, "_after_commit", die)
+        case "in a checkpoint":
+            handle.CHECKPOINT_EVERY = 2
+            _before(DeltaTable, "create_checkpoint", die_soon)
+        case _:
+            raise ValueError(point)
+
+
+def _after(owner: Any, name: str, then: Callable[[Any], None]) -> None:
+    plain = getattr(owner, name)
+
+    def wrapped(*args: Any, **named: Any) -> Any:
+        result = plain(*args, **named)
+        then(result)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _before(owner: Any, name: str, first: Callable[[Any], None]) -> None:
+    plain = getattr(owner, name)
+
+    def wrapped(*args: Any, **named: Any) -> Any:
+        first(args[0])
+        return plain(*args, **named)
+
+    setattr(owner, name, wrapped)
+
+
+def _say(**what: Any) -> None:
+    os.write(1, f"{json.dumps(what)}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
