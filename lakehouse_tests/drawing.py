@@ -49,13 +49,16 @@ def rows(of: type[Contract] | pl.Schema, drawn: str) -> pl.LazyFrame:
 
 
 def assert_rows(frame: pl.LazyFrame | pl.DataFrame, of: type[Contract] | pl.Schema, drawn: str) -> None:
-    """The frame has the contract's columns and types, and in the drawn columns exactly the drawn rows, in their order."""
+    """The frame has the declared columns and types, and in the drawn columns exactly the drawn rows, in order."""
     got = frame.lazy().collect()
     schema = schema_of(of) if isinstance(of, type) else of
     assert dict(got.schema) == dict(schema), f"the frame has {got.schema}, declared is {schema}"
     names, cells = _cells(drawn)
     wanted = pl.DataFrame(
-        [dict(zip(names, (_value(c, schema[n]) for n, c in zip(names, row, strict=True)), strict=True)) for row in cells],
+        [
+            dict(zip(names, (_value(c, schema[n]) for n, c in zip(names, row, strict=True)), strict=True))
+            for row in cells
+        ],
         schema={name: schema[name] for name in names},
     )
     assert_frame_equal(got.select(names), wanted)
@@ -76,7 +79,7 @@ def _cells(drawn: str) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
-def _value(cell: str, dtype: Any) -> Any:
+def _value(cell: str, dtype: Any) -> Any:  # noqa: PLR0911 # one per type
     if cell == _NULL:
         return None
     if isinstance(dtype, pl.List | pl.Struct):

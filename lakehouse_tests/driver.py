@@ -99,14 +99,19 @@ class House:
 
     def states(self, declared: Declaration) -> list[tuple[str, str]]:
         """(last parts of the name, state) of every file taken, in order."""
-        return [(name.removeprefix("erp/orders/"), state) for name, state in self.ledger(declared).select("name", "state").rows()]
+        return [
+            (name.removeprefix("erp/orders/"), state)
+            for name, state in self.ledger(declared).select("name", "state").rows()
+        ]
 
     def assert_counts_add_up(self, declared: Declaration) -> None:
-        """Records read = accepted + quarantined, and every file has exactly one end in each batch; from what is stored."""
+        """Records read = accepted + quarantined, and every file has one end in each batch; from what is stored."""
         files, bronze, aside = self.ledger(declared), self.rows(declared), self.set_aside(declared)
         lines = aside.filter(pl.col("kind") != "file")
         assert int(files["records"].sum()) == bronze.height + lines.height
-        for batch, name, records in files.filter(pl.col("state").is_in(landing.READ)).select("batch", "name", "records").rows():
+        for batch, name, records in (
+            files.filter(pl.col("state").is_in(landing.READ)).select("batch", "name", "records").rows()
+        ):
             here = (pl.col("batch") == batch) & (pl.col("source_file") == name)
             assert records == bronze.filter(here).height + lines.filter(here).height
         ends = files["state"].value_counts()

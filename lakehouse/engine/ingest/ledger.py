@@ -80,7 +80,7 @@ class Ledger:
 
     @classmethod
     def open(cls, declared: Declaration, address: Address, bronze: Handle | None) -> Ledger:
-        """The ledger is opened after its bronze table: a plan that is committed on it then conflicts with any rival's."""
+        """Opened after its bronze table, so that a plan that is committed on it conflicts with any rival's."""
         applied = (bronze and bronze.transaction(declared.key)) or 0
         plan = bronze.transaction(PLAN) if bronze else None
         return cls(declared.key, address, Handle.open(address), applied, plan)
@@ -100,9 +100,9 @@ class Ledger:
         if self._planned not in (self.applied, self.applied + 1):
             raise Conflict(
                 f"{self.table}: its ledger has planned {self._planned} batches and the table holds {self.applied}. "
-                "Nothing was taken. Another run may have been faster: run again. If it says so again, the table or its "
-                f"ledger ({self.address}) was taken away or put back: lakehouse rebuild {self.table} makes a table that "
-                "is gone anew from the files that the ledger names."
+                "Nothing was taken. Another run may have been faster: run again. If it says so again, table or "
+                f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew from "
+                f"the files that the ledger ({self.address}) names."
             )
         rows = self._rows().filter(pl.col("batch") > self.applied)
         if rows.is_empty():
@@ -111,7 +111,7 @@ class Ledger:
         return Plan(rows["batch"][0], rows["plan"][0], tuple(_entry(row) for row in rows.iter_rows(named=True)))
 
     def wholly_applied(self) -> Ledger:
-        """The ledger of a bronze table that is gone and made anew: what is planned counts as done, by its latest plan."""
+        """The ledger of a bronze table that is made anew: what is planned counts as done, by its latest plan."""
         rows = self._rows()
         return self if rows.is_empty() else replace(self, applied=rows["batch"][-1], applied_plan=rows["plan"][-1])
 

@@ -39,42 +39,43 @@ def unread_rows(each: Rows) -> pl.DataFrame:
 
 
 def broken_rows(
-    declared: Declaration, verdict: Verdict, out: pl.DataFrame, inputs: Sequence[Rows], handed: Sequence[pl.LazyFrame]
+    declared: Declaration, verdict: Verdict, out: pl.DataFrame, handed: Sequence[tuple[Rows, pl.LazyFrame]]
 ) -> pl.DataFrame:
     """The output rows that broke a rule, with where their key came from if an upstream has it by name. Shape ROWS."""
     rows = verdict.rejected
     if rows.is_empty():
         return ROWS.to_frame()
     named = rows.select(*declared.key_columns, reasons=verdict.reasons, row=_as_json(rows))
-    for each, frame in zip(inputs, handed, strict=True):
+    for each, frame in handed:
         upstream = each.input.read.upstream
         shared = [name for name in declared.key_columns if name in upstream.schema]
         if upstream.is_bronze and shared and "source_file" not in named.columns:
-            found = _with_source(named, verdict.is_accepted, out, frame, shared)
+            found = _with_source(named, _places(out, verdict, shared), frame, shared)
             named = found.with_columns(
                 source_name=pl.when(pl.col("source_file").is_not_null()).then(pl.lit(upstream.name))
             )
-    return _shaped(named, "broke", ", ".join(dict.fromkeys(each.input.read.upstream.key for each in inputs)))
+    return _shaped(named, "broke", ", ".join(dict.fromkeys(each.input.read.upstream.key for each, _ in handed)))
 
 
-def _with_source(
-    rows: pl.DataFrame, is_accepted: pl.Series, out: pl.DataFrame, handed: pl.LazyFrame, shared: list[str]
-) -> pl.DataFrame:
-    """File, row and batch of each rejected row's key: of its nth row in, where as many went in as came out; or the last."""
+def _places(out: pl.DataFrame, verdict: Verdict, shared: list[str]) -> pl.DataFrame:
+    """Beside each rejected row: the how-manieth of its key it is among all that came out, and of how many."""
+    counted = out.select(pl.int_range(pl.len()).over(shared).alias(_NTH), outs=pl.len().over(shared))
+    return counted.filter(~verdict.is_accepted)
+
+
+def _with_source(rows: pl.DataFrame, places: pl.DataFrame, handed: pl.LazyFrame, shared: list[str]) -> pl.DataFrame:
+    """File, row and batch of each rejected row: of its key's nth row in, if as many came out, or of its last."""
     nth = pl.int_range(pl.len()).over(shared)
-    keys = rows.select(shared).unique()
-    came = handed.select(*shared, "source_file", "source_row", "batch").join(
-        keys.lazy(), on=shared, how="semi", nulls_equal=True
+    keys = rows.select(shared).unique().lazy()
+    came = handed.select(*shared, "source_file", "source_row", "batch")
+    came = came.join(keys, on=shared, how="semi", nulls_equal=True, maintain_order="left").collect()
+    wanted = pl.concat([rows, places], how="horizontal").join(
+        came.group_by(shared).agg(ins=pl.len()), on=shared, how="left", nulls_equal=True, maintain_order="left"
     )
-    into = came.collect().with_columns(nth.alias(_NTH), into=pl.len().over(shared))
-    outs = out.select(nth.alias(_NTH), outs=pl.len().over(shared)).filter(~is_accepted)
-    wanted = pl.concat([rows, outs], how="horizontal")
-    counts = into.group_by(shared).agg(pl.col("into").first())
-    wanted = wanted.join(counts, on=shared, how="left", nulls_equal=True, maintain_order="left")
-    at = pl.when(pl.col("into") == pl.col("outs")).then(pl.col(_NTH)).otherwise(pl.col("into") - 1)
-    wanted = wanted.with_columns(at.cast(pl.Int64).alias(_NTH)).drop("into", "outs")
-    into = into.with_columns(pl.col(_NTH).cast(pl.Int64)).drop("into")
-    return wanted.join(into, on=[*shared, _NTH], how="left", nulls_equal=True, maintain_order="left")
+    at = pl.when(pl.col("ins") == pl.col("outs")).then(pl.col(_NTH)).otherwise(pl.col("ins").cast(pl.Int64) - 1)
+    return wanted.with_columns(at.alias(_NTH)).join(
+        came.with_columns(nth.alias(_NTH)), on=[*shared, _NTH], how="left", nulls_equal=True, maintain_order="left"
+    )
 
 
 def not_yet_there(rows: pl.DataFrame, own: Handle | None, address: Address) -> pl.DataFrame:

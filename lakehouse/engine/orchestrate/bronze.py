@@ -39,10 +39,10 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
         batch = next_batch(declared, place.landing, ledger)
     if batch is None:
         return Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})
-    return Work(_findings(batch), _facts(batch), _delivery(declared, place, own, batch, rebuild))
+    return Work(_findings(batch), _facts(batch), _delivery(declared, place, own, batch, rebuild=rebuild))
 
 
-def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, rebuild: bool) -> Delivery:
+def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, *, rebuild: bool) -> Delivery:
     first = own is None or own.transaction(LOGIC) is None
     logic = {LOGIC: declared.logic} if first or rebuild else {}
     return Delivery(
@@ -54,6 +54,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         write=declared.write,
         key=(),
         whole=rebuild,
+        reshapes=rebuild,
         accepted=batch.accepted,
         rejected=batch.rejected,
         transactions={**batch.plan.transactions(declared.key), **logic},

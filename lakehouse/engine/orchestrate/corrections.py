@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -33,11 +33,12 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
         stored = handle.scan().select(each.input.read.upstream.stored_schema.names())
         revised = pl.col("source_file").is_in(names)
         on = ["source_file", "batch"]
-        held = _keys(declared, inputs, each, stored.filter(revised).join(current, on=on, how="anti"), key)
+        keys = _keys_of(declared, inputs, each, key)
+        held = keys(stored.filter(revised).join(current, on=on, how="anti"))
         now = stored.join(current, on=on, how="semi")
-        gone = held.join(_keys(declared, inputs, each, now.filter(revised), key), on=key, how="anti")
+        gone = held.join(keys(now.filter(revised)), on=key, how="anti")
         if not gone.is_empty():
-            gone = gone.join(_keys(declared, inputs, each, now.filter(~revised), key), on=key, how="anti")
+            gone = gone.join(keys(now.filter(~revised)), on=key, how="anti")
         missing.append(gone)
     return pl.concat(missing).unique().sort(key)
 
@@ -52,9 +53,15 @@ def _contents(place: Place, upstream: Declaration, handle: Handle, since: int | 
     return current.lazy(), revised["source_file"].to_list()
 
 
-def _keys(
-    declared: Declaration, inputs: Sequence[Rows], each: Rows, stored: pl.LazyFrame, key: list[str]
-) -> pl.DataFrame:
-    """The keys that come out of `stored` when every other parameter is as it is in this run."""
-    read = typed(each.input.read.upstream.contract, stored).read.lazy()
-    return declared.transform(*(read if one is each else one.frame for one in inputs)).select(key).unique().collect()
+type _Keys = Callable[[pl.LazyFrame], pl.DataFrame]
+
+
+def _keys_of(declared: Declaration, inputs: Sequence[Rows], each: Rows, key: list[str]) -> _Keys:
+    """The keys that come out of some stored rows of `each`, when every other parameter is as it is in this run."""
+
+    def keys(stored: pl.LazyFrame) -> pl.DataFrame:
+        read = typed(each.input.read.upstream.contract, stored).read.lazy()
+        out = declared.transform(*(read if one is each else one.frame for one in inputs))
+        return out.select(key).unique().collect()
+
+    return keys

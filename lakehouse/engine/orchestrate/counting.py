@@ -34,8 +34,9 @@ class Counted:
 
 
 def counted(declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.LazyFrame], out: pl.DataFrame) -> Counted:
-    """Count what was read, handed to the transform, dropped on purpose, and came out. A parameter without the measure's
-    or a predicate's columns counts for nothing in it.
+    """Count what was read, handed to the transform, dropped on purpose, and came out.
+
+    A parameter without the measure's or a predicate's columns counts for nothing in it.
     """
     into, out_of = _measures(declared)
     asked = [[each.input.stored.select(pl.len()) for each in rows]]

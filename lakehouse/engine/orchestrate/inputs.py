@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -20,17 +21,27 @@ _BACK = "arrivals back"
 
 @dataclass(frozen=True)
 class Input:
-    """One parameter's due rows, not read yet: `stored` is what lies in the upstream, in order."""
+    """One parameter's upstream, pinned; `since` is the version it was read up to, `whole` that all of it is due."""
 
     read: Read
     handle: Handle | None
     since: int | None
-    stored: pl.LazyFrame
+    whole: bool
 
     @property
     def is_idle(self) -> bool:
         """Whether the upstream stands where it stood when it was last consumed."""
         return self.handle is None or self.since == self.handle.version
+
+    @cached_property
+    def stored(self) -> pl.LazyFrame:
+        """The due rows as they lie in the upstream, in order; not read yet. Refused where they cannot be told."""
+        schema = self.read.upstream.stored_schema
+        if self.handle is None:
+            return schema.to_frame().lazy()
+        is_whole = self.whole or self.since is None or self.read.reading is Reading.FRAME
+        rows = self.handle.scan() if is_whole or self.since is None else self.handle.since(self.since)
+        return rows.select(schema.names())
 
     def rows(self) -> Rows:
         """Read text as its types. The rows of a bronze upstream are then in memory; others stay where they are."""
@@ -66,9 +77,10 @@ def open_inputs(
     for read in declared.reads:
         handle = upstreams[read.upstream.key]
         since = own.transaction(position(declared, handle)) if own and handle else None
+        each = Input(read, handle, since, whole=whole)
         if own is not None and not rebuild and own.transaction(LOGIC) is not None:
-            _refuse_strangers(declared, own, read, handle, since)
-        opened.append(_open(read, handle, since, whole=whole))
+            _refuse_strangers(declared, own, each)
+        opened.append(each)
     return opened
 
 
@@ -82,18 +94,9 @@ def note_of(inputs: Sequence[Input]) -> dict[str, str]:
     return {each.read.upstream.key: str(each.handle and each.handle.version) for each in inputs}
 
 
-def _open(read: Read, handle: Handle | None, since: int | None, *, whole: bool) -> Input:
-    schema = read.upstream.stored_schema
-    if handle is None:
-        return Input(read, None, None, schema.to_frame().lazy())
-    is_new = not whole and since is not None and read.reading is Reading.NEW
-    rows = handle.since(since) if is_new and since is not None else handle.scan()
-    return Input(read, handle, since, rows.select(schema.names()))
-
-
-def _refuse_strangers(declared: Declaration, own: Handle, read: Read, handle: Handle | None, since: int | None) -> None:
+def _refuse_strangers(declared: Declaration, own: Handle, each: Input) -> None:
     """Refuse an upstream that is gone, was made anew or put back; Conflict where only another run was faster."""
-    upstream = read.upstream.key
+    upstream, handle, since = each.read.upstream.key, each.handle, each.since
     stands = f"Nothing was written; version {own.version} of {declared.key} stands."
     anew = f"Make it anew from what is there: lakehouse rebuild {declared.key}+"
     before = _last_note(own).get(upstream)
@@ -104,7 +107,7 @@ def _refuse_strangers(declared: Declaration, own: Handle, read: Read, handle: Ha
             )
         return
     if since is None:
-        if read.reading is Reading.NEW and before != "None":
+        if each.read.reading is Reading.NEW and before != "None":
             raise Refused(
                 f"{declared.key} has never read this {upstream} (table id {handle.id}): its upstream was made anew, "
                 f"or is new to it. {stands} {anew}"

@@ -63,12 +63,12 @@ def refine(
     if not rebuild and is_idle(declared, own, inputs):
         idle = [Finding(each.name, passed=True, facts={"rows": 0}) for each in checks_of(declared)]
         return Work(tuple(idle), {"rows_read": 0})
-    return _Run(declared, place, own, tuple(each.rows() for each in inputs), whole).work()
+    return _Run(declared, place, own, tuple(each.rows() for each in inputs), whole, rebuild).work()
 
 
 @dataclass(frozen=True)
 class _Passed:
-    """What came out of the arrivals that count (`handed`, per parameter), judged; of a key the last row is `accepted`."""
+    """What came out of the arrivals that count (`handed`, per parameter), judged. `accepted`: each key's last row."""
 
     handed: tuple[pl.LazyFrame, ...]
     out: pl.DataFrame
@@ -83,6 +83,7 @@ class _Run:
     own: Handle | None
     rows: tuple[Rows, ...]
     whole: bool
+    rebuild: bool
 
     @cached_property
     def unread(self) -> pl.DataFrame:
@@ -161,9 +162,9 @@ class _Run:
         key = self.declared.key
         if self.declared.conserves is not None and count.difference:
             return (
-                f"{key} refused: {count.measured} read, {count.came_out} came out, and {count.difference} are not "
-                f"explained. Nothing was written; {self.stands}. Mend the transform, or declare what it leaves out with "
-                "drops={…}."
+                f"{key} refused: {count.measured} read, {count.came_out} came out, and {count.difference} are "
+                f"not explained. Nothing was written; {self.stands}. Mend the transform, or declare what it leaves out "
+                "with drops={…}."
             )
         unread = self.unread.height
         rejected, of = verdict.rejected.height + unread, verdict.is_accepted.len() + unread
@@ -174,25 +175,25 @@ class _Run:
         said = f"{key} refused {rejected:,} of {of:,} rows: {', '.join(broken)}."
         if not self.declared.quarantines:
             return (
-                f"{said} Nothing was written; {self.stands}. Mend them upstream and rebuild, or consent to partial data "
-                "with rejects=Quarantine()."
+                f"{said} Nothing was written; {self.stands}. Mend them upstream and rebuild, or consent to partial "
+                "data with rejects=Quarantine()."
             )
         if not verdict.is_accepted.any():
             where = self.place.quarantine(self.declared)
-            return f"{said} None is left to write; {self.stands}, the rows are in {where}. Mend them upstream, then rebuild."
+            out = f"{self.stands}, the rows are in {where}. Mend them upstream, then rebuild."
+            return f"{said} None is left to write; {out}"
         return None
 
     def _sets_aside(self, count: Counted) -> bool:
-        """Where rows may be set aside, a run of which none survives still sets them aside; one that lost some does not."""
+        """Where rows may be set aside, a run of which none survives sets them aside; one that lost some does not."""
         return self.declared.quarantines and not (self.declared.conserves is not None and count.difference)
 
     def _delivery(self, passed: _Passed, refusal: str | None) -> Delivery | None:
         declared, inputs = self.declared, [each.input for each in self.rows]
         keeps_standing = refusal is not None and self.whole and self.own is not None
         whole = self.whole and not keeps_standing
-        rejected = pl.concat(
-            [self.unread, broken_rows(declared, passed.verdict, passed.out, self.rows, passed.handed)]
-        )  # fmt: skip
+        handed = list(zip(self.rows, passed.handed, strict=True))
+        rejected = pl.concat([self.unread, broken_rows(declared, passed.verdict, passed.out, handed)])
         if not whole and any(each.read.reading is Reading.FRAME for each in inputs):
             rejected = not_yet_there(rejected, self.own, self.place.quarantine(declared))
         moves_on = refusal is None or any(each.read.reading is Reading.NEW for each in inputs)
@@ -215,6 +216,7 @@ class _Run:
             },
             note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
+            reshapes=self.rebuild and whole,
         )
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:

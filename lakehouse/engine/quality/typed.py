@@ -16,7 +16,7 @@ from lakehouse.engine.quality.text import read_text, unread
 
 @dataclass(frozen=True)
 class Typed:
-    """Every stored row once: `read` as the declared types + source_file, source_row, batch; `unread` as it is stored."""
+    """Every stored row once: `read` as the declared types and where it is from, `unread` as it is stored."""
 
     read: pl.DataFrame
     unread: pl.DataFrame

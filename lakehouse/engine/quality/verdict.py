@@ -69,7 +69,7 @@ def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] =
     found = list(_column_rules(contract, never_null))
     if unique and key_of(contract):
         found.append(_key_rule(key_of(contract)))
-    schema = contract.to_schema()
+    schema: Any = contract.to_schema()  # pandera leaves its checks untyped
     by_name = {each.name: each for each in schema.checks}
     found += [Rule(each.name, each.description, _ask(by_name[each.name], None)) for each in row_checks_of(contract)]
     return found
@@ -110,7 +110,8 @@ def _column_rules(contract: type[Contract], never_null: Sequence[str]) -> Iterat
             yield Rule(f"{each.name}__not_null", f"{each.name} is never empty.", _not_null(each.name))
         for check in schema.columns[each.name].checks:
             short = _SHORT.get(check.name, check.name)
-            bounds = ", ".join(f"{name}={value}" for name, value in (check.statistics or {}).items())
+            statistics: dict[str, Any] = check.statistics or {}
+            bounds = ", ".join(f"{name}={value}" for name, value in statistics.items())
             yield Rule(f"{each.name}__{short}", f"{each.name} {short} {bounds}".strip(), _ask(check, each.name))
 
 

@@ -255,7 +255,8 @@ def test_a_batch_that_was_planned_and_not_applied_is_applied_exactly(house: Hous
     planned = house.work(NOTES)
     house.land("notes/b", note(2))
     work = house.run(NOTES)
-    assert work.delivery is not None and planned.delivery is not None
+    assert work.delivery is not None
+    assert planned.delivery is not None
     assert work.delivery.transactions == planned.delivery.transactions
     assert ids(house) == ["1"]
     house.drain(NOTES)
@@ -272,6 +273,17 @@ def test_a_planned_file_that_is_gone_is_recorded_as_lost(house: House):
     assert states(house) == [(1, "notes/a", "lost"), (1, "notes/b", "accepted")]
     assert "planned, and gone" in house.ledger(NOTES)["reason"][0]
     assert ids(house) == ["2"]
+
+
+def test_a_planned_file_that_was_lost_is_taken_when_it_comes_back(house: House):
+    house.land("notes/a", note(1))
+    house.work(NOTES)
+    away = house.file("notes/a").rename(house.root / "away")
+    house.run(NOTES)
+    away.rename(house.file("notes/a"))
+    house.drain(NOTES)
+    assert [state for *_, state in states(house)] == ["lost", "accepted"]
+    assert ids(house) == ["1"]
 
 
 def test_when_the_first_of_two_equal_files_is_lost_the_second_is_taken(house: House):
@@ -318,6 +330,20 @@ def test_a_batch_whose_only_file_is_being_written_again_takes_nothing_yet(house:
     assert states(house) == [(1, "notes/a", "accepted")]
 
 
+def test_of_several_plans_of_a_batch_the_last_is_applied(house: House):
+    house.land("notes/a", note(1))
+    for number in (2, 3):
+        house.work(NOTES)
+        house.land("notes/a", note(number))
+    planned = house.work(NOTES)
+    work = house.run(NOTES)
+    assert planned.delivery is not None
+    assert work.delivery is not None
+    assert work.delivery.transactions == planned.delivery.transactions
+    assert work.facts["files"] == 1
+    assert ids(house) == ["3"]
+
+
 def test_plans_that_were_not_applied_leave_the_ledger_with_the_next_batch(house: House):
     house.land("notes/a", note(1))
     house.work(NOTES)
@@ -355,7 +381,7 @@ def test_more_bytes_than_a_batch_holds_come_in_several(house: House):
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: House, is_first: bool):
+def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: House, is_first: bool):  # noqa: FBT001 # a drawn case
     if not is_first:
         house.land("notes/before", note(0))
         house.drain(NOTES)
@@ -366,11 +392,11 @@ def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: H
     def slower(ledger: landing.Ledger, entries: list[landing.Entry]) -> object:
         if not rivals:
             rivals.append(None)
-            rivals.append(house.run(NOTES))
+            rivals.append(house.work(NOTES))
         return commit(ledger, entries)
 
     with patch.object(landing.Ledger, "commit", slower), pytest.raises(Conflict):
-        house.run(NOTES)
+        house.work(NOTES)
     house.drain(NOTES)
     assert ids(house) == (["1"] if is_first else ["0", "1"])
 
@@ -378,7 +404,8 @@ def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: H
 def test_of_two_that_apply_the_same_plan_one_is_told_so(house: House):
     house.land("notes/a", note(1))
     first, second = house.work(NOTES), house.work(NOTES)
-    assert first.delivery is not None and second.delivery is not None
+    assert first.delivery is not None
+    assert second.delivery is not None
     deliver(first.delivery)
     with pytest.raises(Conflict):
         deliver(second.delivery)
@@ -414,7 +441,12 @@ def test_a_rebuild_reads_the_files_of_the_ledger_again_and_changes_nothing(house
     work = house.run(NOTES, rebuild=True)
     assert finding(work, "counts_add_up").passed
     assert house.rows(NOTES).equals(before)
-    assert house.set_aside(NOTES).drop("version", "attempt", "quarantined_at").sort("source_file").equals(aside.sort("source_file"))
+    assert (
+        house.set_aside(NOTES)
+        .drop("version", "attempt", "quarantined_at")
+        .sort("source_file")
+        .equals(aside.sort("source_file"))
+    )
     assert house.run(NOTES).delivery is None
 
 

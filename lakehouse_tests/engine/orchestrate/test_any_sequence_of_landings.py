@@ -1,4 +1,4 @@
-"""For any sequence of landings, cut into any batches, silver and gold equal what plain Python says; again changes nothing."""
+"""For any landings, cut into any batches, silver and gold equal what plain Python says; again changes nothing."""
 
 import tempfile
 from collections.abc import Sequence
@@ -134,7 +134,9 @@ def test_the_tables_are_what_plain_python_says_and_running_again_changes_nothing
     with tempfile.TemporaryDirectory() as folder:
         house, oracle = House(Path(folder)), Oracle()
         for step in [*steps, Step(1, steps[0].documents, 2)]:
-            house.land(f"erp/orders/dt=2024-05-{step.day:02}/orders.jsonl.gz", lines(*(each.text() for each in step.documents)))
+            house.land(
+                f"erp/orders/dt=2024-05-{step.day:02}/orders.jsonl.gz", lines(*(each.text() for each in step.documents))
+            )
             oracle.put(step.day, step.documents)
             if step.batch:
                 run(house, step.batch)

@@ -33,19 +33,32 @@ FILES: dict[str, str | bytes] = {
     "a wrong type": lines(GOOD, order("list", (1, 1, "1"), country=["France"]), order("after", (1, 1, "1"))),
     "a repeated key": lines(GOOD, GOOD.replace('"country"', '"order_no":"other","country"')),
     "a repeated key in a line": lines(GOOD, GOOD.replace('"sku"', '"qty":7,"sku"')),
-    "a fraction where a whole number is promised": lines(with_qty("1", "1.5"), with_qty("2", "1.0"), with_qty("3", "1")),
+    "a fraction where a whole number is promised": lines(
+        with_qty("1", "1.5"), with_qty("2", "1.0"), with_qty("3", "1")
+    ),
     "more digits than a float holds": lines(with_price("1", "0.1000000000000000055"), with_price("2", "0.1")),
     "zeros at the end": lines(with_price("1", "1.10"), with_price("2", "1.1000"), with_price("3", "1.1")),
-    "exponents": lines(with_price("1", "1e2"), with_price("2", "1E-3"), with_price("3", "1e-4"), with_price("4", "1e400")),
+    "exponents": lines(
+        with_price("1", "1e2"), with_price("2", "1E-3"), with_price("3", "1e-4"), with_price("4", "1e400")
+    ),
     "whole numbers out of range": lines(with_qty("1", "9223372036854775807"), with_qty("2", "9223372036854775808")),
-    "numbers as text, text as numbers": lines(with_qty("1", '"7"'), with_qty("2", '"7x"'), order("3", (1, 1, "1"), country=49)),
+    "numbers as text, text as numbers": lines(
+        with_qty("1", '"7"'), with_qty("2", '"7x"'), order("3", (1, 1, "1"), country=49)
+    ),
     "leading zeros": lines(order("00501", (1, 1, "1")), with_qty("1", "007"), with_qty("2", '"007"')),
-    "what is no JSON number": lines(with_qty("1", "NaN"), with_qty("2", "Infinity"), with_qty("3", "-0"), with_qty("4", "+1")),
+    "what is no JSON number": lines(
+        with_qty("1", "NaN"), with_qty("2", "Infinity"), with_qty("3", "-0"), with_qty("4", "+1")
+    ),
     "true and false": lines(with_qty("1", "true"), order("2", (1, 1, "1"), country=False)),
     "nulls and absent fields": lines(
-        order("1", (1, 1, "1"), country=None), '{"order_no":"2"}', order("3", (1, 1, "null")), GOOD.replace("[{", "[null,{")
+        order("1", (1, 1, "1"), country=None),
+        '{"order_no":"2"}',
+        order("3", (1, 1, "null")),
+        GOOD.replace("[{", "[null,{"),
     ),
-    "unknown fields, nested too": lines(GOOD.replace('"sku"', '"vat":0.1000000000000000055,"sku"'), order("2", (1, 1, "1"), a={"b": [1]})),
+    "unknown fields, nested too": lines(
+        GOOD.replace('"sku"', '"vat":0.1000000000000000055,"sku"'), order("2", (1, 1, "1"), a={"b": [1]})
+    ),
     "not an object": lines("[]", "1", '"text"', "null", GOOD),
     "two objects on a line": lines(GOOD + GOOD, GOOD),
     "blank lines and carriage returns": f"\r\n{GOOD}\r\n\n   \n{with_price('2', '2')}\r\n\t\n",
@@ -53,7 +66,9 @@ FILES: dict[str, str | bytes] = {
     "bytes that are no UTF-8": lines(GOOD).encode() + b'{"order_no":"\xa3"}\n' + lines(with_price("2", "1")).encode(),
     "half a surrogate pair": lines(GOOD, GOOD.replace("France", "\\ud83d"), GOOD.replace("France", "\\ud83d\\ude00")),
     "UTF-16": lines(GOOD).encode("utf-16"),
-    "escapes": lines(GOOD.replace("France", "Fran\\u00e7e \\n \\u0000 \\/"), GOOD.replace('"country"', '"\\u0063ountry"')),
+    "escapes": lines(
+        GOOD.replace("France", "Fran\\u00e7e \\n \\u0000 \\/"), GOOD.replace('"country"', '"\\u0063ountry"')
+    ),
     "deep nesting": lines(GOOD, GOOD.replace('"country"', '"deep":' + "[" * 5_000 + "]" * 5_000 + ',"country"')),
     "times that stood twice or never": lines(
         order("1", (1, 1, "1"), at="2024-10-27T01:30:00"),
@@ -134,7 +149,9 @@ def test_nothing_of_a_polluted_file_is_lost_and_every_value_stands_verbatim_in_b
         ("zeros at the end", {"1", "2", "3"}, set()),
     ],
 )
-def test_what_does_not_read_exactly_is_set_aside_by_its_row(house: House, trap: str, stands: set[str], set_aside: set[int]):
+def test_what_does_not_read_exactly_is_set_aside_by_its_row(
+    house: House, trap: str, stands: set[str], set_aside: set[int]
+):
     content = FILES[trap]
     assert isinstance(content, str)
     house.land(NAME, content)

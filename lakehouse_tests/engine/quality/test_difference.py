@@ -38,9 +38,7 @@ def test_null_and_empty_are_not_the_same():
 
 
 rows = st.lists(
-    st.tuples(
-        st.sampled_from([1, 2, None]), st.sampled_from(["x", "y", None]), st.sampled_from([[1], [], None])
-    ),
+    st.tuples(st.sampled_from([1, 2, None]), st.sampled_from(["x", "y", None]), st.sampled_from([[1], [], None])),
     max_size=5,
 )
 

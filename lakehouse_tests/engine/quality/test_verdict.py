@@ -95,7 +95,9 @@ def test_no_rows_break_no_rule():
         max_size=3,
     )
 )
-def test_accepted_and_rejected_part_the_rows_and_keep_their_order(drawn: list[tuple[object, ...]]):
+def test_accepted_and_rejected_part_the_rows_and_keep_their_order(
+    drawn: list[tuple[str | None, int | None, Decimal | None]],
+):
     rows = goods(*drawn)
     verdict = judge(Goods, rows, unique=False)
     assert verdict.accepted.equals(rows.filter(verdict.is_accepted))
@@ -103,7 +105,7 @@ def test_accepted_and_rejected_part_the_rows_and_keep_their_order(drawn: list[tu
     assert verdict.reasons.len() == verdict.rejected.height
     stands = [
         code == "A" and (size is None or 1 <= size <= 9) and price in (Decimal(1), Decimal("2.5"))
-        and (size is None or size <= 5 or price > 1)
+        and (size is None or size <= 5 or (price or 0) > 1)
         for code, size, price in drawn
     ]  # fmt: skip
     assert verdict.is_accepted.to_list() == stands

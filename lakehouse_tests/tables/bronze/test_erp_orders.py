@@ -7,7 +7,14 @@ from lakehouse.tables.bronze.erp_orders import ErpOrders, erp_orders
 
 
 def stored(**fields: object) -> pl.LazyFrame:
-    line = {"line_no": "1", "sku": "85123A", "description": None, "qty": "6", "unit_price": "2.55", "line_ts": "2010-12-01T08:26:00"}
+    line = {
+        "line_no": "1",
+        "sku": "85123A",
+        "description": None,
+        "qty": "6",
+        "unit_price": "2.55",
+        "line_ts": "2010-12-01T08:26:00",
+    }
     row = {
         "order_no": "536365", "order_ts": "2010-12-01T08:26:00", "customer_id": "17850", "country": "United Kingdom",
         "currency": "GBP", "lines": [line],
