@@ -53,9 +53,14 @@ class Slices:
         self.predicate(schema)
 
     def folders(self, schema: pl.Schema) -> list[str]:
-        """The columns that become folders of a new table: no times, which have no exact name, and never all columns."""
-        columns = list(dict.fromkeys(c for c in self.columns.values() if not isinstance(schema[c], pl.Datetime)))
-        return columns if len(columns) < len(schema) else []
+        """The columns that become folders of a new table: those that hold one value for a key, and never all columns.
+
+        Rows keep their order within a folder only, and a month of days would be thirty small files.
+        """
+        first = self._by_dimension(self.keys[0])
+        columns = [column for dimension, column in self.columns.items()
+                   if self._is_one_value(schema[column], self.definitions[dimension], first[dimension])]  # fmt: skip
+        return list(dict.fromkeys(columns)) if len(set(columns)) < len(schema) else []
 
     def predicate(self, schema: pl.Schema) -> pl.Expr:
         """True for a row that belongs to one of the partitions."""
@@ -133,6 +138,12 @@ class Slices:
         if len(values) == 1:
             return pl.col(column) == pl.lit(values[0], dtype=dtype)
         return pl.col(column).is_in(pl.lit(pl.Series(values, dtype=dtype).implode()))
+
+    def _is_one_value(self, dtype: pl.DataType, definition: dg.PartitionsDefinition[Any], key: str) -> bool:
+        if isinstance(dtype, pl.Date) and isinstance(definition, dg.TimeWindowPartitionsDefinition):
+            window = definition.time_window_for_partition_key(key)
+            return (window.end.date() - window.start.date()).days == 1
+        return not isinstance(dtype, pl.Datetime)
 
     def _window(
         self, column: str, dtype: pl.DataType, definition: dg.TimeWindowPartitionsDefinition, key: str

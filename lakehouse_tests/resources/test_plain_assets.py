@@ -383,13 +383,28 @@ def test_a_column_that_cannot_tell_the_partitions_apart_is_refused(world: World,
     assert Handle.open(world.lake.address("sales")) is None
 
 
-def test_text_numbers_and_days_become_folders_and_times_do_not(world: World):
-    frame = pl.DataFrame({"day": ["2024-05-01"], "at": [at(5, 1)], "n": [1]}, schema_overrides={"at": TIME})
-    for name, column, folders in (("by_day", "day", ("day",)), ("by_time", "at", ())):
-        world.done(giving(frame, name, **by(column, DAYS)), partition_key="2024-05-01")
-        assert world.table(name).partition_by == folders
-    world.done(giving(frame.select("day"), "only_days", **by("day", DAYS)), partition_key="2024-05-01")
-    assert world.table("only_days").partition_by == ()
+# fmt: off
+FOLDERS = {
+    "text": ("day", DAYS, ("day",)),
+    "days": ("date", DAYS, ("date",)),
+    "days of a month": ("date", dg.MonthlyPartitionsDefinition("2024-05-01", end_date="2024-06-01"), ()),
+    "times": ("at", DAYS, ()),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_column_with_one_value_for_a_key_becomes_a_folder(world: World, case: str):
+    column, definition, folders = FOLDERS[case]
+    row = {"day": ["2024-05-01"], "date": [dt.date(2024, 5, 1)], "at": [at(5, 1)]}
+    sales = giving(pl.DataFrame(row, schema_overrides={"at": TIME}), **by(column, definition))
+    world.done(sales, partition_key="2024-05-01")
+    assert world.table("sales").partition_by == folders
+
+
+def test_a_table_of_nothing_but_its_partition_column_has_no_folders(world: World):
+    world.done(giving(pl.DataFrame({"day": ["2024-05-01"]}), **by("day", DAYS)), partition_key="2024-05-01")
+    assert world.table("sales").partition_by == ()
 
 
 def test_dagsters_older_word_names_the_column_as_well(world: World):
