@@ -27,6 +27,7 @@ from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.work import Finding, Work
 from resources.local_disk import LocalDisk
 
+NEVER_THIS_MANY = 30
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -73,11 +74,10 @@ class House:
         """Run each table, upstreams first, until it has nothing to write. By key, what each run did."""
         done: dict[str, list[Work]] = {}
         for each in tables:
-            while True:
-                work = self.run(each)
-                done.setdefault(each.key, []).append(work)
-                if work.delivery is None:
-                    break
+            done[each.key] = [self.run(each)]
+            while done[each.key][-1].delivery is not None:
+                assert len(done[each.key]) < NEVER_THIS_MANY, f"{each.key} finds something to write for ever"
+                done[each.key].append(self.run(each))
         return done
 
     def open(self, declared: Declaration) -> Handle | None:
