@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -110,8 +111,10 @@ def _let_settle(tables: Sequence[Table], place: Place) -> None:
     """Files that have just landed are waited for, as long as their source asks and no longer."""
     for each in tables:
         source = each.declaration.source
-        if source and look(each.declaration, place)[0].settling:
-            time.sleep(source.settle.total_seconds())
+        if source and (settling := look(each.declaration, place)[0].settling):
+            settled_at = max(found.modified_at for found in settling) + source.settle
+            wait = (settled_at - datetime.now(UTC)).total_seconds()
+            time.sleep(min(max(wait, 0) + 0.05, source.settle.total_seconds()))  # a clock ahead of ours is not waited for
 
 
 def _with_downstream(due: Sequence[Table], tables: Sequence[Table]) -> list[str]:

@@ -1,0 +1,132 @@
+"""The commands as a person types them, each in a process of its own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+STATUS = [
+    "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale", "last_run",
+]  # fmt: skip
+type Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def lakehouse(tmp_path: Path) -> Command:
+    """Runs `lakehouse …` in a home of this test's own."""
+
+    def run(*arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "LAKEHOUSE_HOME": str(tmp_path), "COLUMNS": "200"}
+        done = subprocess.run(
+            [sys.executable, "-m", "lakehouse.cli", *arguments],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == exits, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def pollute(home: Path, day: str, *lines: str) -> None:
+    folder = home / "landing" / "erp" / "orders" / f"dt={day}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "orders.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
+def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_second_time(lakehouse: Command) -> None:
+    first = lakehouse("demo").stdout
+    assert "4,101 order documents" in first
+    for said in ("bronze/erp_orders", "103,420", "gold/daily_sales", "make dev", "lakehouse sql"):
+        assert said in first
+    second = lakehouse("demo").stdout
+    assert "nothing changed" in second
+    assert "(0 new)" in second
+
+
+def test_status_in_json_says_where_every_table_stands(lakehouse: Command) -> None:
+    before = json.loads(lakehouse("status", "--json").stdout)
+    assert [each["version"] for each in before] == [None] * 4
+    lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-02")
+    lakehouse("run")
+    found = json.loads(lakehouse("status", "--json").stdout)
+    assert [list(each) for each in found] == [STATUS] * 4
+    orders = next(each for each in found if each["key"] == "silver/orders")
+    assert (orders["layer"], orders["rows"], orders["version"], orders["stale"]) == ("silver", 279, 1, False)
+    assert orders["last_run"]["status"] == "SUCCESS"
+    assert Path(orders["address"]).is_dir()
+
+
+def test_what_is_set_aside_at_landing_ends_the_run_with_1_and_the_rest_is_taken(
+    lakehouse: Command, tmp_path: Path
+) -> None:
+    lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-01")
+    pollute(tmp_path, "2010-12-02", "{torn", '{"order_no": "1"}')
+    said = lakehouse("run", exits=1).stdout
+    assert "1 set aside" in said
+    assert "check records_are_readable is red" in said
+    asked = lakehouse("sql", "select source_file, source_row, row, reasons from quarantine.bronze_erp_orders").stdout
+    assert "erp/orders/dt=2010-12-02/orders.jsonl.gz" in asked
+    assert "{torn" in asked
+    assert "139 rows" not in lakehouse("run").stdout  # drained: nothing is due any more
+
+
+def test_a_rebuild_says_first_that_nothing_differs_and_then_writes(lakehouse: Command) -> None:
+    lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-01")
+    lakehouse("run")
+    said = lakehouse("rebuild", "silver/orders+", "--compare", "--yes").stdout
+    assert said.count("no difference") == 2
+    assert "silver/orders: 143 rows written, version 2" in said
+    assert "gold/daily_sales" in said
+    assert "nothing changed" in lakehouse("run").stdout
+
+
+def test_a_rebuild_shows_the_exact_difference_and_left_unanswered_writes_nothing(
+    lakehouse: Command, tmp_path: Path
+) -> None:
+    import polars as pl
+
+    from lakehouse.engine.declare.ports import Address
+    from lakehouse.engine.delta.handle import Handle
+    from lakehouse.engine.delta.writes import overwrite
+
+    lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-01")
+    lakehouse("run")
+    handle = Handle.open(Address(str(tmp_path / "lake" / "silver" / "orders")))
+    assert handle is not None
+    tampered = handle.scan().with_columns(
+        country=pl.when(pl.col("order_no") == "536365").then(pl.lit("Atlantis")).otherwise("country")
+    )
+    overwrite(handle, tampered.filter(pl.col("order_no") != "536366"), {}, {})
+    said = lakehouse("rebuild", "silver/orders", "--compare", exits=1).stdout
+    assert "141 rows the same, 1 new, 0 gone, 1 changed" in said
+    assert "Atlantis" in said
+    reopened = Handle.open(handle.address)
+    assert reopened is not None
+    assert reopened.version == 2
+
+
+def test_a_wrong_table_statement_day_or_environment_ends_with_2_and_a_sentence(
+    lakehouse: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "names no table. Known: bronze/erp_orders" in lakehouse("rebuild", "silver/ordrs", exits=2).stderr
+    assert "syntax error" in lakehouse("sql", "selec 1", exits=2).stderr
+    lakehouse("land", "--from", "2010-12-32", exits=2)
+    monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "prodction")
+    assert "did you mean production?" in lakehouse("status", exits=2).stderr
+
+
+def test_a_secret_that_is_missing_is_asked_for_by_name_in_the_run(
+    lakehouse: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "production")
+    said = lakehouse("run", exits=1).stderr
+    assert "AZURE_STORAGE_KEY is not set" in said
+    assert "production.yaml" in said
