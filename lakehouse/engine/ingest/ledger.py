@@ -101,8 +101,8 @@ class Ledger:
             raise Conflict(
                 f"{self.table}: its ledger has planned {self._planned} batches and the table holds {self.applied}. "
                 "Nothing was taken. Another run may have been faster: run again. If it says so again, table or "
-                f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew from "
-                f"the files that the ledger ({self.address}) names."
+                f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew "
+                f"from the files that the ledger ({self.address}) names."
             )
         rows = self._rows().filter(pl.col("batch") > self.applied)
         if rows.is_empty():

@@ -66,8 +66,20 @@ def total(rows: Frame[Kept]) -> Frame[Total]:
     return rows.group_by("order_no").agg(pl.col("amount").sum()).sort("order_no")
 
 
+class Placed(Silver):
+    """One row per line of an order, under a key that is called otherwise upstream."""
+
+    order_no: str = column("Order", key=True)
+    place: int = column("Line", key=True)
+
+
+def placed(rows: New[Sent]) -> Frame[Placed]:
+    return rows.select("order_no", place="line_no")
+
+
 SENT = declare(sent, write=Append(), source=Files("sent/*", formats=JsonLines()))
 KEPT = declare(kept, write=Merge(replaces="order_no"), conserves="rows")
+PLACED = declare(placed, write=Merge(replaces="order_no"))
 TOTAL = declare(total, write=Overwrite())
 SET_ASIDE = replace(TOTAL, rejects=Quarantine())
 
@@ -160,11 +172,16 @@ def test_a_rule_is_not_broken_by_a_null_that_may_stand(house: House):
 
 def test_a_row_without_its_key_is_set_aside_with_its_file_and_row(house: House):
     house.land("sent/a", sold(("1", 1, "1"), (None, 1, "2"), (None, 2, "3")))
+    house.land("sent/b", sold((None, 1, "4")))
     house.drain(SENT)
     work = house.run(KEPT)
     assert red(work) == {"order_no__not_null": "WARN"}
     assert numbers(house, KEPT, "order_no") == [("1",)]
-    assert aside(house, KEPT, "source_row", "reasons") == [(2, ["order_no__not_null"]), (3, ["order_no__not_null"])]
+    assert aside(house, KEPT, "source_file", "source_row", "reasons") == [
+        ("sent/a", 2, ["order_no__not_null"]),
+        ("sent/a", 3, ["order_no__not_null"]),
+        ("sent/b", 1, ["order_no__not_null"]),
+    ]
 
 
 # ---- nothing survives ----
@@ -349,8 +366,9 @@ def test_rows_of_one_file_arrive_together_and_a_later_file_replaces_them(house: 
 def test_rows_that_hold_a_list_of_words_are_no_documents(house: House):
     house.land("sent/a", lines(*(json.dumps({"order_no": "1", "line_no": n, "tags": ["a"]}) for n in (1, 2))))
     house.drain(SENT)
-    house.run(KEPT)
-    assert numbers(house, KEPT, "line_no") == [(1,), (2,)]
+    for table in (KEPT, PLACED):
+        house.run(table)
+        assert numbers(house, table, table.key_columns[1]) == [(1,), (2,)]
 
 
 @pytest.mark.parametrize("in_one_batch", [True, False])
