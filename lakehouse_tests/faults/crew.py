@@ -103,7 +103,10 @@ class Worker:
     def _next(self, within: float = LONGEST) -> dict[str, Any]:
         line = self._line(within)
         if line is None:
-            self._end_child()
+            self.kill()
+            while "ended" not in (self._line(LONGEST) or {"ended": None}):
+                pass  # the next job finds an empty pipe
+            self._pid = None
             raise AssertionError(f"a worker said nothing for {within} s; it was killed. {self._log.name}")
         return line
 

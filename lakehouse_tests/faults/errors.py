@@ -22,7 +22,7 @@ ALL = (FULL_FOR_DATA, FULL_FOR_LEDGER, FULL_FOR_LOG, NOT_DURABLE, UNREADABLE_LAN
 
 
 def put(name: str, seed: int) -> None:
-    """From now on `name` happens at about every third occasion."""
+    """From now on `name` happens now and then."""
     from deltalake import DeltaTable
 
     from lakehouse.engine.delta import files, handle, place
@@ -50,15 +50,16 @@ def put(name: str, seed: int) -> None:
 
 
 def _now_and_then(draw: random.Random) -> Callable[[], bool]:
-    """Never twice running, so that the next attempt gets further."""
-    left = draw.randrange(5)
+    """Ever more seldom, so that a run which has many such occasions gets through in the end."""
+    left, times = draw.randrange(2), 0
 
     def now() -> bool:
-        nonlocal left
+        nonlocal left, times
         left -= 1
         if left >= 0:
             return False
-        left = draw.randrange(1, 5)
+        times += 1
+        left = draw.randrange(1, 3 + 2 * times)
         return True
 
     return now

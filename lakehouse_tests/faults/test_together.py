@@ -16,8 +16,10 @@ import pytest
 
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.writes import Prepared
 from lakehouse.engine.ingest import landing
 from lakehouse.engine.ingest.landing import next_batch
 from lakehouse.engine.ingest.ledger import Ledger
@@ -35,7 +37,7 @@ from lakehouse_tests.faults.standing import (
 )
 from lakehouse_tests.faults.worker import Drain
 
-_, LINES, ORDERS, DAILY = DECLARED[0], *sorted(DECLARED[1:3], key=lambda each: each.name), DECLARED[3]
+ORDERS, DAILY = (next(each for each in DECLARED if each.name == name) for name in ("orders", "daily_sales"))
 
 
 def names_taken(home: Path) -> set[str]:
@@ -61,7 +63,6 @@ def begin_again(worker: Worker, home: Path, draw: random.Random, stop: threading
 def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(runs, rounds, workers, undisturbed, landings, seed, tmp_path):
     """Files land meanwhile, and some of the workers are killed."""
     crew, stop, draw = workers(runs), threading.Event(), random.Random(seed)
-    corrections: list[tuple[str, arrivals.Arrival]] = []
     with ThreadPoolExecutor(runs) as pool:
         lists = [
             pool.submit(list, begin_again(worker, tmp_path, random.Random(seed + at), stop))
@@ -78,13 +79,12 @@ def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(runs, rounds, wor
         finally:
             stop.set()
         ended = [each for ends in lists for each in ends.result()]
-    last = list(ThreadPoolExecutor(runs).map(lambda worker: worker.run(tmp_path), crew))
+        last = list(pool.map(lambda worker: worker.run(tmp_path), crew))
     assert all(each.is_drained for each in last), last
     failed = [each for each in ended if not each.was_killed and not each.is_drained]
     assert not failed, failed
     conflicts = sum(each.said.get("conflicts", 0) for each in [*ended, *last])
     print(f"{len(ended) + runs} workers, {sum(each.was_killed for each in ended)} killed, {conflicts} conflicts")
-    assert not corrections
     assert standing(tmp_path, batches=False) == undisturbed.after(crew[0], rounds, batches=False)
     assert_counted_once(tmp_path)
     assert_duckdb_reads_the_same(tmp_path)
@@ -187,14 +187,47 @@ def test_who_comes_second_to_make_the_ledger_plans_nothing(place, tmp_path, one_
     assert_counted_once(tmp_path)
 
 
-def test_rows_set_aside_by_an_attempt_that_lost_are_gone_once_the_winner_stands(place, tmp_path):
-    """Other engines read the quarantine as plain Delta, without asking which attempt won."""
-    arrivals.land(tmp_path / "landing", arrivals.round_of(1, 0).arrivals)
-    winner, loser = land(BRONZE, place).delivery, land(BRONZE, place).delivery
-    assert winner is not None
-    assert loser is not None
-    deliver(winner)
+def test_who_pinned_no_upstream_before_a_rival_made_it_begins_again(place, tmp_path):
+    land_round(tmp_path, 0)
+    pinned = {BRONZE.key: Handle.open(place.table(BRONZE))}
+    Drain(place, DECLARED).all()
     with pytest.raises(Conflict):
-        deliver(loser)
+        refine(ORDERS, place, pinned)
+
+
+def set_aside(place: Place, tmp_path: Path) -> Delivery:
+    """What a run leaves that was killed between quarantine and table, and what it was about to deliver."""
+    arrivals.land(tmp_path / "landing", arrivals.round_of(1, 0).all)
+    Drain(place, DECLARED).all()
+    arrivals.land(tmp_path / "landing", arrivals.round_of(1, 1).all)
+    delivery = land(BRONZE, place).delivery
+    assert delivery is not None
+    assert delivery.handle is not None
+    assert delivery.rejected.height
+    quarantine.write(delivery.handle, delivery.quarantine, delivery.rejected, whole=False)
+    return delivery
+
+
+def test_what_a_killed_run_set_aside_is_gone_for_other_engines_once_the_next_stands(place, tmp_path):
+    """They read the quarantine as plain Delta, without asking which attempt won."""
+    set_aside(place, tmp_path)
+    Drain(place, DECLARED).one(BRONZE)
+    assert_duckdb_reads_the_same(tmp_path)
+
+
+def test_what_a_killed_winner_did_not_take_away_goes_with_the_next_start(place, tmp_path, monkeypatch):
+    delivery = set_aside(place, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Prepared, "commit", killed_after(Prepared.commit))
+        with pytest.raises(KeyboardInterrupt):
+            deliver(delivery)
     Drain(place, DECLARED).all()
     assert_duckdb_reads_the_same(tmp_path)
+
+
+def killed_after(plain: Callable[..., object]) -> Callable[..., object]:
+    def commit(*args: object) -> object:
+        plain(*args)
+        raise KeyboardInterrupt
+
+    return commit
