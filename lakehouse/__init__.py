@@ -4,18 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lakehouse.engine.declare.contract import (
-        Bronze,
-        Gbp,
-        Gold,
-        Int32,
-        Measure,
-        Silver,
-        Struct,
-        Utc,
-        check,
-        column,
-    )
+    from lakehouse.engine.declare.contract import Bronze, Gold, Silver, Struct, check, column
+    from lakehouse.engine.declare.dtypes import Gbp, Int32, Measure, Utc
     from lakehouse.engine.declare.frames import Frame, New
     from lakehouse.engine.declare.source import Files, JsonLines
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
@@ -23,7 +13,8 @@ if TYPE_CHECKING:
     from lakehouse.engine.orchestrate.table import table
 
 _ROOMS = {
-    "declare.contract": "Bronze Gbp Gold Int32 Measure Silver Struct Utc check column",
+    "declare.contract": "Bronze Gold Silver Struct check column",
+    "declare.dtypes": "Gbp Int32 Measure Utc",
     "declare.frames": "Frame New",
     "declare.source": "Files JsonLines",
     "declare.text": "date_text local_time number_text true_false",

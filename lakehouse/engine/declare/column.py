@@ -11,7 +11,10 @@ from lakehouse.engine.declare.text import TextFormat
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column. `dtype` is the promised Polars type; `fields` are those of a struct or of a list's structs."""
+    """One declared column. `dtype` is the promised Polars type; `fields` are those of a struct or of a list's structs.
+
+    `bounds` are the names of the bounds that were declared of it; what they mean is pandera's to say.
+    """
 
     name: str
     dtype: pl.DataType
@@ -21,3 +24,4 @@ class Column:
     key: bool = False
     text: TextFormat | None = None
     fields: tuple[Column, ...] = ()
+    bounds: tuple[str, ...] = ()

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import inspect
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
+from difflib import get_close_matches
+from typing import Any, ClassVar, TypedDict, Unpack, cast, get_args, get_origin, get_type_hints
 
 import pandera.polars as pa
 import polars as pl
+from pandera.api.polars.model_config import BaseConfig
 
 from lakehouse.engine.declare.column import Column
+from lakehouse.engine.declare.dtypes import scalar
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.text import TextFormat
 
-
-@dataclass(frozen=True)
-class Measure:
-    """What an alias such as `Gbp` stands for: a Polars type that Delta can hold, and the unit its numbers are in."""
-
-    dtype: pl.DataType
-    unit: str | None = None
-
-
-type Gbp = Annotated[Decimal, Measure(pl.Decimal(38, 3), "GBP")]
-type Utc = Annotated[dt.datetime, Measure(pl.Datetime("us", "UTC"), "UTC")]
-type Int32 = Annotated[int, Measure(pl.Int32())]
-
-_PLAIN: Mapping[Any, pl.DataType] = {
-    str: pl.String(),
-    int: pl.Int64(),
-    float: pl.Float64(),
-    bool: pl.Boolean(),
-    dt.date: pl.Date(),
-}
-_FACTS = "facts"
 LAYERS = ("bronze", "silver", "gold")
+
+_FACTS = "facts"
+_PANDERAS_OWN = frozenset(name for name in dir(pa.DataFrameModel) if not name.startswith("_"))
+
+
+class Bounds(TypedDict, total=False):
+    """What may be asked of one value, under pandera's own names. Null is never out of bounds: see `nullable`."""
+
+    eq: Any
+    ne: Any
+    gt: Any
+    ge: Any
+    lt: Any
+    le: Any
+    in_range: tuple[Any, Any] | dict[str, Any]
+    isin: Iterable[Any]
+    notin: Iterable[Any]
+    str_contains: str
+    str_endswith: str
+    str_length: int | tuple[int, int] | dict[str, int]
+    str_matches: str
+    str_startswith: str
 
 
 @dataclass(frozen=True)
 class _Facts:
     key: bool
     text: TextFormat | None
+    bounds: tuple[str, ...]
 
 
 def column(
@@ -53,16 +55,22 @@ def column(
     key: bool = False,
     nullable: bool = False,
     text: TextFormat | None = None,
-    **bounds: Any,
+    **bounds: Unpack[Bounds],
 ) -> Any:
     """One column: its words, and what must be true of it.
 
     `key` columns name a row together: never null, never twice. `text` says how bronze text is written.
     `bounds` are pandera's own (`ge=`, `isin=`, `str_matches=` …), each an asset check of its own.
     """
-    return pa.Field(
-        description=description, nullable=nullable, metadata={_FACTS: _Facts(key=key, text=text)}, **bounds
-    )
+    known = Bounds.__optional_keys__
+    if strangers := sorted(set(bounds) - known):
+        near = get_close_matches(strangers[0], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise DeclarationError(
+            f"column(…, {strangers[0]}=…): no such bound{hint} Bounds are {', '.join(sorted(known))}."
+        )
+    facts = _Facts(key, text, tuple(bounds))
+    return pa.Field(description=description, nullable=nullable, metadata={_FACTS: facts}, **bounds)
 
 
 @dataclass(frozen=True)
@@ -74,36 +82,56 @@ class RowCheck:
     claim: Callable[[], pl.Expr]
 
 
+class _Claim(staticmethod):  # pyright: ignore[reportMissingTypeArgument] # takes none at run time
+    """What `@check` makes of a function: known from any other member of a contract."""
+
+
 def check(claim: Callable[[], pl.Expr]) -> staticmethod[[], pl.Expr]:
     """A rule of the contract: a function without arguments whose expression is true for every right row."""
-    return staticmethod(claim)
+    return _Claim(claim)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    columns: tuple[Column, ...] = ()
+    row_checks: tuple[RowCheck, ...] = ()
 
 
 class Struct:
     """The shape of a nested object: annotated columns, as in a contract."""
 
-    columns: ClassVar[tuple[Column, ...]] = ()
+    # dunder, since every other name belongs to a column
+    __lakehouse__: ClassVar[_Declared] = _Declared()
 
     def __init_subclass__(cls) -> None:
-        cls.columns = tuple(
-            _column(cls.__name__, name, hint, vars(cls).get(name)) for name, hint in _own_hints(cls).items()
-        )
+        columns = _all_columns(cls, _only_base(cls).__lakehouse__)
+        for each in columns:
+            if each.key or each.bounds:
+                raise DeclarationError(
+                    f"{cls.__name__}.{each.name}: keys and bounds are not asked inside a Struct, which would let them "
+                    "pass unseen; declare them on the table that has a row for each."
+                )
+        cls.__lakehouse__ = _Declared(columns)
 
 
 class Contract(pa.DataFrameModel):
-    """Base of `Bronze`, `Silver` and `Gold`. Its first docstring line is the grain of the table."""
+    """Base of `Bronze`, `Silver` and `Gold`. Its first docstring line is the grain of the table.
 
-    _columns: ClassVar[tuple[Column, ...]] = ()
-    _row_checks: ClassVar[tuple[RowCheck, ...]] = ()
+    A contract may derive from one other contract: it has that one's columns and checks first, then its own.
+    """
 
-    class Config:
+    __lakehouse__: ClassVar[_Declared] = _Declared()
+
+    class Config(BaseConfig):
         strict = True
         ordered = True
 
     def __init_subclass__(cls, *, layer: str | None = None, **kwargs: Any) -> None:
-        if layer is None and cls.__name__ not in {"Bronze", "Silver", "Gold"}:
+        if layer is None:
             _declare(cls)
-        super().__init_subclass__(**kwargs)
+        super().__init_subclass__(**kwargs)  # pyright: ignore[reportUnknownMemberType] # pandera's kwargs are untyped
+        if layer is None:
+            _try_bounds(cls)
 
 
 class Bronze(Contract, layer="bronze"):
@@ -118,14 +146,15 @@ class Gold(Contract, layer="gold"):
     """What is asked for: aggregated to a stated grain."""
 
 
+# Functions, not methods: a contract's names belong to its columns.
 def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
-    """The declared columns, in order. (Functions, not methods: a contract's names belong to its columns.)"""
-    return contract._columns
+    """The declared columns, in order."""
+    return contract.__lakehouse__.columns
 
 
 def row_checks_of(contract: type[Contract]) -> tuple[RowCheck, ...]:
     """The rules over whole rows, in order."""
-    return contract._row_checks
+    return contract.__lakehouse__.row_checks
 
 
 def schema_of(contract: type[Contract]) -> pl.Schema:
@@ -139,8 +168,9 @@ def key_of(contract: type[Contract]) -> list[str]:
 
 
 def grain_of(contract: type[Contract]) -> str:
-    """The first line of the docstring: what one row is."""
-    return (inspect.getdoc(contract) or "").split("\n", 1)[0]
+    """The first line of the contract's own docstring: what one row is. Empty without one."""
+    own = vars(contract).get("__doc__") or ""  # inspect.getdoc would find the base class's
+    return inspect.cleandoc(own).split("\n", 1)[0]
 
 
 def layer_of(contract: type[Contract]) -> str:
@@ -152,24 +182,23 @@ def layer_of(contract: type[Contract]) -> str:
 
 
 def _declare(cls: type[Contract]) -> None:
-    hints = _own_hints(cls)
-    members = vars(cls)
-    columns = tuple(_column(cls.__name__, name, hint, members.get(name)) for name, hint in hints.items())
-    if not columns:
-        raise DeclarationError(f"{cls.__name__} declares no column; write at least one `name: type = column('…')`.")
-    checks = tuple(
-        RowCheck(name, inspect.getdoc(member.__func__) or name.replace("_", " "), member.__func__)
-        for name, member in members.items()
-        if isinstance(member, staticmethod)
+    standing = _only_base(cls).__lakehouse__
+    columns = _all_columns(cls, standing)
+    claims: dict[str, Any] = {name: member.__func__ for name, member in vars(cls).items() if isinstance(member, _Claim)}
+    own = tuple(
+        RowCheck(name, inspect.getdoc(claim) or name.replace("_", " "), claim) for name, claim in claims.items()
     )
-    cls._columns, cls._row_checks = columns, checks
-    for each in columns:  # pandera takes Polars dtype instances; other annotations it would misread silently
+    cls.__lakehouse__ = _Declared(columns, standing.row_checks + own)
+    layer_of(cls)
+    for each in columns[len(standing.columns) :]:
+        _refuse_unfit_column(cls, each)
+        # pandera takes Polars dtype instances; other annotations it would misread silently
         cls.__annotations__[each.name] = each.dtype
-    for each in checks:
-        _refuse_unknown_columns(cls, each)
-        setattr(cls, each.name, _as_pandera(each))
     if issubclass(cls, Bronze):
         _refuse_rules_on_bronze(cls)
+    for each in own:
+        _try_claim(cls, each)
+        setattr(cls, each.name, _as_pandera(each))
 
 
 def _as_pandera(rule: RowCheck) -> Any:
@@ -177,81 +206,147 @@ def _as_pandera(rule: RowCheck) -> Any:
         return data.lazyframe.select(rule.claim())
 
     holds.__name__, holds.__doc__ = rule.name, rule.description
-    return pa.dataframe_check(holds, name=rule.name)
+    return cast("Any", pa).dataframe_check(holds, name=rule.name)
 
 
-def _refuse_unknown_columns(cls: type[Contract], rule: RowCheck) -> None:
-    known = {each.name for each in cls._columns}
-    for name in rule.claim().meta.root_names():
-        if name not in known:
+def _only_base(cls: type) -> Any:
+    bases = cls.__bases__
+    if len(bases) > 1:
+        names = ", ".join(base.__name__ for base in bases)
+        raise DeclarationError(f"{cls.__name__} derives from {names}; a contract or a Struct derives from one.")
+    return cls.__mro__[1]
+
+
+def _all_columns(cls: type, standing: _Declared) -> tuple[Column, ...]:
+    """The columns of the base, then the class's own, with everything refused that is neither column nor check."""
+    hints, members = _own_hints(cls), vars(cls)
+    for name, member in members.items():
+        if name not in hints and not isinstance(member, _Claim) and not (name.startswith("__") and name.endswith("__")):
             raise DeclarationError(
-                f"{cls.__name__}.{rule.name} asks for column {name!r}, which the contract does not declare "
-                f"(it declares {', '.join(sorted(known))})."
+                f"{cls.__name__}.{name} is neither a column nor a @check; write `{name}: type = column('…')`, "
+                "or move it out of the class."
             )
+    columns = list(standing.columns)
+    for name, hint in hints.items():
+        own = _column(f"{cls.__name__}.{name}", name, hint, members.get(name))
+        for other in columns:
+            if other.name.lower() == name.lower():
+                raise DeclarationError(
+                    f"{cls.__name__}.{name}: {other.name} is declared already, and Delta does not tell case apart."
+                )
+        columns.append(own)
+    if not columns:
+        raise DeclarationError(f"{cls.__name__} declares no column; write at least one `name: type = column('…')`.")
+    return tuple(columns)
+
+
+def _own_hints(cls: type) -> dict[str, Any]:
+    # get_type_hints, not get_annotations: it looks a name up in the module before it does in the class, so that
+    # a column `date: date` under `from __future__ import annotations` still finds its type
+    resolved = get_type_hints(cls, include_extras=True)
+    own = inspect.get_annotations(cls)
+    return {name: resolved[name] for name in own if get_origin(resolved[name]) is not ClassVar}
+
+
+def _column(where: str, name: str, hint: Any, field: Any) -> Column:
+    if name.startswith("_"):
+        raise DeclarationError(f"{where}: a column's name may not begin with '_' (pandera drops it silently).")
+    if not name.isascii():
+        raise DeclarationError(
+            f"{where}: a column's name has the letters A to Z only; its asset checks are named after it."
+        )
+    facts = cast("dict[str, Any]", getattr(field, "metadata", None) or {}).get(_FACTS)
+    if not isinstance(facts, _Facts) or not field.description:
+        raise DeclarationError(f"{where} has no description; write `{name}: … = column('what it is')`.")
+    if facts.key and field.nullable:
+        raise DeclarationError(f"{where} is a key and nullable; a row without its key names nothing.")
+    dtype, unit, fields = _shape(where, hint)
+    if facts.key and dtype.is_nested():
+        raise DeclarationError(f"{where} is a key and {dtype}; a key is made of plain values.")
+    if facts.text is not None and not facts.text.fits(_leaf(dtype)):
+        raise DeclarationError(f"{where}: {dtype} is not written as {facts.text}; change its type or its text=.")
+    return Column(
+        name=name,
+        dtype=dtype,
+        description=field.description,
+        unit=unit,
+        nullable=bool(field.nullable),
+        key=facts.key,
+        text=facts.text,
+        fields=fields,
+        bounds=facts.bounds,
+    )
+
+
+def _shape(where: str, hint: Any) -> tuple[pl.DataType, str | None, tuple[Column, ...]]:
+    if get_origin(hint) is list:
+        inner, unit, fields = _shape(where, get_args(hint)[0])
+        return pl.List(inner), unit, fields
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        fields = hint.__lakehouse__.columns
+        return pl.Struct({each.name: each.dtype for each in fields}), None, fields
+    measure = scalar(where, hint)
+    return measure.dtype, measure.unit, ()
+
+
+def _leaf(dtype: pl.DataType) -> pl.DataType:
+    return _leaf(cast("pl.DataType", dtype.inner)) if isinstance(dtype, pl.List) else dtype
+
+
+def _refuse_unfit_column(cls: type[Contract], column: Column) -> None:
+    where = f"{cls.__name__}.{column.name}"
+    if column.name in _PANDERAS_OWN:
+        raise DeclarationError(f"{where}: {column.name!r} is a word of pandera's models; name the column otherwise.")
+    if column.text is not None and not issubclass(cls, Bronze):
+        raise DeclarationError(
+            f"{where}: text= says how bronze text is written; a {layer_of(cls)} column is typed already."
+        )
 
 
 def _refuse_rules_on_bronze(cls: type[Contract]) -> None:
-    fields = {name: member for name, member in vars(cls).items() if getattr(member, "checks", None)}
-    keys = key_of(cls)
-    if fields or keys or cls._row_checks:
-        culprits = [*fields, *keys, *(rule.name for rule in cls._row_checks)]
+    culprits = [each.name for each in columns_of(cls) if each.bounds or each.key]
+    culprits += [each.name for each in row_checks_of(cls)]
+    if culprits:
         raise DeclarationError(
             f"{cls.__name__} is a bronze contract and declares bounds, keys or checks on {', '.join(culprits)}. "
             "Bronze keeps what arrived; declare them on the silver table that reads it."
         )
 
 
-def _own_hints(cls: type) -> dict[str, Any]:
-    raw = cast("dict[str, Any]", cls.__dict__.get("__annotations__", {}))
-    resolved = get_type_hints(cls, include_extras=True)
-    return {name: resolved[name] for name in raw if get_origin(resolved[name]) is not ClassVar and name != "Config"}
+def _try_claim(cls: type[Contract], rule: RowCheck) -> None:
+    """Ask the rule of no rows: an unknown column, a wrong type or no truth value is said at load."""
+    where, schema = f"{cls.__name__}.{rule.name}", schema_of(cls)
+    claim: Any = rule.claim()
+    if not isinstance(claim, pl.Expr):
+        raise DeclarationError(f"{where}: a @check returns an expression, not {type(claim).__name__}.")
+    if strangers := [name for name in claim.meta.root_names() if name not in schema]:
+        raise DeclarationError(
+            f"{where} asks for column {strangers[0]!r}, which the contract does not declare "
+            f"(it declares {', '.join(sorted(schema))})."
+        )
+    try:
+        told = pl.LazyFrame(schema=schema).select(claim).collect_schema()
+    except pl.exceptions.PolarsError as broken:
+        raise DeclarationError(f"{where} cannot be asked of its columns: {_first_line(broken)}.") from broken
+    if told.dtypes() != [pl.Boolean()]:
+        raise DeclarationError(
+            f"{where} says {', '.join(map(str, told.dtypes()))}; a @check is one true or false for a row."
+        )
 
 
-def _column(owner: str, name: str, hint: Any, field: Any) -> Column:
-    where = f"{owner}.{name}"
-    if name.startswith("_"):
-        raise DeclarationError(f"{where}: a column's name may not begin with '_' (pandera drops it silently).")
-    metadata = getattr(field, "metadata", None) or {}
-    facts = metadata.get(_FACTS)
-    if facts is None:
-        raise DeclarationError(f"{where} has no description; write `{name}: … = column('what it is')`.")
-    dtype, unit, fields = _shape(where, hint)
-    if facts.key and field.nullable:
-        raise DeclarationError(f"{where} is a key and nullable; a row without its key names nothing.")
-    return Column(
-        name=name,
-        dtype=dtype,
-        description=field.description or "",
-        unit=unit,
-        nullable=bool(field.nullable),
-        key=facts.key,
-        text=facts.text,
-        fields=fields,
-    )
+def _try_bounds(cls: type[Contract]) -> None:
+    """Ask every bound of no rows: one that does not go with its column's type is said at load."""
+    nothing = pl.LazyFrame(schema=schema_of(cls))
+    schema = cls.to_schema()
+    for each in columns_of(cls):
+        for bound, asked in zip(each.bounds, schema.columns[each.name].checks, strict=True):
+            try:
+                asked(nothing, each.name).check_output.collect_schema()
+            except pl.exceptions.PolarsError as broken:
+                raise DeclarationError(
+                    f"{cls.__name__}.{each.name}: {bound}= cannot be asked of {each.dtype}: {_first_line(broken)}."
+                ) from broken
 
 
-def _shape(where: str, hint: Any) -> tuple[pl.DataType, str | None, tuple[Column, ...]]:
-    hint = getattr(hint, "__value__", hint)  # `type Gbp = …`
-    if get_origin(hint) is Annotated:
-        for extra in get_args(hint)[1:]:
-            if isinstance(extra, Measure):
-                return extra.dtype, extra.unit, ()
-    if get_origin(hint) is list:
-        inner, unit, fields = _shape(where, get_args(hint)[0])
-        return pl.List(inner), unit, fields
-    if isinstance(hint, type) and issubclass(hint, Struct):
-        return pl.Struct({each.name: each.dtype for each in hint.columns}), None, hint.columns
-    if isinstance(hint, type) and hint in _PLAIN:
-        return _PLAIN[hint], None, ()
-    raise DeclarationError(f"{where}: {_why_not(hint)}")
-
-
-def _why_not(hint: Any) -> str:
-    if hint is Decimal:
-        return "bare Decimal has no scale; use an alias such as Gbp, or Annotated[Decimal, Measure(pl.Decimal(38, 2))]."
-    if hint is dt.datetime:
-        return "bare datetime has no zone; use Utc."
-    if get_origin(hint) in (Union, types.UnionType):
-        return "`X | None` makes a column optional in pandera, not nullable; write `X` with column(…, nullable=True)."
-    known = "str, int, float, bool, date, Gbp, Utc, Int32, a Struct, or a list of these"
-    return f"{hint!r} is no column type; use {known}, or Annotated[…, Measure(dtype, unit)]."
+def _first_line(broken: Exception) -> str:
+    return str(broken).split("\n", 1)[0]

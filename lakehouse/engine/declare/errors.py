@@ -1,15 +1,18 @@
-"""The two kinds of error: what may pass by itself (`Transient`) and what will not (`Terminal`). Retries read the class."""
+"""The two kinds of error: what may pass by itself (`Transient`) and what will not (`Terminal`).
+
+Retries read the class.
+"""
 
 
 class LakehouseError(Exception):
     """Every error of ours. The message names the culprit, the count, what was left standing, and every way out."""
 
 
-class Transient(LakehouseError):
+class Transient(LakehouseError):  # noqa: N818 # the two kinds are words of the house
     """Trying again may help: a rival committed first, a server did not answer."""
 
 
-class Terminal(LakehouseError):
+class Terminal(LakehouseError):  # noqa: N818 # as above
     """Trying again gives the same: the declaration, the data or the settings must change first."""
 
 

@@ -1,4 +1,7 @@
-"""The words of a transform's signature. To the type checker each is a Polars LazyFrame; to `@table` it says what to read."""
+"""The words of a transform's signature.
+
+To the type checker each is a Polars LazyFrame; to `@table` it says what to read.
+"""
 
 import polars as pl
 

@@ -1,98 +1,217 @@
 """What a table's logic is, as a number: it changes when the meaning of its code may have changed, and only then.
 
-Hashed is the syntax tree, without docstrings, of the transform and of the project functions, classes and constants it
-names, of its contract and its upstreams', and of its write strategy; never the Polars plan (FACTS: `serialize` wants
-cloudpickle, and a set or `now()` changes it).
+Hashed is the syntax of the transform, with `conserves=` and `drops=` as they are written, and of whatever of the
+project these name: functions, classes and constants, each found in the file that defines it. Then its contract and its
+upstreams', its reads and its write strategy. Never the Polars plan (FACTS: `serialize` wants cloudpickle, and a set or
+`now()` changes it), never where a file lies, never a library: the project is the top package of the transform.
+
+A plain constant (text, numbers, dates, and collections of these) counts by its value, everything else by its syntax.
 """
 
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import hashlib
 import inspect
-import textwrap
-import types
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from decimal import Decimal
+from importlib import import_module
+from types import FunctionType, ModuleType
+from typing import Any, cast
 
+import polars as pl
+
+from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import Contract, columns_of, row_checks_of
+from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.source_code import (
+    attributes_of,
+    bindings,
+    definition_of,
+    global_names,
+    imported_names,
+    imports_inside,
+    origin,
+    says_counting,
+    stars,
+)
+
+type _Named = tuple[str, list[tuple[str, ...]]]  # a name, and what is asked of it
 
 _BITS_60 = 15  # hex digits: Delta's transaction versions are 64-bit signed integers
-_ENGINE = "lakehouse.engine"
+_ENGINE = "lakehouse.engine."
+_COLLECTIONS = {list, tuple, set, frozenset, dict}
+_PLAIN = {str, bytes, int, float, bool, type(None), range, Decimal, dt.date, dt.datetime, dt.time, dt.timedelta}
 
 
-def fingerprint(transform: Callable[..., Any], contracts: Iterable[type[Contract]], *declared: object) -> int:
-    """The logic of a table as a 60-bit integer."""
-    seen: dict[str, str] = {}
-    _collect(transform, seen)
-    parts = [f"{name}={text}" for name, text in sorted(seen.items())]
-    parts += [text for contract in contracts for text in _contract_parts(contract)]
-    parts += [repr(each) for each in declared]
-    return int(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_BITS_60], 16)
+def fingerprint(
+    transform: Callable[..., Any],
+    contracts: Iterable[type[Contract]],
+    *declared: object,
+    counting: Iterable[pl.Expr] = (),
+) -> int:
+    """The logic of a table as a 60-bit integer. Raises DeclarationError where code cannot be followed.
+
+    declared: frozen values whose `repr` says all that they mean. counting: the expressions of `conserves` and `drops`,
+    needed where the transform was not decorated with them.
+    """
+    trail = _Trail(transform)
+    trail.follow_function("transform", transform)
+    for place, contract in enumerate(contracts):
+        trail.parts += [f"{place}: {each}" for each in _promised(contract)]
+        for rule in row_checks_of(contract):
+            trail.follow_function(f"{place}: {rule.name}", rule.claim)
+    if not says_counting(definition_of(cast("FunctionType", inspect.unwrap(transform)))):
+        trail.parts += map(str, counting)
+    text = "\n".join([*trail.parts, *map(repr, declared)])
+    return int(hashlib.sha256(text.encode()).hexdigest()[:_BITS_60], 16)
 
 
-def _contract_parts(contract: type[Contract]) -> Iterator[str]:
+def _promised(contract: type[Contract]) -> Iterator[str]:
+    """A contract's columns and bounds; what words say of them is left out."""
     schema = contract.to_schema()
     for each in columns_of(contract):
-        checks = [f"{check.name}{sorted((check.statistics or {}).items())}" for check in schema.columns[each.name].checks]
-        fields = [(field.name, str(field.dtype), field.nullable, field.text) for field in each.fields]
-        yield repr((each.name, str(each.dtype), each.nullable, each.key, each.text, fields, checks))
-    for rule in row_checks_of(contract):
-        seen: dict[str, str] = {}
-        _collect(rule.claim, seen)
-        yield repr((rule.name, sorted(seen.items())))
+        yield _column(each)
+        for bound in schema.columns[each.name].checks:
+            yield f"{each.name} {bound.name} {_plain(bound.statistics) or bound.statistics!r}"
 
 
-def _collect(thing: Any, seen: dict[str, str]) -> None:
-    name = f"{thing.__module__}.{thing.__qualname__}"
-    if name in seen:
-        return
-    tree = _syntax(thing)
-    seen[name] = ast.dump(tree)
-    namespace = getattr(thing, "__globals__", None) or vars(inspect.getmodule(thing))
-    for label, value in _named(tree, {**namespace, **_closure(thing)}):
-        if _is_project_code(value, thing):
-            _collect(value, seen)
-        elif _is_constant(value):
-            seen[label] = repr(sorted(value, key=repr) if isinstance(value, frozenset | set) else value)
+def _column(column: Column) -> str:
+    said = (column.name, column.dtype, column.unit, column.nullable, column.key, column.text)
+    return f"{said!r}({', '.join(map(_column, column.fields))})"
 
 
-def _syntax(thing: Any) -> ast.Module:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            node.decorator_list = []
-            body = node.body
-            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-                node.body = body[1:] or [ast.Pass()]
-    return tree
+class _Trail:
+    """What was met on the way from one transform through the project, each thing once, in a fixed order."""
 
+    def __init__(self, start: Callable[..., Any]) -> None:
+        self.parts: list[str] = []
+        self._project = start.__module__.split(".", 1)[0]
+        self._met: dict[object, int] = {}
 
-def _closure(thing: Any) -> dict[str, Any]:
-    return dict(inspect.getclosurevars(thing).nonlocals) if inspect.isfunction(thing) else {}
+    def follow_function(self, label: str, function: Callable[..., Any]) -> None:
+        """A function by its value: where it stands, what it encloses, and the defaults that it was made with."""
+        found = inspect.unwrap(function)
+        if not isinstance(found, FunctionType):
+            raise DeclarationError(f"{label}: {function!r} is no function written with `def`; make it one.")
+        if not self._is_ours(found.__module__) or self._was_met(label, found):
+            return
+        tree = definition_of(found)
+        defaults = (found.__defaults__ or (), found.__kwdefaults__ or {})
+        self.parts.append(f"{label}: defaults {_plain(defaults) or 'as written'}")
+        enclosed = dict(inspect.getclosurevars(found).nonlocals)
+        for name, value in sorted(enclosed.items()):
+            self._follow_value(f"{label}.{name}", value)
+        self._follow_syntax(label, tree, sys.modules[found.__module__], enclosed)
 
+    def _follow_syntax(self, label: str, tree: ast.stmt, module: ModuleType, beside: Iterable[str] = ()) -> None:
+        """A statement, and what it names; `beside` are names that are something else than the module's."""
+        self.parts.append(f"{label}: {ast.unparse(tree)}")
+        for name in global_names(tree):
+            if name in vars(module) and name not in beside:
+                self._follow_name(f"{label}.{name}", module, name, attributes_of(tree, name))
+        for each in imports_inside(tree):
+            for name in imported_names(each):
+                self._follow_import(f"{label}.{name}", each, module, (name, attributes_of(tree, name)))
 
-def _named(tree: ast.Module, namespace: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in namespace:
-            yield node.id, namespace[node.id]
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            module = namespace.get(node.value.id)
-            if isinstance(module, types.ModuleType) and hasattr(module, node.attr):
-                yield f"{module.__name__}.{node.attr}", getattr(module, node.attr)
+    def _follow_import(
+        self, label: str, statement: ast.Import | ast.ImportFrom, beside: ModuleType, named: _Named
+    ) -> None:
+        name, asked = named
+        home, there = origin(statement, name, beside.__package__)
+        if not self._is_ours(home):
+            return
+        module = import_module(home)
+        if there is None:
+            self._follow_module(label, module, asked)
+        elif hasattr(module, there):
+            self._follow_name(label, module, there, asked)
+        else:
+            self._follow_module(label, import_module(f"{home}.{there}"), asked)
 
+    def _follow_module(self, label: str, module: ModuleType, asked: list[tuple[str, ...]]) -> None:
+        for name, *rest in asked:
+            if self._is_ours(module.__name__) and hasattr(module, name):
+                self._follow_name(f"{label}.{name}", module, name, [tuple(rest)] if rest else [])
 
-def _is_project_code(value: Any, beside: Any) -> bool:
-    if not inspect.isfunction(value) and not inspect.isclass(value):
+    def _follow_name(self, label: str, module: ModuleType, name: str, asked: list[tuple[str, ...]]) -> None:
+        value = getattr(module, name)
+        if isinstance(value, ModuleType):
+            self._follow_module(label, value, asked)
+        elif (text := _plain(value)) is not None:
+            self.parts.append(f"{label}: {text}")
+        elif not _is_contract(value):
+            self._follow_definition(label, module, (name, asked))
+
+    def _follow_definition(self, label: str, module: ModuleType, named: _Named) -> None:
+        name, _ = named
+        if not self._is_ours(module.__name__) or self._was_met(label, (module.__name__, name)):
+            return
+        statements = bindings(module, name) or [each for each in stars(module) if self._holds(each, module, name)]
+        if not statements:
+            raise DeclarationError(
+                f"{module.__name__}.{name}: no statement of the file says what it is, so that a change in it would go "
+                "unnoticed. Write it as a `def`, a class or an assignment."
+            )
+        for each in statements:
+            if isinstance(each, ast.Import | ast.ImportFrom):
+                self._follow_import(label, each, module, named)
+            else:
+                self._follow_syntax(label, each, module)
+
+    def _holds(self, star: ast.ImportFrom, beside: ModuleType, name: str) -> bool:
+        return hasattr(import_module(origin(star, name, beside.__package__)[0]), name)
+
+    def _follow_value(self, label: str, value: Any) -> None:
+        """What a function encloses has no file of its own to be found in."""
+        if (text := _plain(value)) is not None:
+            self.parts.append(f"{label}: {text}")
+        elif inspect.isfunction(value):
+            self.follow_function(label, value)
+        elif inspect.isclass(value):
+            if not _is_contract(value) and self._is_ours(value.__module__):
+                self._follow_definition(label, sys.modules[value.__module__], (value.__qualname__.split(".")[0], []))
+        elif not isinstance(value, ModuleType):
+            raise DeclarationError(
+                f"{label}: the function encloses a {type(value).__name__}, and a change in it would go unnoticed. "
+                "Make it a constant of the file, or build it inside the function."
+            )
+
+    def _is_ours(self, module: str) -> bool:
+        return module.split(".", 1)[0] == self._project and not f"{module}.".startswith(_ENGINE)
+
+    def _was_met(self, label: str, what: object) -> bool:
+        """Whether it is in the parts already; then a mark of its place stands for it."""
+        if (place := self._met.get(what)) is not None:
+            self.parts.append(f"{label}: as {place}")
+            return True
+        self._met[what] = len(self._met)
         return False
-    if inspect.isclass(value) and issubclass(value, Contract):
-        return False  # contracts are hashed by what they declare
-    module = value.__module__ or ""
-    return module.split(".")[0] == beside.__module__.split(".")[0] and not module.startswith(_ENGINE)
 
 
-def _is_constant(value: Any) -> bool:
-    import polars as pl
+def _is_contract(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, Contract)  # counts by what it declares
 
-    plain = str | bytes | int | float | bool | tuple | frozenset | set | list | dict | type(None)
-    return isinstance(value, plain | pl.Expr | pl.DataType) or type(value).__module__ in {"decimal", "datetime"}
+
+def _plain(value: Any) -> str | None:
+    """A plain value as text, the same in every process. None for what is not plain all through."""
+    kind = cast("Any", type(value))
+    if kind in _PLAIN or isinstance(value, pl.DataType) or _is_dtype(value):
+        return f"{kind.__name__} {value!r}"
+    if kind is re.Pattern:
+        return f"pattern {value.pattern!r} {value.flags}"
+    if kind not in _COLLECTIONS:
+        return None
+    members: list[Any] = list(value.items() if kind is dict else value)
+    inside = [text for each in members if (text := _plain(each)) is not None]
+    if len(inside) < len(members):
+        return None
+    ordered = sorted(inside) if kind in {set, frozenset} else inside
+    return f"{kind.__name__} [{', '.join(ordered)}]"
+
+
+def _is_dtype(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, pl.DataType)

@@ -25,7 +25,7 @@ class Files:
     settle: timedelta = timedelta(seconds=2)
 
     def __post_init__(self) -> None:
-        if self.pattern.startswith(("/", ".")) or "\\" in self.pattern or "**" in self.pattern:
+        if not self.pattern or self.pattern.startswith(("/", ".")) or "\\" in self.pattern or "**" in self.pattern:
             raise DeclarationError(
                 f"Files({self.pattern!r}): a pattern is relative to the landing, with '/', and '*' stays within a "
                 "folder, as in 'erp/orders/dt=*/orders.jsonl.gz'."

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args, get_origin
 import polars as pl
 
 from lakehouse.engine.declare.contract import (
-    Bronze,
     Contract,
     columns_of,
     grain_of,
@@ -22,8 +21,10 @@ from lakehouse.engine.declare.contract import (
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.logic import fingerprint
+from lakehouse.engine.declare.refusals import refuse
 from lakehouse.engine.declare.source import Files
-from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine, Reading, Write, refuse_mismatch
+from lakehouse.engine.declare.trial import returned_schema, try_counting
+from lakehouse.engine.declare.write import Quarantine, Reading, Write
 
 type Conserves = Literal["rows"] | tuple[pl.Expr, pl.Expr] | None
 
@@ -114,41 +115,12 @@ class Declaration:
 
     @cached_property
     def logic(self) -> int:
+        """What the table's meaning hangs on, as a number: see `logic.py`."""
         contracts = (self.contract, *(read.upstream.contract for read in self.reads))
-        return fingerprint(self.transform, contracts, self.write, self.source and self.source.formats, *self._counting())
-
-    def _counting(self) -> tuple[object, ...]:
-        return tuple(sorted((name, str(predicate)) for name, predicate in self.drops.items()))
-
-    def try_on_empty(self) -> None:
-        """Run the transform on empty frames of its upstreams. Raises DeclarationError naming the column that is gone."""
-        if self.is_bronze:
-            return
-        frames = [pl.LazyFrame(schema=read.upstream.handed_schema) for read in self.reads]
-        try:
-            returned = self.transform(*frames)
-            if not isinstance(returned, pl.LazyFrame):
-                raise DeclarationError(f"{self.key}: the transform returned {type(returned).__name__}, not a LazyFrame.")
-            schema = returned.collect_schema()
-        except (pl.exceptions.PolarsError, AttributeError, TypeError) as broken:
-            raise DeclarationError(f"{self.key}: its transform fails on empty frames: {self._explain(broken)}") from broken
-        if difference := differences(schema, self.schema):
-            raise DeclarationError(
-                f"{self.key}: its transform does not return what {self.contract.__name__} declares: {difference}."
-            )
-
-    def _explain(self, broken: Exception) -> str:
-        import difflib
-
-        first = str(broken).split("\n", 1)[0]
-        known = {name for read in self.reads for name in read.upstream.handed_schema}
-        if isinstance(broken, pl.exceptions.ColumnNotFoundError):
-            missing = first.strip("\"'").split('"')[1] if first.count('"') > 1 else first.strip("\"'").split(" ")[-1]
-            close = difflib.get_close_matches(missing, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            sources = ", ".join(read.upstream.key for read in self.reads)
-            return f"column {missing!r} is not there{hint} ({sources} hands over: {', '.join(sorted(known))})"
-        return f"{type(broken).__name__}: {first}"
+        reads = tuple((read.parameter, read.upstream.key, read.reading) for read in self.reads)
+        said = (self.write, self.source and self.source.formats, reads)
+        conserved = self.conserves if isinstance(self.conserves, tuple) else ()
+        return fingerprint(self.transform, contracts, *said, counting=(*conserved, *self.drops.values()))
 
 
 def as_text(dtype: pl.DataType) -> pl.DataType:
@@ -184,74 +156,71 @@ def declare(
     drops: Mapping[str, pl.Expr] | None = None,
 ) -> Declaration:
     """Read a table function's signature, check it against the matrix, try it on empty frames, bind its contract."""
-    signature = inspect.signature(transform, eval_str=True)
     name = transform.__name__
-    contract = _contract(name, signature.return_annotation, Frame)
-    reads = tuple(_read(name, each.name, each.annotation) for each in signature.parameters.values())
+    signature = _signature(transform)
+    contract = _contract(f"{name}'s return", signature.return_annotation, Frame)
+    reads = tuple(_read(name, each, contract) for each in signature.parameters.values())
     declared = Declaration(name, contract, write, transform, reads, source, rejects, conserves, drops or {})
-    _refuse(declared)
-    declared.try_on_empty()
+    refuse(declared, STORED_BESIDE)
+    if not declared.is_bronze:
+        _refuse_difference(declared, returned_schema(declared))
+        try_counting(declared)
     _bind(declared)
     return declared
 
 
-def _contract(table: str, hint: Any, *words: Any) -> type[Contract]:
+def _refuse_difference(declared: Declaration, returned: pl.Schema) -> None:
+    if difference := differences(returned, declared.schema):
+        raise DeclarationError(
+            f"{declared.key}: its transform does not return what {declared.contract.__name__} declares: {difference}."
+        )
+
+
+def _signature(transform: Callable[..., Any]) -> inspect.Signature:
+    try:
+        signature = inspect.signature(transform, eval_str=True)
+    except NameError as unknown:
+        raise DeclarationError(
+            f"{transform.__name__}: its annotations name {unknown.name!r}, which is not there when the file is loaded; "
+            "import it outside `if TYPE_CHECKING:`."
+        ) from unknown
+    for each in signature.parameters.values():
+        if each.kind is not each.POSITIONAL_OR_KEYWORD or each.default is not each.empty:
+            raise DeclarationError(
+                f"{transform.__name__}({each}): each upstream is one plain parameter, `name: Frame[Contract]`."
+            )
+    return signature
+
+
+def _contract(where: str, hint: Any, *words: Any) -> type[Contract]:
     arguments = get_args(hint)
     if get_origin(hint) not in words or not isinstance(arguments[0], type) or not issubclass(arguments[0], Contract):
-        raise DeclarationError(f"{table}: {hint!r} names no contract; annotate with Frame[YourContract] or New[…].")
+        said = "no annotation" if hint is inspect.Parameter.empty else repr(hint)
+        example = " or ".join(f"{word.__name__}[YourContract]" for word in words)
+        raise DeclarationError(f"{where}: {said} names no contract; annotate it with {example}.")
     return arguments[0]
 
 
-def _read(table: str, parameter: str, hint: Any) -> Read:
-    contract = _contract(f"{table}({parameter})", hint, Frame, New)
+def _read(table: str, parameter: inspect.Parameter, own: type[Contract]) -> Read:
+    where = f"{table}({parameter.name})"
+    contract = _contract(where, parameter.annotation, Frame, New)
+    if contract is own:
+        raise DeclarationError(f"{where}: a table cannot read itself; Merge() keeps what stands.")
     upstream = _BOUND.get(contract)
     if upstream is None:
         raise DeclarationError(
-            f"{table}({parameter}): {contract.__name__} belongs to no table yet. Import the table's module first; "
-            "a table cannot read itself."
+            f"{where}: {contract.__name__} belongs to no table yet; import the file of its table first."
         )
-    return Read(parameter, upstream, Reading.NEW if get_origin(hint) is New else Reading.FRAME)
+    return Read(parameter.name, upstream, Reading.NEW if get_origin(parameter.annotation) is New else Reading.FRAME)
 
 
 def _bind(declared: Declaration) -> None:
-    standing = _BOUND.get(declared.contract)
-    if standing is not None and (standing.name, standing.transform.__module__) != (
-        declared.name,
-        declared.transform.__module__,
-    ):
+    standing = _BOUND.setdefault(declared.contract, declared)
+    if standing is declared:
+        return
+    if standing.name != declared.name or standing.transform.__module__ != declared.transform.__module__:
         raise DeclarationError(
-            f"{declared.key}: {declared.contract.__name__} is already the contract of {standing.key}; one contract, one table."
+            f"{declared.key}: {declared.contract.__name__} is already the contract of {standing.key}; "
+            "one contract, one table."
         )
-    _BOUND[declared.contract] = declared
-
-
-def _refuse(declared: Declaration) -> None:
-    key, write = declared.key, declared.write
-    if (declared.source is None) == (not declared.reads):
-        raise DeclarationError(f"{key}: a table has either source=… and no parameter, or reads other tables.")
-    if declared.is_bronze != issubclass(declared.contract, Bronze):
-        raise DeclarationError(f"{key}: a Bronze contract takes source=…, and only a Bronze contract does.")
-    if declared.is_bronze and not isinstance(write, Append):
-        raise DeclarationError(f"{key}: a source is appended; write=Append().")
-    if not declared.grain:
-        raise DeclarationError(f"{key}: {declared.contract.__name__} has no docstring; its first line is the grain.")
-    if isinstance(write, Merge) and not declared.key_columns:
-        raise DeclarationError(f"{key}: Merge() needs a key; mark its columns with column(…, key=True).")
-    if isinstance(write, Merge) and write.replaces is not None and write.replaces not in declared.schema:
-        raise DeclarationError(f"{key}: Merge(replaces={write.replaces!r}) names no column of its contract.")
-    for read in declared.reads:
-        refuse_mismatch(key, write, read.reading, read.upstream.contract.__name__, read.upstream.write)
-        _refuse_upwards(declared, read)
-        if isinstance(write, Merge) and write.replaces and write.replaces not in read.upstream.schema:
-            raise DeclarationError(
-                f"{key}: Merge(replaces={write.replaces!r}) needs a column of that name in {read.upstream.key}, "
-                "to tell which arrival of a group is the later one."
-            )
-    if isinstance(write, Overwrite) and not declared.key_columns and declared.layer == "gold":
-        raise DeclarationError(f"{key}: a gold table states its grain; mark its columns with column(…, key=True).")
-
-
-def _refuse_upwards(declared: Declaration, read: Read) -> None:
-    order = ("bronze", "silver", "gold")
-    if order.index(read.upstream.layer) > order.index(declared.layer):
-        raise DeclarationError(f"{declared.key} reads {read.upstream.key}: a table reads its own or a lower layer.")
+    _BOUND[declared.contract] = declared  # its file was loaded again

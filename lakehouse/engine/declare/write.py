@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-
-from lakehouse.engine.declare.errors import DeclarationError
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Reading(Enum):
     NEW = "New"
 
 
-_ONE_WAY_ONLY = {
+_WOULD_LOSE: Mapping[tuple[type, Reading], str] = {
     (Append, Reading.FRAME): (
         "Append() of a Frame would write every row again on every run. "
         "Read New[{upstream}], or write Overwrite() or Merge()."
@@ -56,13 +55,16 @@ _ONE_WAY_ONLY = {
 }
 
 
-def refuse_mismatch(table: str, write: Write, reading: Reading, upstream: str, upstream_write: Write) -> None:
-    """Raise DeclarationError where `write` and `reading` would lose or double rows."""
-    sentence = _ONE_WAY_ONLY.get((type(write), reading))
-    if sentence:
-        raise DeclarationError(f"{table}: {sentence.format(upstream=upstream)}")
+def why_not(write: Write, reading: Reading, upstream: str, upstream_write: Write) -> str:
+    """Why writing and reading so would lose or double rows, and what to write instead; empty where it would not.
+
+    `upstream` is the name of the contract that is read, `upstream_write` how its table is written.
+    """
+    if sentence := _WOULD_LOSE.get((type(write), reading)):
+        return sentence.format(upstream=upstream)
     if reading is Reading.NEW and not isinstance(upstream_write, Append):
-        raise DeclarationError(
-            f"{table}: New[{upstream}] reads appended rows, but {upstream}'s table is written by "
+        return (
+            f"New[{upstream}] reads appended rows, but {upstream}'s table is written by "
             f"{type(upstream_write).__name__}(), which replaces rows. Read Frame[{upstream}]."
         )
+    return ""

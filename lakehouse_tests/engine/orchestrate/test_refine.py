@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lakehouse.engine.declare.contract import Bronze, Gbp, Gold, Silver, check, column
+from lakehouse.engine.declare.contract import Bronze, Gold, Silver, check, column
+from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.source import Files, JsonLines
@@ -77,8 +78,20 @@ def placed(rows: New[Sent]) -> Frame[Placed]:
     return rows.select("order_no", place="line_no")
 
 
+class Grouped(Silver):
+    """One row per line number, replaced by an order that is no key and may be absent."""
+
+    line_no: int = column("Line", key=True)
+    order_no: str = column("Order", nullable=True)
+
+
+def grouped(rows: New[Sent]) -> Frame[Grouped]:
+    return rows.select("line_no", "order_no")
+
+
 SENT = declare(sent, write=Append(), source=Files("sent/*", formats=JsonLines()))
 KEPT = declare(kept, write=Merge(replaces="order_no"), conserves="rows")
+GROUPED = declare(grouped, write=Merge(replaces="order_no"))
 PLACED = declare(placed, write=Merge(replaces="order_no"))
 TOTAL = declare(total, write=Overwrite())
 SET_ASIDE = replace(TOTAL, rejects=Quarantine())
@@ -182,6 +195,14 @@ def test_a_row_without_its_key_is_set_aside_with_its_file_and_row(house: House):
         ("sent/a", 3, ["order_no__not_null"]),
         ("sent/b", 1, ["order_no__not_null"]),
     ]
+
+
+def test_a_row_that_says_no_group_is_set_aside_although_the_contract_lets_it(house: House):
+    house.land("sent/a", sold(("1", 1, "1"), (None, 2, "2")))
+    house.drain(SENT)
+    assert red(house.run(GROUPED)) == {"order_no__not_null": "WARN"}
+    assert numbers(house, GROUPED, "line_no") == [(1,)]
+    assert aside(house, GROUPED, "source_row") == [(2,)]
 
 
 # ---- nothing survives ----
@@ -296,12 +317,17 @@ def test_a_net_amount_that_an_aggregate_loses_fails_the_run(house: House):
     assert house.open(DAILY) is None
 
 
+DROPS = {"tests": pl.col("order_no").str.starts_with("T"), "free": pl.col("amount") == 0}
+
+
+def kept_but_tests(sent: pl.LazyFrame) -> pl.LazyFrame:
+    return kept(sent).filter(~DROPS["tests"])
+
+
 def test_what_is_dropped_on_purpose_is_said_and_counted_once(house: House):
     house.land("sent/a", sold(("1", 1, "5"), ("T1", 2, "6"), ("T2", 1, "0"), ("2", 1, None)))
     house.drain(SENT)
-    drops = {"tests": pl.col("order_no").str.starts_with("T"), "free": pl.col("amount") == 0}
-    leaves_out = replace(KEPT, drops=drops, transform=lambda rows: kept(rows).filter(~drops["tests"]))
-    work = house.run(leaves_out)
+    work = house.run(replace(KEPT, drops=DROPS, transform=kept_but_tests))
     assert red(work) == {}
     facts = finding(work, "conserves").facts
     assert (facts["read"], facts["dropped_tests"], facts["dropped_free"], facts["came_out"]) == ("4", "2", "0", "2")
@@ -490,21 +516,24 @@ def test_of_two_runs_that_read_the_same_rows_one_is_told_so(house: House):
         house.drain(SENT)
 
 
+SEEN: list[pl.DataFrame] = []
+
+
+def kept_and_seen(sent: pl.LazyFrame) -> pl.LazyFrame:
+    if (frame := sent.collect()).height:
+        SEEN.append(frame)
+    return kept(sent)
+
+
 def test_rows_come_in_the_order_of_batch_file_and_row(house: House):
     house.land("sent/b", sold(("1", 1, "1"), ("2", 1, "1")))
     house.drain(SENT)
     house.land("sent/c", sold(("3", 1, "1"), ("2", 1, "2")))
     house.land("sent/a", sold(("4", 1, "1")))
     house.drain(SENT)
-    seen: list[pl.DataFrame] = []
-
-    def looks(rows: pl.LazyFrame) -> pl.LazyFrame:
-        if (frame := rows.collect()).height:
-            seen.append(frame)
-        return kept(rows)
-
-    house.run(replace(KEPT, write=Merge(), transform=looks))
-    where = seen[0].select("batch", "source_file", "source_row").rows()
+    SEEN.clear()
+    house.run(replace(KEPT, write=Merge(), transform=kept_and_seen))
+    where = SEEN[0].select("batch", "source_file", "source_row").rows()
     assert where == [(1, "sent/b", 1), (1, "sent/b", 2), (2, "sent/a", 1), (2, "sent/c", 1), (2, "sent/c", 2)]
     assert numbers(house, KEPT, "order_no", "amount")[1] == ("2", Decimal("2.000"))
 

@@ -6,7 +6,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.engine.declare.contract import Bronze, Gbp, Struct, column, columns_of
+from lakehouse.engine.declare.contract import Bronze, Struct, column, columns_of
+from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.frames import Frame
 from lakehouse.engine.declare.source import Files, JsonLines
 from lakehouse.engine.declare.table import declare

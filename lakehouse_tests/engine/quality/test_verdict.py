@@ -6,7 +6,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.engine.declare.contract import Gbp, Silver, check, column
+from lakehouse.engine.declare.contract import Silver, check, column
+from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.quality.verdict import judge, rules
 
 

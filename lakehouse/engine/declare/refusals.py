@@ -1,0 +1,82 @@
+"""What a declaration may not say, though each of its words is right by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from lakehouse.engine.declare.contract import LAYERS, Bronze
+from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.write import Append, Merge, why_not
+
+if TYPE_CHECKING:
+    from lakehouse.engine.declare.table import Declaration, Read
+
+
+def refuse(declared: Declaration, beside: pl.Schema) -> None:
+    """Raise DeclarationError with the first fault. `beside` names what a bronze table stores beside its columns."""
+    special = _in_bronze(declared, beside) if declared.is_bronze else _in_reading(declared)
+    for fault in chain(_in_general(declared), special):
+        raise DeclarationError(f"{declared.key}: {fault}")
+
+
+def _in_general(declared: Declaration) -> Iterator[str]:
+    name, write = declared.contract.__name__, declared.write
+    if (declared.source is None) == (not declared.reads):
+        yield "a table has either source=… and no parameter, or reads other tables."
+    if declared.is_bronze != issubclass(declared.contract, Bronze):
+        yield "a Bronze contract takes source=…, and only a Bronze contract does."
+    if not declared.grain:
+        yield f"{name} has no docstring; its first line is the grain."
+    if isinstance(write, Merge) and not declared.key_columns:
+        yield "Merge() needs a key; mark its columns with column(…, key=True)."
+    if isinstance(write, Merge) and write.replaces is not None and write.replaces not in declared.schema:
+        yield f"Merge(replaces={write.replaces!r}) names no column of {name}."
+    if declared.layer == "gold" and not declared.key_columns:
+        yield "a gold table states its grain; mark its columns with column(…, key=True)."
+    if not _is_conserved(declared.conserves):
+        yield f'conserves={declared.conserves!r} is neither "rows" nor two expressions, of the input and the output.'
+
+
+def _is_conserved(conserves: Any) -> bool:
+    match conserves:
+        case None | "rows" | (pl.Expr(), pl.Expr()):
+            return True
+        case _:
+            return False
+
+
+def _in_bronze(declared: Declaration, beside: pl.Schema) -> Iterator[str]:
+    if not isinstance(declared.write, Append):
+        yield "a source is appended; write=Append()."
+    if declared.rejects is not None:
+        yield "bronze sets aside what it cannot read by itself; leave rejects=… to the tables that read it."
+    if declared.conserves is not None or declared.drops:
+        yield "landing counts every record by itself; leave conserves=… and drops=… to the tables that read it."
+    for name in declared.schema:
+        if name.lower() in beside:
+            yield (
+                f"{declared.contract.__name__}.{name}: every bronze table stores a column {name.lower()!r} of its own "
+                f"(as it does {', '.join(beside)}). Leave the field undeclared: it is kept in 'extra'."
+            )
+
+
+def _in_reading(declared: Declaration) -> Iterator[str]:
+    for read in declared.reads:
+        upstream = read.upstream
+        if sentence := why_not(declared.write, read.reading, upstream.contract.__name__, upstream.write):
+            yield sentence
+        if LAYERS.index(upstream.layer) > LAYERS.index(declared.layer):
+            yield f"it reads {upstream.key}, and a table reads its own or a lower layer."
+        yield from _in_replacing(declared.write, read)
+
+
+def _in_replacing(write: object, read: Read) -> Iterator[str]:
+    if isinstance(write, Merge) and write.replaces and write.replaces not in read.upstream.schema:
+        yield (
+            f"Merge(replaces={write.replaces!r}) needs a column of that name in {read.upstream.key}, "
+            "to tell which arrival of a group is the later one."
+        )
