@@ -6,7 +6,6 @@ Figures are CPU and wall seconds of whole processes, the median of several; read
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import statistics
@@ -53,7 +52,12 @@ def median(costs: Sequence[Cost]) -> Cost:
 
 
 def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "LAKEHOUSE_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"), "LAKEHOUSE_ENVIRONMENT": "local"}
+    return {
+        **os.environ,
+        "LAKEHOUSE_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
+        "LAKEHOUSE_ENVIRONMENT": "local",
+    }
 
 
 def lakehouse(*arguments: str) -> list[str]:
@@ -70,7 +74,10 @@ def slice_against_hand(home: Path) -> None:
         shutil.rmtree(hand, ignore_errors=True)
         script = [PYTHON, "-m", "benchmarks.by_hand", str(home / "landing"), str(hand)]
         ours["by hand"].append(cost(script, environment(home)))
-        for name, command in (("our rooms", [PYTHON, "-m", "benchmarks.engine_only"]), ("lakehouse run", lakehouse("run"))):
+        for name, command in (
+            ("our rooms", [PYTHON, "-m", "benchmarks.engine_only"]),
+            ("lakehouse run", lakehouse("run")),
+        ):
             shutil.rmtree(home / "lake", ignore_errors=True)
             ours[name].append(cost(command, environment(home)))
     _assert_equal_tables(hand, home / "lake")
@@ -108,7 +115,9 @@ def landed_file_to_gold_row(home: Path) -> None:
         cost(lakehouse("land", "--from", day, "--to", day), environment(home))
         cost(lakehouse("run"), environment(home))
         walls.append(time.monotonic() - began)
-    out.print(f"landed file to gold row, `lakehouse land` and `lakehouse run`: {statistics.median(walls):.1f} s (goal < 5 s)")
+    out.print(
+        f"landed file to gold row, `lakehouse land` and `lakehouse run`: {statistics.median(walls):.1f} s (goal < 5 s)"
+    )
 
 
 def under_dagster_dev(home: Path) -> None:
@@ -124,7 +133,7 @@ def under_dagster_dev(home: Path) -> None:
         _wait(lambda: _days_in_gold(home) >= 1, 300)  # the daemons are up and have done their first round
         began = time.monotonic()
         cost(lakehouse("land", "--from", "2011-01-05", "--to", "2011-01-05"), environment(home))
-        _wait(lambda: _days_in_gold(home) >= 2, 300)
+        _wait(lambda: _days_in_gold(home) > 1, 300)
         out.print(f"landed file to gold row under `dagster dev`: {time.monotonic() - began:.0f} s (goal < 60 s)")
     finally:
         os.killpg(server.pid, signal.SIGINT)
@@ -133,7 +142,11 @@ def under_dagster_dev(home: Path) -> None:
 
 def _days_in_gold(home: Path) -> int:
     table = home / "lake" / "gold" / "daily_sales"
-    return pl.scan_delta(str(table)).select(pl.col("day").n_unique()).collect().item() if (table / "_delta_log").exists() else 0
+    return (
+        pl.scan_delta(str(table)).select(pl.col("day").n_unique()).collect().item()
+        if (table / "_delta_log").exists()
+        else 0
+    )
 
 
 def _wait(ready: Callable[[], bool], seconds: float) -> None:
@@ -157,7 +170,10 @@ def overhead_per_asset() -> None:
 
 
 def main() -> None:
-    out.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, soft limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} files", "")
+    out.print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, soft limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} files",
+        "",
+    )
     for measure in (slice_against_hand, landed_file_to_gold_row, under_dagster_dev):
         with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
             measure(Path(folder))

@@ -117,7 +117,7 @@ def _tell(ran: Ran) -> bool:
     if ran.rows_written is not None:
         aside = facts.get("rows_quarantined", 0)
         out.print(
-            f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {ran.version}"
+            f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {facts['delta/version']}"
             + (f", [yellow]{aside:,} set aside[/]" if aside else "")
         )
     for name in ran.red:
@@ -154,7 +154,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         )  # fmt: skip
     out.print(drawn)
     if stale := [each.key for each in found if each.stale]:
-        out.print(f"The logic of {', '.join(stale)} changed since it was last made whole. Next: lakehouse rebuild {stale[0]}+")
+        out.print(
+            f"The logic of {', '.join(stale)} changed since it was last made whole. Next: lakehouse rebuild {stale[0]}+"
+        )
 
 
 def _count(number: int | None) -> str:
@@ -239,7 +241,9 @@ def demo() -> None:
         drawn.add_row(each.key, _count(each.rows), f"{each.quarantined:,}", each.address)
     out.print(drawn)
     out.print(f"Done in {time.monotonic() - began:.0f} s. Next, to see the graph in a browser:  make dev")
-    out.print('Or ask the tables:  .venv/bin/lakehouse sql "select * from gold.daily_sales order by day, country limit 5"')
+    out.print(
+        'Or ask the tables:  .venv/bin/lakehouse sql "select * from gold.daily_sales order by day, country limit 5"'
+    )
     raise typer.Exit(code)
 
 

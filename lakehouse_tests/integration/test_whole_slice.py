@@ -34,7 +34,11 @@ def lakehouse(*arguments: str, **variables: str) -> str:
     """Run the command as a person would, and give what it printed; it must end with 0."""
     environment = {**os.environ, **variables, "COLUMNS": "200"}
     done = subprocess.run(
-        [sys.executable, "-m", "lakehouse.cli", *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "lakehouse.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -90,7 +94,7 @@ def test_every_line_is_there_once_with_its_exact_repeats_and_the_net_is_the_sour
 
 def test_each_day_s_net_is_the_sum_of_the_packed_source(lake: duckdb.DuckDBPyConnection) -> None:
     sold = lake.execute("select day::varchar, sum(net_amount) from gold.daily_sales group by day").fetchall()
-    assert {day: net for day, net in sold} == source_days()
+    assert dict(sold) == source_days()
 
 
 def test_a_second_run_changes_nothing_and_says_so(home: Path, place: Place) -> None:

@@ -44,7 +44,9 @@ def compare(declared: Declaration, place: Place) -> tuple[Difference, str]:
     upstreams: Mapping[str, Handle | None] = {
         read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads
     }
-    anew = land(declared, place, rebuild=True) if declared.is_bronze else refine(declared, place, upstreams, rebuild=True)
+    anew = (
+        land(declared, place, rebuild=True) if declared.is_bronze else refine(declared, place, upstreams, rebuild=True)
+    )
     if anew.delivery is None:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle

@@ -1,12 +1,13 @@
-"""`lakehouse run`: follow the graph without a daemon until nothing is due; runs are recorded in the Dagster instance."""
+"""`lakehouse run`: follow the graph without a daemon until nothing is due; Dagster's instance records the runs."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -18,17 +19,22 @@ from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
 
+_CHECKED = "ASSET_CHECK_EVALUATION"
+
 
 @dataclass(frozen=True)
 class Ran:
-    """What one run did to one table: rows written (None: nothing was due), the red checks, the error."""
+    """What one run did to one table: the metadata of what it wrote (empty: nothing), the red checks, the error."""
 
     key: str
-    rows_written: int | None
-    version: int | None
+    facts: Mapping[str, Any]
     red: tuple[str, ...] = ()
     error: str | None = None
-    facts: dict[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def rows_written(self) -> int | None:
+        """None where nothing was written."""
+        return self.facts.get("rows_written")
 
 
 def drain(
@@ -114,7 +120,8 @@ def _let_settle(tables: Sequence[Table], place: Place) -> None:
         if source and (settling := look(each.declaration, place)[0].settling):
             settled_at = max(found.modified_at for found in settling) + source.settle
             wait = (settled_at - datetime.now(UTC)).total_seconds()
-            time.sleep(min(max(wait, 0) + 0.05, source.settle.total_seconds()))  # a clock ahead of ours is not waited for
+            # no longer than settle: a clock that is ahead of ours is not waited for
+            time.sleep(min(max(wait, 0) + 0.05, source.settle.total_seconds()))
 
 
 def _with_downstream(due: Sequence[Table], tables: Sequence[Table]) -> list[str]:
@@ -133,17 +140,20 @@ def outcomes(result: dg.ExecuteInProcessResult, keys: Sequence[str]) -> Iterator
         if not events:
             continue
         failure = next((each.step_failure_data for each in events if each.is_step_failure), None)
-        made = next((each.step_materialization_data.materialization for each in events if each.is_step_materialization), None)
-        facts = {name: value.value for name, value in made.metadata.items()} if made else {}
-        checks = [each.asset_check_evaluation_data for each in events if each.event_type_value == "ASSET_CHECK_EVALUATION"]
+        checks = [each.asset_check_evaluation_data for each in events if each.event_type_value == _CHECKED]
         yield Ran(
             key=key,
-            rows_written=facts.get("rows_written"),
-            version=facts.get("delta/version"),
+            facts=_facts(events),
             red=tuple(each.check_name for each in checks if not each.passed),
             error=_said(failure) if failure else None,
-            facts=facts,
         )
+
+
+def _facts(events: Sequence[dg.DagsterEvent]) -> dict[str, Any]:
+    made = next((each for each in events if each.is_step_materialization), None)
+    if made is None:
+        return {}
+    return {name: value.value for name, value in made.step_materialization_data.materialization.metadata.items()}
 
 
 def _said(failure: object) -> str:
@@ -154,5 +164,3 @@ def _said(failure: object) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     return (error.message if error else str(failure)).strip()
-
-

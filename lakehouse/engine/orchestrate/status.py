@@ -29,7 +29,7 @@ class LastRun:
 class Status:
     """One table. `version`, `rows`, `bytes` and `updated_at` (UTC) are None where it was never written.
 
-    `quarantined` counts the rows set aside at `quarantine`. `stale`: its logic has changed since it was last made whole.
+    `quarantined` counts the rows set aside at `quarantine`. `stale`: its logic changed since it was last made whole.
     """
 
     key: str
