@@ -170,10 +170,7 @@ def overhead_per_asset() -> None:
 
 
 def main() -> None:
-    out.print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, soft limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} files",
-        "",
-    )
+    out.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "")
     for measure in (slice_against_hand, landed_file_to_gold_row, under_dagster_dev):
         with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
             measure(Path(folder))
