@@ -47,7 +47,7 @@ def compare(declared: Declaration, place: Place) -> tuple[Difference, str]:
     anew = (
         land(declared, place, rebuild=True) if declared.is_bronze else refine(declared, place, upstreams, rebuild=True)
     )
-    if anew.delivery is None:
+    if anew.delivery is None or anew.refusal:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
