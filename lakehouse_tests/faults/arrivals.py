@@ -145,7 +145,12 @@ def _broken(number: int, day: datetime) -> dict:
 
 
 def _no_orders(number: int) -> list[str]:
-    return [f'{{"order_no": "{number:03d}X", "lines": [', f'"{number:03d}"', "[1, 2]", '{"order_no": "a", "order_no": "b"}']
+    return [
+        f'{{"order_no": "{number:03d}X", "lines": [',
+        f'"{number:03d}"',
+        "[1, 2]",
+        '{"order_no": "a", "order_no": "b"}',
+    ]
 
 
 def _name(day: datetime) -> str:

@@ -37,7 +37,7 @@ def landings() -> int:
 def seed(landings) -> int:
     """Of everything else that a test draws. A fixed one repeats the draws, not the race."""
     drawn = secrets.randbits(32)
-    print(f"seed = {drawn}, landings = {landings}")
+    print(f"seed = {drawn}, landings = {landings}")  # noqa: T201 # pytest shows it where a test fails
     return drawn
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -75,7 +76,8 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL it, unless it has ended already."""
         if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)  # not waited for by its parent yet, or else `ended` stands in the pipe
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
 
     def end(self, within: float = LONGEST) -> Ended:
         """Wait for its end, for `within` seconds."""
@@ -125,10 +127,7 @@ class Worker:
 
     def _end_child(self) -> None:
         if self._pid is not None:
-            try:
-                os.kill(self._pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            self.kill()
             self._pid = None
 
 

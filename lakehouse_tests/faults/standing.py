@@ -42,9 +42,9 @@ def standing(home: Path, *, batches: bool = True) -> Standing:
     """batches: with the numbers of batches, which are the same only where the same files were taken together."""
     place = place_of(home)
     return Standing(
-        {each.key: _sorted(_open(place, each).scan().collect(), batches) for each in DECLARED},
-        {each.key: _sorted(_aside(place, each), batches) for each in DECLARED},
-        _sorted(_ledger(place).done().drop("plan", "planned_at"), batches),
+        {each.key: _sorted(_open(place, each).scan().collect(), batches=batches) for each in DECLARED},
+        {each.key: _sorted(_aside(place, each), batches=batches) for each in DECLARED},
+        _sorted(_ledger(place).done().drop("plan", "planned_at"), batches=batches),
     )
 
 
@@ -104,7 +104,7 @@ def _files(landing: Path) -> list[Path]:
     return [path for path in landing.rglob("*") if path.is_file()]
 
 
-def _sorted(frame: pl.DataFrame, batches: bool) -> Rows:
+def _sorted(frame: pl.DataFrame, *, batches: bool) -> Rows:
     if not batches:
         frame = frame.drop("batch", "reason", strict=False)
         if "row" in frame.columns:
@@ -117,4 +117,6 @@ def _without_batch(row: str) -> str:
         held = json.loads(row)
     except ValueError:
         return row
-    return json.dumps({name: value for name, value in held.items() if name != "batch"}) if isinstance(held, dict) else row
+    return (
+        json.dumps({name: value for name, value in held.items() if name != "batch"}) if isinstance(held, dict) else row
+    )

@@ -14,7 +14,9 @@ ROUNDS = 2
 
 @pytest.mark.crash
 @pytest.mark.parametrize("error", errors.ALL)
-def test_what_a_disk_error_left_half_written_never_counts(error, workers, undisturbed, landings, seed, tmp_path):
+def test_what_a_disk_error_left_half_written_never_counts(  # noqa: PLR0917 # fixtures
+    error, workers, undisturbed, landings, seed, tmp_path
+):
     """A worker meets the error again and again and goes on; then another comes for whom the disk is well."""
     [worker] = workers(1)
     for number in range(ROUNDS):
@@ -22,7 +24,6 @@ def test_what_a_disk_error_left_half_written_never_counts(error, workers, undist
         ended = worker.run(tmp_path, error={"name": error, "seed": random.Random(seed + number).getrandbits(32)})
         assert ended.is_drained, ended
         assert ended.said["errors"] >= 1
-        print(f"round {number}: {ended.said['errors']} errors")
     ended = worker.run(tmp_path)
     assert ended.is_drained, ended
     assert (ended.said["delivered"], ended.said["errors"]) == (0, 0)

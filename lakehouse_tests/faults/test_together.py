@@ -60,7 +60,9 @@ def begin_again(worker: Worker, home: Path, draw: random.Random, stop: threading
     ("runs", "rounds"),
     [(2, 4), (4, 4), pytest.param(2, 40, marks=pytest.mark.long), pytest.param(4, 40, marks=pytest.mark.long)],
 )
-def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(runs, rounds, workers, undisturbed, landings, seed, tmp_path):
+def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(  # noqa: PLR0917 # fixtures
+    runs, rounds, workers, undisturbed, landings, seed, tmp_path
+):
     """Files land meanwhile, and some of the workers are killed."""
     crew, stop, draw = workers(runs), threading.Event(), random.Random(seed)
     with ThreadPoolExecutor(runs) as pool:
@@ -84,7 +86,8 @@ def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(runs, rounds, wor
     failed = [each for each in ended if not each.was_killed and not each.is_drained]
     assert not failed, failed
     conflicts = sum(each.said.get("conflicts", 0) for each in [*ended, *last])
-    print(f"{len(ended) + runs} workers, {sum(each.was_killed for each in ended)} killed, {conflicts} conflicts")
+    said = f"{len(ended) + runs} workers, {sum(each.was_killed for each in ended)} killed, {conflicts} conflicts"
+    print(said)  # noqa: T201 # shown where the test fails
     assert standing(tmp_path, batches=False) == undisturbed.after(crew[0], rounds, batches=False)
     assert_counted_once(tmp_path)
     assert_duckdb_reads_the_same(tmp_path)
