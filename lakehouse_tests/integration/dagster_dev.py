@@ -1,7 +1,8 @@
-"""A `dagster dev` of the tests: a home, a port and a process group of its own, asked through GraphQL, ended by SIGINT."""
+"""A `dagster dev` of the tests: a home, a port and a process group of its own, ended by SIGINT."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ PROJECT = Path(__file__).parents[2]
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 # A shell that starts its jobs in the background has them ignore SIGINT, and every child inherits that.
-_HEARS_SIGINT = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+_HEARS_SIGINT = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def until[T](found: Callable[[], T], seconds: float, *, what: str, every: float = 0.5) -> T:
@@ -73,15 +76,19 @@ class DagsterDev:
 
     def runs(self) -> list[Run]:
         """Every run there is, the newest first."""
-        asked = "{ runsOrError { ... on Runs { results { runId status tags { key value } assetSelection { path } } } } }"
+        fields = "runId status tags { key value } assetSelection { path } assets { key { path } }"
+        found = self.ask(f"{{ runsOrError {{ ... on Runs {{ results {{ {fields} }} }} }} }}")["runsOrError"]["results"]
         return [
             Run(
                 id=each["runId"],
                 status=each["status"],
-                tables=frozenset("/".join(key["path"]) for key in each["assetSelection"] or ()),
+                tables=frozenset(
+                    "/".join(key["path"])
+                    for key in (each["assetSelection"] or [asset["key"] for asset in each["assets"]])
+                ),
                 tags={tag["key"]: tag["value"] for tag in each["tags"]},
             )
-            for each in self.ask(asked)["runsOrError"]["results"]
+            for each in found
         ]
 
     def new_runs(self, before: list[Run]) -> list[Run]:
@@ -133,14 +140,17 @@ class DagsterDev:
             check=False,
         )
 
+    def land(self, day: str) -> None:
+        """Land one day of the example's orders."""
+        done = self.lakehouse("land", "--from", day, "--to", day)
+        assert done.returncode == 0, done.stderr
+
     def stop(self) -> list[str]:
         """End the server as Ctrl-C does, and say which of its processes are still there after a grace."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                pass
         give_up = time.monotonic() + 10
         while (left := _of_group(self.process.pid)) and time.monotonic() < give_up:
             time.sleep(0.2)
@@ -172,7 +182,7 @@ def start(home: Path, *, command: tuple[str, ...] = ("dagster", "dev", "-w", "wo
         )
     server = DagsterDev(home, port, process, log, environment)
     try:
-        until(lambda: process.poll() is not None or _answers(server), 120, what="an answer of the webserver")
+        until(lambda: process.poll() is not None or _answers(server), 240, what="an answer of the webserver")
         assert process.poll() is None
     except AssertionError as silent:
         server.stop()

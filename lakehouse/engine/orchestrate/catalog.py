@@ -75,7 +75,7 @@ def _columns(declared: Declaration) -> list[dg.TableColumn]:
 def _column(each: Column, stored: pl.DataType) -> dg.TableColumn:
     other = ["key"] if each.key else []
     if each.dtype != stored:
-        other.append(f"reads as {type_name(each.dtype)}")
+        other.append("its fields are text" if each.fields else f"reads as {type_name(each.dtype)}")
     if each.text is not None:
         other.append(f"written as {each.text}")
     return dg.TableColumn(

@@ -6,6 +6,8 @@ import pkgutil
 from importlib import import_module
 from types import ModuleType
 
+import dagster as dg
+
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.orchestrate.table import Table
 
@@ -18,6 +20,14 @@ def tables_in(package: ModuleType) -> list[Table]:
             if isinstance(each, Table) and each.declaration.transform.__module__ == module.name:
                 found[each.declaration.key] = each
     return _upstreams_first(found)
+
+
+def assets_in(package: ModuleType) -> list[dg.AssetsDefinition]:
+    """The tables of a package, and the plain Dagster assets that stand beside them."""
+    modules = [import_module(each.name) for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    values = [value for module in modules for value in vars(module).values()]
+    plain = [each for each in values if isinstance(each, dg.AssetsDefinition) and not isinstance(each, Table)]
+    return [*tables_in(package), *{id(each): each for each in plain}.values()]
 
 
 def _upstreams_first(found: dict[str, Table]) -> list[Table]:

@@ -1,0 +1,23 @@
+"""What the tests of running servers share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lakehouse_tests.integration import dagster_dev
+from lakehouse_tests.integration.dagster_dev import DagsterDev, until
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
+    """One `dagster dev` for all tests, after its first day of orders has come through by sensor and automation."""
+    running = dagster_dev.start(tmp_path_factory.mktemp("dev") / "home")
+    try:
+        running.land("2010-12-01")
+        gold = running.home / "lake/gold/daily_sales/_delta_log/00000000000000000001.json"
+        until(gold.exists, 150, what="a first day from landing to gold")
+        until(running.quiet, 60, what="the end of what runs")
+        yield running
+    finally:
+        left = running.stop()
+    assert left == [], "Ctrl-C leaves no process"

@@ -1,0 +1,139 @@
+"""The UI as a person sees it, in a headless Chromium.
+
+The pictures of the README are taken anew, of three months of orders, by
+    TAKE_PICTURES=docs/images .venv/bin/python -m pytest lakehouse_tests/integration/test_browser.py -k pictures
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from lakehouse_tests.integration.dagster_dev import PROJECT, DagsterDev, until
+
+pytestmark = pytest.mark.browser
+
+WINDOW = {"width": 1500, "height": 800}
+PATIENCE = 60_000  # ms
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+GRAPH = {"bronze": ["erp_orders"], "silver": ["orders", "order_lines"], "gold": ["daily_sales"]}
+
+
+def chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        missing = "no Chromium: apt install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true and {missing}")
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page, in which a script error fails the test."""
+    opened = browser.new_page(viewport=WINDOW)  # type: ignore[arg-type] # a ViewportSize is this dict
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    opened.close()
+    assert errors == []
+
+
+def open_graph(page: Page, server: DagsterDev) -> None:
+    """The asset graph with its three groups opened."""
+    page.goto(f"{server.url}/asset-groups")
+    for group in GRAPH:
+        expect(page.get_by_text(group, exact=True).last).to_be_visible()
+    page.keyboard.press("Alt+e")  # Dagster's key for "expand all groups"
+    expect(page.get_by_text("erp_orders", exact=True).last).to_be_visible()
+
+
+def test_the_graph_shows_the_four_tables_in_their_three_groups(page: Page, server: DagsterDev):
+    open_graph(page, server)
+    for tables in GRAPH.values():
+        for table in tables:
+            expect(page.get_by_text(table, exact=True).last).to_be_visible()
+
+
+def test_a_table_is_materialized_from_its_page_and_the_run_succeeds(page: Page, server: DagsterDev):
+    until(server.quiet, 120, what="the end of what runs")
+    before = server.runs()
+    page.goto(f"{server.url}/assets/gold/daily_sales")
+    page.locator("button", has_text="Materialize").first.click()
+    [run] = until(lambda: server.new_runs(before), 30, what="a run after a click")
+    assert run.tables == {"gold/daily_sales"}
+    page.goto(f"{server.url}/runs/{run.id}")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+
+
+def test_the_checks_tab_shows_each_check_with_what_it_means_and_what_it_found(page: Page, server: DagsterDev):
+    page.goto(f"{server.url}/assets/silver/orders?view=checks&checkDetail=a_credit_gives_money_back")
+    expect(page.get_by_text("Checks (11)")).to_be_visible()
+    for check in ("line_count__ge", "reads_exactly", "conserves", "shape"):
+        expect(page.get_by_text(check, exact=True).first).to_be_visible()
+    expect(page.get_by_text("A credit note never charges.")).to_be_visible()
+    expect(page.get_by_text("This is a blocking asset check.")).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
+
+
+def test_the_columns_show_words_units_and_the_stored_and_the_promised_type(page: Page, server: DagsterDev):
+    page.goto(f"{server.url}/assets/silver/orders")
+    expect(page.get_by_text("Sum of its lines; negative for credits [GBP]")).to_be_visible()
+    expect(page.get_by_text("Decimal(38, 3)").first).to_be_visible()
+    page.goto(f"{server.url}/assets/bronze/erp_orders")
+    expect(page.get_by_text("Who bought; empty for sales without an account")).to_be_visible()
+    expect(page.get_by_text("reads as Int64")).to_be_visible()
+
+
+def test_no_welcome_dialog_covers_the_page(page: Page, server: DagsterDev):
+    open_graph(page, server)
+    assert page.get_by_role("dialog").count() == 0
+
+
+if os.environ.get("TAKE_PICTURES"):
+    FOLDER = PROJECT / os.environ["TAKE_PICTURES"]
+
+    def test_the_pictures_of_the_readme_are_taken(page: Page, server: DagsterDev):
+        assert server.lakehouse("demo").returncode == 0
+        until(server.quiet, 120, what="the end of what runs")
+        page.set_viewport_size({"width": 1400, "height": 660})
+        page.goto(f"{server.url}/asset-groups")
+        page.get_by_text("Hide navigation").click()
+        page.get_by_placeholder("Jump to…").locator("xpath=following::button[1]").click()
+        page.wait_for_timeout(3_000)
+        page.keyboard.press("Alt+e")
+        page.wait_for_timeout(5_000)  # until the graph stands still
+        picture(page, "graph.png")
+        page.set_viewport_size({"width": 1400, "height": 760})
+        page.goto(f"{server.url}/assets/silver/orders?view=checks&checkDetail=a_credit_gives_money_back")
+        expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
+        page.wait_for_timeout(4_000)
+        picture(page, "checks.png")
+
+    def picture(page: Page, name: str) -> None:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(FOLDER / name))
+        assert Path(FOLDER / name).stat().st_size < 300_000
