@@ -55,7 +55,9 @@ def _ask(what: str, asked: pl.Expr, schemas: Iterable[pl.Schema]) -> None:
             faults.append(_said(broken, set(schema)))
         else:
             return
-    raise DeclarationError(f"{what} goes with none of the frames that it is asked of: {'; '.join(faults)}.")
+    told = "; ".join(faults)
+    stop = "" if told.endswith("?") else "."
+    raise DeclarationError(f"{what} goes with none of the frames that it is asked of: {told}{stop}")
 
 
 def _explained(declared: Declaration, broken: Exception) -> str:
