@@ -3,7 +3,7 @@
 import dagster as dg
 
 from lakehouse import jobs, schedules, sensors, tables
-from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse.engine.orchestrate.load import assets_in
 from resources.delta_io_manager import DeltaIOManager
 from resources.environment import load_environment, storages
 
@@ -13,7 +13,7 @@ def lakehouse() -> dg.Definitions:
     environment = load_environment()
     landing, lake = storages(environment)
     return dg.Definitions(
-        assets=tables_in(tables),
+        assets=assets_in(tables),
         sensors=[*sensors.arrivals, sensors.automation],
         jobs=[jobs.everything],
         schedules=[schedules.nightly],

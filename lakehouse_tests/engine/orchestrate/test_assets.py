@@ -165,9 +165,7 @@ def materializations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMat
 
 def checks(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
     return {
-        each.check_name: each
-        for each in result.get_asset_check_evaluations()
-        if each.asset_key.to_user_string() == key
+        each.check_name: each for each in result.get_asset_check_evaluations() if each.asset_key.to_user_string() == key
     }
 
 
@@ -336,7 +334,9 @@ def test_a_materialization_tells_rows_version_bytes_place_positions_and_a_previe
     stored = pl.read_delta(str(home.home / "lake/silver/orders"))
     assert told["dagster/row_count"] == stored.height == told["rows_written"]
     assert told["delta/version"] == 1
-    assert told["delta/bytes"] == sum(file.stat().st_size for file in (home.home / "lake/silver/orders").glob("*.parquet"))
+    assert told["delta/bytes"] == sum(
+        file.stat().st_size for file in (home.home / "lake/silver/orders").glob("*.parquet")
+    )
     assert told["dagster/uri"] == str(home.home / "lake/silver/orders")
     assert told["read bronze/erp_orders"] == "version 1, last read at the beginning"
     assert told["rows_read"] == told["rows_came_out"]
