@@ -15,6 +15,7 @@ import pytest
 
 from lakehouse.engine.declare.contract import (
     Bronze,
+    Contract,
     Gold,
     Silver,
     Struct,
@@ -297,6 +298,12 @@ def test_an_inherited_column_is_not_declared_again():
 def test_a_contract_derives_from_one():
     assert refused(lambda: type(Silver)("Both", (Parcels, Gold), {"__annotations__": {}})) == (
         "Both derives from Parcels, Gold; a contract or a Struct derives from one."
+    )
+
+
+def test_a_contract_has_a_layer():
+    assert refused(lambda: contract(Contract)) == (
+        "Things is neither Bronze, Silver nor Gold; derive it from one of the three."
     )
 
 

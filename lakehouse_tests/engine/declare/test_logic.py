@@ -389,6 +389,15 @@ def test_enclosed_values_and_functions_count_by_what_they_are():
     assert enclosing({"a", "b", "c"}) == enclosing({"c", "b", "a"})
 
 
+def test_what_is_counted_counts_where_the_decorator_does_not_say_it():
+    assert fingerprint(kept, (), counting=[pl.col("a")]) == fingerprint(kept, (), counting=[pl.col("a")])
+    assert fingerprint(kept, (), counting=[pl.col("a")]) != fingerprint(kept, (), counting=[pl.col("b")])
+
+
+def kept(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows
+
+
 def test_a_name_that_no_statement_gives_is_refused(logic: Callable[..., int]):
     hidden = ("LARGEST = 10_000", "LARGEST = 10_000\nglobals()['RULE'] = pl.col('amount') > 3")
     with pytest.raises(DeclarationError, match=r"\.tables\.RULE: no statement of the file says what it is"):

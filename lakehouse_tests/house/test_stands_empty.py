@@ -1,0 +1,79 @@
+"""The house stands without the example: whoever starts deletes `lakehouse/tables/*` and `lakehouse/example`."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse_tests.house.house import ROOT, child, tracked
+
+ASKS = """
+import json, sys
+from pathlib import Path
+import dagster as dg
+from typer.testing import CliRunner
+import lakehouse
+from lakehouse.cli import app
+from lakehouse.definitions import lakehouse as definitions
+loaded = definitions()
+dg.Definitions.validate_loadable(loaded)
+repository = loaded.get_repository_def()
+asked = {each: CliRunner().invoke(app, each.split()) for each in ("land", "demo", "run", "status --json")}
+print(json.dumps({
+    "from": str(Path(lakehouse.__file__).parent),
+    "assets": len(repository.asset_graph.get_all_asset_keys()),
+    "sensors": sorted(each.name for each in repository.sensor_defs),
+    "said": {each: [result.exit_code, result.output, repr(result.exception)] for each, result in asked.items()},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project without business."""
+    copy = tmp_path_factory.mktemp("empty")
+    for name in tracked():
+        is_business = (
+            name.startswith(("lakehouse/tables/", "lakehouse/example/")) and name != "lakehouse/tables/__init__.py"
+        )
+        if name.startswith(("lakehouse/", "resources/", "pyproject.toml", "workspace.yaml")) and not is_business:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def said(empty: Path) -> dict[str, Any]:
+    """What it says of itself."""
+    answer = child("-c", ASKS, at=empty, home=empty / "home")
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def test_its_definitions_load_with_no_table(empty: Path, said: dict[str, Any]):
+    assert (said["from"], said["assets"], said["sensors"]) == (str(empty / "lakehouse"), 0, ["automation"])
+
+
+def test_dagster_finds_nothing_wrong_with_it(empty: Path):
+    dg = str(Path(sys.executable).with_name("dg"))
+    said = child(dg, "check", "defs", at=empty, home=empty / "home")
+    assert "All definitions loaded successfully." in said.stdout + said.stderr
+    assert said.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["land", "demo"])
+def test_the_commands_of_the_example_say_that_it_is_gone(said: dict[str, Any], command: str):
+    assert said["said"][command][:2] == [
+        2,
+        "The example is gone: lakehouse/example was deleted, and land and demo with it. Next: lakehouse run\n",
+    ]
+
+
+def test_nothing_is_due_and_nothing_stands(said: dict[str, Any]):
+    code, output, error = said["said"]["run"]
+    assert (code, "Nothing is due; nothing changed" in output) == (0, True), error
+    code, output, error = said["said"]["status --json"]
+    assert (code, json.loads(output)) == (0, []), error
