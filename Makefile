@@ -6,6 +6,7 @@
 .NOTPARALLEL:
 
 BIN := .venv/bin
+PARALLEL := -n auto --dist loadfile
 UV_VERSION := 0.13.9
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-cache-dir --quiet
 
@@ -30,10 +31,10 @@ dev: core home
 	@eval "$$($(BIN)/python -m resources.dagster_home --export)"; exec $(BIN)/dagster dev -w workspace.yaml
 
 test: tests-core
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest -m "not long" $(PARALLEL)
 
 test-long: tests-core
-	@$(BIN)/python -m pytest --hypothesis-profile=long
+	@$(BIN)/python -m pytest --hypothesis-profile=long $(PARALLEL)
 
 lint: tests-core
 	@if [ ! -x node_modules/.bin/pyright ]; then echo "make lint: pyright comes from npm, and npm is missing: install Node 20" >&2; exit 1; fi
