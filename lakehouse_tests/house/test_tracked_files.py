@@ -1,4 +1,4 @@
-"""What may stand in a file of the project: nothing of the machine it was written on, nothing of where packages come from."""
+"""What a file of the project may not hold: the machine it was written on, and where packages came from."""
 
 import json
 import re

@@ -207,6 +207,16 @@ CHANGES = {
         "(~IS_SOLD)",
     ),
     "a module imported inside": ("from . import rules as r\nsent = r.clean(sent)", "(IS_SOLD)", "(~IS_SOLD)"),
+    "a module imported inside under another name": (
+        "import shop.rules as r\nsent = r.clean(sent)",
+        "(IS_SOLD)",
+        "(~IS_SOLD)",
+    ),
+    "a module imported inside by its whole name": (
+        "import shop.rules\nsent = shop.rules.clean(sent)",
+        "(IS_SOLD)",
+        "(~IS_SOLD)",
+    ),
     "a class's attribute": ("sent = sent.select(SCALE.of('amount'), 'order_no')", "by = 100", "by = 10"),
     "how an object was made": (
         "sent = sent.with_columns(x=SCALE.of('amount'))",
@@ -396,6 +406,26 @@ def test_what_is_counted_counts_where_the_decorator_does_not_say_it():
 
 def kept(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
+
+
+def with_default(most: int) -> int:
+    def heads(rows: pl.LazyFrame, most: int = most) -> pl.LazyFrame:
+        return rows.head(most)
+
+    return fingerprint(heads, ())
+
+
+def test_a_default_counts_by_what_it_was_when_the_function_was_made():
+    assert with_default(3) == with_default(3) != with_default(4)
+
+
+def test_the_tables_of_the_example_have_a_logic_of_their_own():
+    from lakehouse.tables.bronze.erp_orders import erp_orders
+    from lakehouse.tables.gold.daily_sales import daily_sales
+    from lakehouse.tables.silver.order_lines import order_lines
+    from lakehouse.tables.silver.orders import orders
+
+    assert len({each.declaration.logic for each in (erp_orders, orders, order_lines, daily_sales)}) == 4
 
 
 def test_a_name_that_no_statement_gives_is_refused(logic: Callable[..., int]):
