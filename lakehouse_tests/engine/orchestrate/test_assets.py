@@ -118,6 +118,17 @@ def odd(context: Frame[Slips], config: Frame[Counts]) -> Frame[Odd]:
     return pl.concat([context.select("no", "pieces"), config.select("no", "pieces")])
 
 
+class Numbered(Silver):
+    """One row per slip whose number is one. Source: this test."""
+
+    number: int = column("Number of the slip", key=True)
+
+
+@table(write=Merge())
+def numbered(sent: Frame[Slips]) -> Frame[Numbered]:
+    return sent.select(number=pl.col("no").cast(pl.Int64))
+
+
 @dataclass
 class House:
     """A lake and a landing on a disk, and a Dagster instance in memory."""
@@ -190,7 +201,7 @@ def refusals(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 def test_a_table_is_an_asset_with_its_layer_as_group_its_kinds_owners_and_upstreams(
     of: Table, key: str, upstreams: list[str]
 ):
-    layer = key.split("/")[0]
+    layer = key.split("/", maxsplit=1)[0]
     assert spec(of).key == dg.AssetKey(key.split("/"))
     assert spec(of).group_name == layer
     assert spec(of).kinds == {"polars", "deltalake", layer}
@@ -460,7 +471,7 @@ def test_a_refusal_is_tried_once_and_an_error_that_may_pass_is_tried_again(
 ):
     house.land("a", '{"no":"1","pieces":"-1"}')
     refused = house.run(slips, counts)
-    assert not [each for each in refused.all_events if each.event_type_value == "STEP_UP_FOR_RETRY"]
+    assert retried(refused) == []
 
     from resources import delta_io_manager
 
@@ -476,6 +487,29 @@ def test_a_refusal_is_tried_once_and_an_error_that_may_pass_is_tried_again(
     house.land("b", '{"no":"2","pieces":"1"}')
     assert house.run(slips).success
     assert len(tries) == 2
+
+
+def retried(result: dg.ExecuteInProcessResult) -> list[str | None]:
+    return [each.step_key for each in result.all_events if each.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_an_upstream_that_was_made_anew_is_refused_once_with_the_way_out(house: House):
+    house.land("a", '{"no":"1","pieces":"3"}')
+    house.run(slips, counts)
+    for lost in ("bronze", "ledger"):
+        shutil.rmtree(house.home / "lake" / lost)
+    result = house.run(slips, counts)
+    assert "lakehouse rebuild silver/counts" in refusals(result)["silver__counts"]
+    assert retried(result) == []
+
+
+def test_a_transform_that_fails_on_its_rows_fails_once_and_is_named(house: House):
+    house.land("a", '{"no":"A1","pieces":"3"}')
+    result = house.run(slips, numbered)
+    said = refusals(result)["silver__numbered"]
+    assert said.startswith("silver/numbered: its transform failed: ")
+    assert "A1" in said
+    assert retried(result) == []
 
 
 # ---- signatures that Dagster itself would trip over

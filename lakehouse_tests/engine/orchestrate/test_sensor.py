@@ -21,7 +21,6 @@ from lakehouse.tables.silver.orders import orders
 from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
 
 # Dagster wants to know of a queued run where its code is.
