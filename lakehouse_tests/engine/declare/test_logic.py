@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 
 import polars as pl
 import pytest
 
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.logic import fingerprint
+from lakehouse.engine.declare.source_code import syntax_of
 
 RULES = '''
 """Rules of the shop."""
@@ -79,6 +81,11 @@ import polars as pl
 MONEY = pl.Decimal(38, 3)
 def deep(name):
     return pl.col(name).abs()
+"""
+
+LATE = """
+def late(rows):
+    return rows.head(5)
 """
 
 TABLES = '''
@@ -167,7 +174,13 @@ def logic(tmp_path: Path) -> Iterator[Callable[..., int]]:
 
 
 def write(home: Path, *edits: tuple[str, str], body: str = BODY, folder: str = "") -> None:
-    files = {"__init__.py": "", "rules.py": RULES, "deeper.py": DEEPER, f"{folder or '.'}/tables.py": TABLES}
+    files = {
+        "__init__.py": "",
+        "rules.py": RULES,
+        "deeper.py": DEEPER,
+        "late.py": LATE,
+        f"{folder or '.'}/tables.py": TABLES,
+    }
     texts = {name: text.replace("{body}", body.replace("\n", "\n    ")) for name, text in files.items()}
     for old, new in edits:
         assert any(old in text for text in texts.values()), f"nothing to edit: {old}"
@@ -207,6 +220,11 @@ CHANGES = {
         "(~IS_SOLD)",
     ),
     "a module imported inside": ("from . import rules as r\nsent = r.clean(sent)", "(IS_SOLD)", "(~IS_SOLD)"),
+    "a module that an empty frame does not import": (
+        "if sent is None:\n    from shop import late\n    sent = late.late(sent)",
+        "head(5)",
+        "head(6)",
+    ),
     "a module imported inside under another name": (
         "import shop.rules as r\nsent = r.clean(sent)",
         "(IS_SOLD)",
@@ -353,6 +371,11 @@ def test_a_function_without_a_file_is_refused():
             fingerprint(function, ())  # type: ignore[arg-type]
 
 
+def test_a_module_without_a_file_is_refused():
+    with pytest.raises(DeclarationError, match=r"^nowhere: its source cannot be found"):
+        syntax_of(ModuleType("nowhere"))
+
+
 def test_what_is_no_function_is_refused():
     class Called:
         __module__ = __name__
@@ -393,8 +416,17 @@ def helper_two() -> int:
     return 2
 
 
+class LimitOne:
+    most = 1
+
+
+class LimitTwo:
+    most = 2
+
+
 def test_enclosed_values_and_functions_count_by_what_they_are():
     values: list[object] = [1, 2, "1", True, 1.0, (1,), [1], {1}, {1: 2}, {1: 3}, None, pl.Int8, helper_one, helper_two]
+    values += [LimitOne, LimitTwo]
     assert len({enclosing(value) for value in values}) == len(values)
     assert enclosing({"a", "b", "c"}) == enclosing({"c", "b", "a"})
 
