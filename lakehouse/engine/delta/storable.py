@@ -57,7 +57,8 @@ def check_same(frame: pl.Schema, table: pl.Schema, name: str) -> None:
         differences = [f"the order is {', '.join(frame)} in the frame and {', '.join(table)} in the table"]
     raise Refused(
         f"{name} refused a frame whose columns are not the table's: {'; '.join(differences)}. Nothing was written, "
-        "since a writer that casts changes values silently. Cast in the transform, or, where the contract changed on purpose, make the table anew: lakehouse rebuild."
+        "since a writer that casts changes values silently. Cast in the transform, or, where the contract changed on "
+        "purpose, make the table anew: lakehouse rebuild."
     )
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import dagster as dg
 
+from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.orchestrate.table import Table
 
@@ -18,8 +19,14 @@ def tables_in(package: ModuleType) -> list[Table]:
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         for each in vars(import_module(module.name)).values():
             if isinstance(each, Table) and each.declaration.transform.__module__ == module.name:
-                found[each.declaration.key] = each
+                _refuse_twin(each, found.setdefault(each.declaration.key, each))
     return _upstreams_first(found)
+
+
+def _refuse_twin(table: Table, standing: Table) -> None:
+    if table is not standing:
+        files = " and ".join(each.declaration.transform.__module__ for each in (standing, table))
+        raise DeclarationError(f"{table.declaration.key} is declared twice, in {files}. Rename one of the functions.")
 
 
 def assets_in(package: ModuleType) -> list[dg.AssetsDefinition]:

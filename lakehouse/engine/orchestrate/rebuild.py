@@ -29,6 +29,8 @@ def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: st
     known = {each.declaration.key: each for each in tables}
     match = _SELECTION.match(selection)
     if match is None or match[2] not in known:
+        if not known:
+            raise NoSuchTable(f"{selection!r} names no table: none is declared below lakehouse/tables yet.")
         raise NoSuchTable(f"{selection!r} names no table. Known: {', '.join(known)}; add + for all that is downstream.")
     words = dg.AssetSelection.from_string(f'{match[1]}key:"{match[2]}"{match[3]}')
     keys = {each.to_user_string() for each in words.resolve(definitions.resolve_asset_graph())}

@@ -1,16 +1,19 @@
 """`@table`: a declaration as a real Dagster asset. Called directly it is its bare transform: frames in, a frame out."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack, cast
 
 import dagster as dg
 import polars as pl
 
+from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Conserves, Declaration, declare
 from lakehouse.engine.declare.write import Quarantine, Write
-from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadata
+from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadata, specs_of
 from lakehouse.engine.orchestrate.step import CONFIG, step_of
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -62,9 +65,24 @@ def table(
 
     def of(transform: Callable[..., pl.LazyFrame]) -> Table:
         declared = declare(transform, write=write, source=source, rejects=rejects, conserves=conserves, drops=drops)
+        _refuse_in_lake(declared)
         return _asset(declared, cast("dict[str, Any]", dagster))
 
     return of
+
+
+def _refuse_in_lake(declared: Declaration) -> None:
+    """What the lake cannot hold and Dagster could not tell apart is said at load, before a run meets it."""
+    try:
+        check_storable(declared.stored_schema, declared.key)
+    except Refused as why:
+        raise DeclarationError(str(why)) from why
+    names = Counter(each.name for each in specs_of(declared))
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise DeclarationError(
+            f"{declared.key}: there are two checks called {', '.join(twice)}; one of them is the engine's own, or "
+            "follows from a column. Give the @check another name."
+        )
 
 
 def _asset(declared: Declaration, words: dict[str, Any]) -> Table:

@@ -1,0 +1,79 @@
+"""What is said at load, before a run meets it."""
+
+import importlib
+import sys
+from datetime import time
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import pytest
+
+from lakehouse import Append, Bronze, Files, Frame, JsonLines, Measure, Merge, New, Silver, check, column, table
+from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.orchestrate.load import tables_in
+
+TABLE = '''
+from lakehouse import Append, Bronze, Files, Frame, JsonLines, column, table
+
+class Sent(Bronze):
+    """One row per document."""
+    n: int = column("A number")
+
+@table(source=Files("sent/*.jsonl", formats=JsonLines()), write=Append())
+def sent() -> Frame[Sent]: ...
+'''
+
+
+class LoadSent(Bronze):
+    """One row per document."""
+
+    n: int = column("A number")
+
+
+@table(source=Files("sent/*.jsonl", formats=JsonLines()), write=Append())
+def load_sent() -> Frame[LoadSent]: ...
+
+
+def test_two_files_that_declare_one_table_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "twins"
+    package.mkdir()
+    for name in ("__init__", "one", "two"):
+        (package / f"{name}.py").write_text("" if name == "__init__" else TABLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DeclarationError, match=r"bronze/sent is declared twice, in twins\.one and twins\.two"):
+        tables_in(importlib.import_module("twins"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "twins"]:
+        del sys.modules[name]
+
+
+def test_a_column_that_delta_cannot_hold_is_refused_with_its_name() -> None:
+    class Opened(Silver):
+        """One row per shop."""
+
+        shop: str = column("Shop", key=True)
+        opens: Annotated[time, Measure(pl.Time())] = column("When it opens")  # type: ignore[valid-type]
+
+    with pytest.raises(DeclarationError, match="opens"):
+
+        @table(write=Merge())
+        def opened(sent: New[LoadSent]) -> Frame[Opened]:
+            return sent.select(shop=pl.lit("a"), opens=pl.lit(None, pl.Time))
+
+
+def test_a_check_named_as_one_of_the_engine_s_own_is_refused() -> None:
+    class Shaped(Silver):
+        """One row per number."""
+
+        n: int = column("A number", key=True)
+
+        @check
+        def shape() -> pl.Expr:
+            """A number has a shape."""
+            return pl.col("n") > 0
+
+    with pytest.raises(DeclarationError, match="two checks called shape"):
+
+        @table(write=Merge())
+        def shaped(sent: New[LoadSent]) -> Frame[Shaped]:
+            return sent.select("n")
