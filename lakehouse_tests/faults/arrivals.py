@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 BEGIN = datetime(2011, 1, 3, tzinfo=UTC)
+ASIDE = 4
+"""Orders of a round that silver tables set aside: three that do not read, one that breaks a rule in each of them."""
 COUNTRIES = ("United Kingdom", "France", "EIRE", "Norway")
 SKUS = ("85123A", "71053", "POST", "22752", "M")
 

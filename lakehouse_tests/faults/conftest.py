@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse_tests.faults import arrivals
 from lakehouse_tests.faults.crew import Worker
 from lakehouse_tests.faults.standing import Standing, standing
 
@@ -54,7 +55,10 @@ class Undisturbed:
             ended = worker.run(self._home, rounds=[{"seed": self._landings, "number": len(self._after)}])
             assert ended.is_drained, ended
             assert not ended.said["conflicts"]
-            self._after.append((standing(self._home), standing(self._home, batches=False)))
+            stands = standing(self._home)
+            for name in ("silver/orders", "silver/order_lines"):
+                assert len(stands.aside[name]) == arrivals.ASIDE * (len(self._after) + 1)
+            self._after.append((stands, standing(self._home, batches=False)))
         return self._after[rounds - 1][0 if batches else 1]
 
 

@@ -55,6 +55,8 @@ def assert_counted_once(home: Path) -> None:
     assert _ledger(place).pending() is None
     assert done.filter(pl.struct("name", "sha256").is_duplicated()).is_empty()
     assert (done["records"] == done["accepted"] + done["quarantined"]).all()
+    unreadable = done.filter(pl.col("state") == "unreadable").height
+    assert _aside(place, BRONZE).height == done["quarantined"].sum() + unreadable
     bronze = _open(place, BRONZE).scan().collect()
     assert bronze.height == done["accepted"].sum()
     assert bronze.filter(pl.struct("source_file", "file_sha256", "source_row").is_duplicated()).is_empty()

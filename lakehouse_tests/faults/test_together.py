@@ -190,6 +190,21 @@ def test_who_comes_second_to_make_the_ledger_plans_nothing(place, tmp_path, one_
     assert_counted_once(tmp_path)
 
 
+def test_of_two_plans_of_a_batch_the_one_that_was_applied_counts(place, tmp_path):
+    """A file was corrected between the plan of a slow run and its commit; another run has planned the batch anew."""
+    land_round(tmp_path, 0)
+    slow = land(BRONZE, place).delivery
+    arrivals.land(tmp_path / "landing", arrivals.round_of(1, 1, clean=True).corrections)
+    fast = land(BRONZE, place).delivery
+    assert slow is not None
+    assert fast is not None
+    deliver(slow)
+    with pytest.raises(Conflict):
+        deliver(fast)
+    Drain(place, DECLARED).all()
+    assert_counted_once(tmp_path)
+
+
 def test_who_pinned_no_upstream_before_a_rival_made_it_begins_again(place, tmp_path):
     land_round(tmp_path, 0)
     pinned = {BRONZE.key: Handle.open(place.table(BRONZE))}
