@@ -168,7 +168,8 @@ def spec(of: Table) -> dg.AssetSpec:
     return next(iter(of.specs))
 
 
-def materializations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
+def materializations(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """The AssetMaterialization of each table that was written."""
     made = [each for each in result.all_events if each.is_step_materialization]
     found = [each.step_materialization_data.materialization for each in made]
     return {each.asset_key.to_user_string(): each for each in found}
@@ -183,7 +184,8 @@ def checks(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
 def refusals(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """What each failed step said."""
     failed = [each for each in result.all_events if each.is_step_failure]
-    return {each.step_key: each.step_failure_data.user_failure_data.description for each in failed}
+    told = {each.step_key: each.step_failure_data.user_failure_data for each in failed}
+    return {step: said.description or "" for step, said in told.items() if step and said}
 
 
 # ---- what a table is in Dagster
