@@ -19,6 +19,7 @@ from rich.table import Table as Drawn
 
 if TYPE_CHECKING:
     import dagster as dg
+    import polars as pl
 
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.orchestrate.run import Ran
@@ -31,7 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False)
+# what is not a terminal has no width to fit: rows stay on one line
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 told = Console(stderr=True, highlight=False)
 
 DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
@@ -73,15 +75,22 @@ class Lakehouse:
 
 @app.command()
 def land(
-    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DAY")] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="Default: 2010-12-01.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DAY", help="Default: 2011-12-10.")
+    ] = None,
 ) -> None:
     """Land the example's orders, day by day, as files below the landing. The same days give the same bytes."""
     replay, opened = _replay(), Lakehouse()
     landed = replay(opened.place.landing, first and first.date(), last and last.date())
+    if not landed.objects:
+        out.print("No orders landed on these days: the example has 2010-12-01 to 2011-12-10.")
+        return
     out.print(
         f"{landed.objects:,} order documents of {landed.first} to {landed.last}: {landed.written} files written, "
-        f"{landed.already_there} were already there. Next: lakehouse run"
+        f"{landed.already_there} were already there." + (" Next: lakehouse run" if landed.written else "")
     )
 
 
@@ -109,35 +118,35 @@ def run() -> None:
 def _run(opened: Lakehouse) -> int:
     from lakehouse.engine.orchestrate.run import drain
 
-    began, wrote, red = time.monotonic(), 0, False
+    began, wrote, refused, red = time.monotonic(), 0, 0, False
     with told.status("Looking for what is due …") as spinner:
         for ran in drain(
             opened.definitions, opened.tables, opened.place, opened.instance,
             started=lambda key: spinner.update(f"{key} …"),
         ):  # fmt: skip
             wrote += ran.rows_written is not None
+            refused += ran.error is not None
             red |= _tell(ran)
             spinner.update("Looking for what is due …")
     seconds = time.monotonic() - began
-    done = f"{wrote} tables written" if wrote else "Nothing is due; nothing changed"
+    done = f"{wrote} {'table' if wrote == 1 else 'tables'} written" if wrote else "Nothing changed"
+    done += f", {refused} refused" if refused else "" if wrote else ": nothing is due"
     out.print(f"{done} in {seconds:.1f} s.")
     return REFUSED if red else DRAINED
 
 
 def _tell(ran: Ran) -> bool:
-    """One line of what a run did to a table. True where it needs a person."""
-    facts = ran.facts
+    """What a run did to a table, then what is red about it. True where it needs a person."""
     if ran.rows_written is not None:
-        aside = facts.get("rows_quarantined", 0)
-        out.print(
-            f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {facts['delta/version']}"
-            + (f", [yellow]{aside:,} set aside[/]" if aside else "")
-        )
-    for name in ran.red:
-        out.print(f"    [yellow]![/] check {name} is red")
+        superseded, aside = ran.facts.get("rows_superseded", 0), ran.facts.get("rows_quarantined", 0)
+        said = f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {ran.facts['delta/version']}"
+        said += f", {superseded:,} superseded by later arrivals" if superseded else ""
+        out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
     if ran.error:
         out.print(f"  [red]✗[/] {ran.key}:", end=" ")
         out.print(ran.error, markup=False, soft_wrap=True)
+    for name in ran.red:
+        out.print(f"    [yellow]![/] its check {name} is red")
     landed_badly = ran.key.startswith("bronze/") and bool(ran.red)
     return bool(ran.error) or landed_badly
 
@@ -153,17 +162,18 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         sys.stdout.write(json.dumps([asdict(each) for each in found], default=_text, indent=2) + "\n")
         return
     drawn = Drawn("table", box=None, header_style="bold")
-    drawn.columns[0].no_wrap = True
-    for name in ("version", "rows", "bytes", "set aside"):
-        drawn.add_column(name, justify="right", no_wrap=True)
-    for name in ("updated (UTC)", "logic", "last run"):
-        drawn.add_column(name, no_wrap=name != "last run")
+    for name in ("version", "rows", "set aside"):
+        drawn.add_column(name, justify="right")
+    for name in ("written (UTC)", "state"):
+        drawn.add_column(name)
+    for column in drawn.columns:
+        column.no_wrap = True
     for each in found:
+        failed = each.last_run and each.last_run.status == "FAILURE"
         drawn.add_row(
-            each.key, _count(each.version), _count(each.rows), _count(each.bytes), f"{each.quarantined:,}",
-            f"{each.updated_at:%Y-%m-%d %H:%M:%S}" if each.updated_at else "never",
-            "[yellow]changed[/]" if each.stale else "",
-            f"{each.last_run.status} {each.last_run.id[:8]}" if each.last_run else "",
+            each.key, _count(each.version), _count(each.rows), f"{each.quarantined:,}",
+            f"{each.updated_at:%Y-%m-%d %H:%M}" if each.updated_at else "never",
+            "[red]last run failed[/]" if failed else "[yellow]logic changed[/]" if each.stale else "",
         )  # fmt: skip
     out.print(drawn)
     if stale := [each.key for each in found if each.stale]:
@@ -197,7 +207,7 @@ def rebuild(
             difference, columns = differ(table.declaration, opened.place)
             out.print(f"{table.declaration.key}: {difference}" + (f"; columns change: {columns}" if columns else ""))
             _draw(difference)
-            if not yes and not typer.confirm(f"Write {table.declaration.key}?", default=True):
+            if not yes and not typer.confirm(f"Write {table.declaration.key}?"):
                 out.print(f"Left as it stands: {table.declaration.key} and what is downstream of it.")
                 raise typer.Exit(DRAINED)
         if _tell(make_anew(opened.definitions, table, opened.instance)):
@@ -209,12 +219,21 @@ def _draw(difference: Any) -> None:
         rows = getattr(difference, word)
         if rows.is_empty():
             continue
+        if word == "changed":
+            rows = _what_changed(rows)
         drawn = Drawn(title=f"{word} ({min(rows.height, 10)} of {rows.height:,})", title_justify="left", box=None)
         for name in rows.columns:
             drawn.add_column(name)
         for row in rows.head(10).rows():
             drawn.add_row(*("" if value is None else str(value) for value in row))
         out.print(drawn)
+
+
+def _what_changed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Without the columns of which `<name>` is `<name>__was` in every row."""
+    pairs = [name for name in rows.columns if f"{name}__was" in rows.columns]
+    same = [name for name in pairs if rows[name].equals(rows[f"{name}__was"])]
+    return rows.drop([*same, *(f"{name}__was" for name in same)])
 
 
 @app.command()
@@ -248,10 +267,10 @@ def demo() -> None:
     drawn = Drawn("table", box=None, header_style="bold")
     drawn.add_column("rows", justify="right")
     drawn.add_column("set aside", justify="right")
-    drawn.add_column("where")
     for each in look(opened.tables, opened.place, opened.instance):
-        drawn.add_row(each.key, _count(each.rows), f"{each.quarantined:,}", each.address)
+        drawn.add_row(each.key, _count(each.rows), f"{each.quarantined:,}")
     out.print(drawn)
+    out.print(f"Each is plain Delta at <layer>/<table> below {opened.place.lake.address()}", soft_wrap=True)
     out.print(f"Done in {time.monotonic() - began:.0f} s. Next, to see the graph in a browser:  make dev")
     out.print(
         'Or ask the tables:  .venv/bin/lakehouse sql "select * from gold.daily_sales order by day, country limit 5"'

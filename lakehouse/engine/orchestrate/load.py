@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import dagster as dg
@@ -16,11 +17,20 @@ from lakehouse.engine.orchestrate.table import Table
 def tables_in(package: ModuleType) -> list[Table]:
     """Every table declared in a module below `package`, upstreams first."""
     found: dict[str, Table] = {}
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        for each in vars(import_module(module.name)).values():
-            if isinstance(each, Table) and each.declaration.transform.__module__ == module.name:
+    for module in _modules(package):
+        for each in vars(module).values():
+            if isinstance(each, Table) and each.declaration.transform.__module__ == module.__name__:
                 _refuse_twin(each, found.setdefault(each.declaration.key, each))
     return _upstreams_first(found)
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
+    """By file, so that a folder without `__init__.py` is no place where a table goes unseen."""
+    for root in map(Path, package.__path__):
+        for file in sorted(root.rglob("*.py")):
+            parts = file.relative_to(root).with_suffix("").parts
+            if parts[-1] != "__init__":
+                yield import_module(".".join([package.__name__, *parts]))
 
 
 def _refuse_twin(table: Table, standing: Table) -> None:
@@ -31,8 +41,7 @@ def _refuse_twin(table: Table, standing: Table) -> None:
 
 def assets_in(package: ModuleType) -> list[dg.AssetsDefinition]:
     """The tables of a package, and the plain Dagster assets that stand beside them."""
-    modules = [import_module(each.name) for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-    values = [value for module in modules for value in vars(module).values()]
+    values = [value for module in _modules(package) for value in vars(module).values()]
     plain = [each for each in values if isinstance(each, dg.AssetsDefinition) and not isinstance(each, Table)]
     return [*tables_in(package), *{id(each): each for each in plain}.values()]
 

@@ -42,6 +42,10 @@ def query(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[s
     try:
         result = connection.execute(statement)
         return [column[0] for column in result.description or []], result.fetchall()
+    except duckdb.CatalogException as error:
+        there = connection.execute("select schema_name || '.' || view_name from duckdb_views() where not internal")
+        written = ", ".join(sorted(name for (name,) in there.fetchall())) or "none yet; next: lakehouse run"
+        raise SqlError(f"{error}\nTables that were written: {written}") from error
     except duckdb.Error as error:
         raise SqlError(str(error)) from error
 

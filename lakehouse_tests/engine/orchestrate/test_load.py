@@ -25,6 +25,15 @@ def sent() -> Frame[Sent]: ...
 '''
 
 
+def test_a_table_in_a_folder_without_init_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "business" / "bronze"
+    folder.mkdir(parents=True)
+    (tmp_path / "business" / "__init__.py").touch()
+    (folder / "sent.py").write_text(TABLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [each.declaration.key for each in tables_in(importlib.import_module("business"))] == ["bronze/sent"]
+
+
 class LoadSent(Bronze):
     """One row per document."""
 
