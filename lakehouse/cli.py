@@ -66,11 +66,13 @@ class Lakehouse:
     @cached_property
     def instance(self) -> dg.DagsterInstance:
         import dagster as dg
+        from filelock import FileLock
 
         from resources.dagster_home import dagster_home
 
-        os.environ.setdefault("DAGSTER_HOME", str(dagster_home()))
-        return dg.DagsterInstance.get()
+        home = os.environ.setdefault("DAGSTER_HOME", str(dagster_home()))
+        with FileLock(f"{home}/.opening.lock"):  # two that make its tables at once: one fails with "already exists"
+            return dg.DagsterInstance.get()
 
 
 @app.command()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.errors import Conflict, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Write
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import Prepared, Written, prepare_append, prepare_merge, prepare_overwrite
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,22 @@ def deliver(delivery: Delivery) -> Written:
     handle = delivery.handle or _create(delivery)
     attempt = quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
     prepared = _prepare(handle, delivery)
-    return prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
+    written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
+    tidy(written.handle, delivery.quarantine)
+    return written
+
+
+def tidy(table: Handle | None, aside: Address) -> None:
+    """Take away what attempts that lost have set aside, since other engines would count it.
+
+    By the winner, or else by the next start. It only helps: what fails is left to the next one.
+    """
+    if table is None:
+        return
+    try:
+        quarantine.settle(table, aside)
+    except (Transient, OSError) as passing:
+        _logger.warning("%s: what lost was not taken away: %s", aside, passing)
 
 
 def _create(delivery: Delivery) -> Handle:

@@ -58,7 +58,9 @@ def write_files(
             mkdir=handle.address.is_local,
             sinked_paths_callback=written.append,
         )
-    except OSError as error:
+    except (OSError, pl.exceptions.ComputeError) as error:
+        if isinstance(error, pl.exceptions.ComputeError) and "os error" not in str(error):
+            raise  # a full disk is a ComputeError to Polars' Parquet writer
         raise Unreachable(f"{handle.address}: data files could not be written: {error}. Nothing changed.") from error
     names.refuse_unfit()
     paths = {names.relative(each.path): each for args in written for each in args.paths if each.num_rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.delta.delivery import Delivery
+from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Batch, next_batch, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
@@ -38,6 +38,7 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
     else:
         batch = next_batch(declared, place.landing, ledger)
     if batch is None:
+        tidy(own, place.quarantine(declared))
         return Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})
     return Work(_findings(batch), _facts(batch), _delivery(declared, place, own, batch, rebuild=rebuild))
 

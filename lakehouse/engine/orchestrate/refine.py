@@ -9,10 +9,11 @@ from itertools import count
 
 import polars as pl
 
+from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Reading
-from lakehouse.engine.delta.delivery import Delivery
+from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows
@@ -58,9 +59,13 @@ def refine(
     upstreams: by table key, each pinned at the version that will count as read.
     """
     own = Handle.open(place.table(declared))
+    for read in declared.reads:
+        if own and upstreams[read.upstream.key] is None and Handle.open(place.table(read.upstream)) is not None:
+            raise Conflict(f"{declared.key}: another run has made {read.upstream.key} meanwhile. Run again.")
     whole = rebuild or isinstance(declared.write, Overwrite) or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
+        tidy(own, place.quarantine(declared))
         idle = [Finding(each.name, passed=True, facts={"rows": 0}) for each in checks_of(declared)]
         return Work(tuple(idle), {"rows_read": 0})
     return _Run(declared, place, own, tuple(each.rows() for each in inputs), whole, rebuild).work()

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import LakehouseError
+from lakehouse.engine.declare.errors import LakehouseError, Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
@@ -20,6 +20,10 @@ from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
+
+
+class DoesNotDrain(Terminal):
+    """What is due stays due, whatever is run."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def drain(
     `started` is told the key of each table as its step begins.
     """
     refused: dict[str, object] = {}
+    before: dict[str, object] = {}
     while True:
         _let_settle(tables, place)
         states = {each.declaration.key: _due(each.declaration, place) for each in tables}
@@ -63,10 +68,17 @@ def drain(
             return
         selection = _with_downstream(due, tables)
         result = run_job(definitions, selection, instance, started=started)
-        for ran in outcomes(result, selection):
+        done = list(outcomes(result, selection))
+        for ran in done:
             if ran.error:
                 refused[ran.key] = states[ran.key] or _due(_of(ran.key, tables), place)
             yield ran
+        if not any(ran.error or ran.facts for ran in done) and states == before:
+            raise DoesNotDrain(
+                f"{', '.join(each.declaration.key for each in due)} is due, and run {result.run_id} of it changed "
+                "nothing, twice. What stands is as it was. Look at that run in the UI (make dev)."
+            )
+        before = states
 
 
 def run_job(
