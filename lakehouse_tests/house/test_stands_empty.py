@@ -74,6 +74,6 @@ def test_the_commands_of_the_example_say_that_it_is_gone(said: dict[str, Any], c
 
 def test_nothing_is_due_and_nothing_stands(said: dict[str, Any]):
     code, output, error = said["said"]["run"]
-    assert (code, "Nothing is due; nothing changed" in output) == (0, True), error
+    assert (code, "Nothing changed: nothing is due" in output) == (0, True), error
     code, output, error = said["said"]["status --json"]
     assert (code, json.loads(output)) == (0, []), error

@@ -68,7 +68,7 @@ def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_sec
     for said in ("bronze/erp_orders", "103,420", "gold/daily_sales", "make dev", "lakehouse sql"):
         assert said in first
     second = lakehouse("demo").stdout
-    assert "nothing changed" in second
+    assert "Nothing changed" in second
     assert "(0 new)" in second
 
 
@@ -96,7 +96,7 @@ def test_what_is_set_aside_at_landing_ends_the_run_with_1_and_the_rest_is_taken(
     asked = drained("sql", "select source_file, source_row, row, reasons from quarantine.bronze_erp_orders").stdout
     assert "erp/orders/dt=2010-12-02/orders.jsonl.gz" in asked
     assert "{torn" in asked
-    assert "nothing changed" in drained("run").stdout
+    assert "Nothing changed" in drained("run").stdout
 
 
 def test_a_rebuild_says_first_that_nothing_differs_and_then_writes(drained: Command) -> None:
@@ -104,7 +104,7 @@ def test_a_rebuild_says_first_that_nothing_differs_and_then_writes(drained: Comm
     assert said.count("no difference") == 2
     assert "silver/orders: 137 rows written, version 2" in said
     assert "gold/daily_sales" in said
-    assert "nothing changed" in drained("run").stdout
+    assert "Nothing changed" in drained("run").stdout
 
 
 def test_a_rebuild_shows_the_exact_difference_and_left_unanswered_writes_nothing(

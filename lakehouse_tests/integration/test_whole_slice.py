@@ -99,7 +99,7 @@ def test_each_day_s_net_is_the_sum_of_the_packed_source(lake: duckdb.DuckDBPyCon
 
 def test_a_second_run_changes_nothing_and_says_so(home: Path, place: Place) -> None:
     before = {each.key: version(place, each.key) for each in TABLES}
-    assert "nothing changed" in lakehouse("run", LAKEHOUSE_HOME=str(home))
+    assert "Nothing changed" in lakehouse("run", LAKEHOUSE_HOME=str(home))
     assert {each.key: version(place, each.key) for each in TABLES} == before
 
 
