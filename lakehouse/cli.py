@@ -286,13 +286,12 @@ def _errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from lakehouse.engine.declare.errors import LakehouseError
+        from lakehouse.engine.declare.errors import LakehouseError, WrongUsage
 
         if not isinstance(error, LakehouseError):
             raise
         told.print(str(error), style="red", markup=False, soft_wrap=True)
-        wrong_usage = type(error).__name__ in {"NoSuchTable", "SqlError", "SettingsError", "NoSuchDays"}
-        raise SystemExit(WRONG_USAGE if wrong_usage else REFUSED) from None
+        raise SystemExit(WRONG_USAGE if isinstance(error, WrongUsage) else REFUSED) from None
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.errors import WrongUsage
 
 if TYPE_CHECKING:
     from resources.adls import Adls
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[1]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
 
-class SettingsError(Terminal):
+class SettingsError(WrongUsage):
     """An environment is not there, or its file says something that is not known."""
 
 

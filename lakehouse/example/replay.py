@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.errors import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ LATE_FROM, AGAIN_BELOW = 0.995, 0.003
 LATEST = 3 * DAY  # no order lands later than this after its day; a repeat comes one day after that
 
 
-class NoSuchDays(Terminal):
+class NoSuchDays(WrongUsage):
     """The replay was cut so that its first day is after its last."""
 
     def __init__(self, first: date, last: date) -> None:

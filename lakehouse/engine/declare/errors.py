@@ -20,6 +20,10 @@ class DeclarationError(Terminal):
     """A table file says something that cannot work. Raised at import, before any data is touched."""
 
 
+class WrongUsage(Terminal):
+    """What was asked for names something that is not there, or cannot be read. The command line ends with 2."""
+
+
 class Refused(Terminal):
     """The data broke a promise; nothing was written (or what was is said)."""
 

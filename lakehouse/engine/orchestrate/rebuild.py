@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import Refused, Terminal
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.delta.handle import Handle
@@ -20,7 +20,7 @@ from lakehouse.engine.quality.difference import Difference, difference
 _SELECTION = re.compile(r"(\+*)([\w/]+)(\+*)\Z")
 
 
-class NoSuchTable(Terminal):
+class NoSuchTable(WrongUsage):
     """A selection names no table."""
 
 

@@ -15,6 +15,7 @@ from lakehouse.engine.declare.errors import LakehouseError, Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest.landing import Arrivals
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
@@ -57,7 +58,6 @@ def drain(
     refused: dict[str, object] = {}
     before: dict[str, object] = {}
     while True:
-        _let_settle(tables, place)
         states = {each.declaration.key: _due(each.declaration, place) for each in tables}
         due = [
             each for each in tables
@@ -114,7 +114,7 @@ def _of(key: str, tables: Sequence[Table]) -> Declaration:
 def _due(declared: Declaration, place: Place) -> object:
     """What a run would start from, comparable with itself; None where there is nothing to do."""
     if declared.is_bronze:
-        seen, pending = look(declared, place)
+        seen, pending = _settled(declared, place)
         return (pending, seen.fresh) if seen.fresh or pending is not None else None
     own = Handle.open(place.table(declared))
     upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
@@ -125,15 +125,16 @@ def _due(declared: Declaration, place: Place) -> object:
     return None if idle else {key: each and each.version for key, each in upstreams.items()}
 
 
-def _let_settle(tables: Sequence[Table], place: Place) -> None:
-    """Files that have just landed are waited for, as long as their source asks and no longer."""
-    for each in tables:
-        source = each.declaration.source
-        if source and (settling := look(each.declaration, place)[0].settling):
-            settled_at = max(found.modified_at for found in settling) + source.settle
-            wait = (settled_at - datetime.now(UTC)).total_seconds()
-            # no longer than settle: a clock that is ahead of ours is not waited for
-            time.sleep(min(max(wait, 0) + 0.05, source.settle.total_seconds()))
+def _settled(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
+    """What lies there once files that have just landed stood still, as long as their source asks and no longer."""
+    seen, pending = look(declared, place)
+    if declared.source is None or not seen.settling:
+        return seen, pending
+    settled_at = max(found.modified_at for found in seen.settling) + declared.source.settle
+    wait = (settled_at - datetime.now(UTC)).total_seconds()
+    # no longer than settle: a clock that is ahead of ours is not waited for
+    time.sleep(min(max(wait, 0) + 0.05, declared.source.settle.total_seconds()))
+    return look(declared, place)
 
 
 def _with_downstream(due: Sequence[Table], tables: Sequence[Table]) -> list[str]:

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.errors import WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 
 
-class SqlError(Terminal):
+class SqlError(WrongUsage):
     """DuckDB could not run the statement."""
 
 
