@@ -65,14 +65,9 @@ class Lakehouse:
 
     @cached_property
     def instance(self) -> dg.DagsterInstance:
-        import dagster as dg
-        from filelock import FileLock
+        from resources.dagster_home import open_instance
 
-        from resources.dagster_home import dagster_home
-
-        home = os.environ.setdefault("DAGSTER_HOME", str(dagster_home()))
-        with FileLock(f"{home}/.opening.lock"):  # two that make its tables at once: one fails with "already exists"
-            return dg.DagsterInstance.get()
+        return open_instance()
 
 
 @app.command()
