@@ -16,7 +16,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
         running.land("2010-12-01")
         gold = running.home / "lake/gold/daily_sales/_delta_log/00000000000000000001.json"
         until(gold.exists, 150, what="a first day from landing to gold")
-        until(running.quiet, 60, what="the end of what runs")
+        until(running.drained, 120, what="the end of all work")
         yield running
     finally:
         left = running.stop()

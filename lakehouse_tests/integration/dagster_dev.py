@@ -19,6 +19,7 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+SENSORS = ("erp_orders_arrivals", "automation")
 
 # A shell that starts its jobs in the background has them ignore SIGINT, and every child inherits that.
 _HEARS_SIGINT = (
@@ -38,10 +39,11 @@ def until[T](found: Callable[[], T], seconds: float, *, what: str, every: float 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as the webserver tells it; `tables` are the keys of what it was to make."""
+    """One run as the webserver tells it; `tables` are the keys of what it was to make, `ended` is in epoch seconds."""
 
     id: str
     status: str
+    ended: float | None
     tables: frozenset[str]
     tags: Mapping[str, str]
 
@@ -76,12 +78,13 @@ class DagsterDev:
 
     def runs(self) -> list[Run]:
         """Every run there is, the newest first."""
-        fields = "runId status tags { key value } assetSelection { path } assets { key { path } }"
+        fields = "runId status endTime tags { key value } assetSelection { path } assets { key { path } }"
         found = self.ask(f"{{ runsOrError {{ ... on Runs {{ results {{ {fields} }} }} }} }}")["runsOrError"]["results"]
         return [
             Run(
                 id=each["runId"],
                 status=each["status"],
+                ended=each["endTime"],
                 tables=frozenset(
                     "/".join(key["path"])
                     for key in (each["assetSelection"] or [asset["key"] for asset in each["assets"]])
@@ -96,9 +99,17 @@ class DagsterDev:
         known = {each.id for each in before}
         return [each for each in reversed(self.runs()) if each.id not in known]
 
-    def quiet(self) -> bool:
-        """Whether no run waits or is under way."""
-        return all(each.status in ENDED for each in self.runs())
+    def drained(self) -> bool:
+        """Whether no run waits or is under way, and each sensor has looked since the last one ended and asked for none.
+
+        Without that look it is not over: a run by hand is followed by what is downstream, up to a tick (15 s) later.
+        """
+        looked = [self.ticks(sensor)[0] for sensor in SENSORS]  # before the runs, so that all they asked for is there
+        runs = self.runs()
+        ended = max((each.ended or 0 for each in runs), default=0)
+        return all(each.status in ENDED for each in runs) and all(
+            tick["status"] == "SKIPPED" and tick["timestamp"] > ended for tick in looked
+        )
 
     def ticks(self, sensor: str) -> list[dict[str, Any]]:
         """The last ticks of a sensor, the newest first."""

@@ -79,7 +79,7 @@ def test_the_graph_shows_the_four_tables_in_their_three_groups(page: Page, serve
 
 
 def test_a_table_is_materialized_from_its_page_and_the_run_succeeds(page: Page, server: DagsterDev):
-    until(server.quiet, 120, what="the end of what runs")
+    until(server.drained, 120, what="the end of all work")
     before = server.runs()
     page.goto(f"{server.url}/assets/gold/daily_sales")
     page.locator("button", has_text="Materialize").first.click()
@@ -118,7 +118,7 @@ if os.environ.get("TAKE_PICTURES"):
 
     def test_the_pictures_of_the_readme_are_taken(page: Page, server: DagsterDev):
         assert server.lakehouse("demo").returncode == 0
-        until(server.quiet, 120, what="the end of what runs")
+        until(server.drained, 120, what="the end of all work")
         page.set_viewport_size({"width": 1400, "height": 660})
         page.goto(f"{server.url}/asset-groups")
         page.get_by_text("Hide navigation").click()

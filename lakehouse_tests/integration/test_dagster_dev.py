@@ -42,19 +42,13 @@ def materialized(server: DagsterDev, run_ids: set[str]) -> list[str]:
     ]
 
 
-def drained(server: DagsterDev) -> bool:
-    """Whether the last tick saw nothing to take and nothing runs."""
-    ticks = server.ticks("erp_orders_arrivals")
-    return "Nothing to take" in (ticks[0]["skipReason"] or "") and server.quiet()
-
-
 def rows(server: DagsterDev, key: str) -> pl.DataFrame:
     frame = pl.read_delta(str(server.home / "lake" / key))
     return frame.sort(frame.columns[:2])
 
 
 def test_a_new_file_asks_for_a_run_within_a_minute_and_each_table_downstream_is_written_once(server: DagsterDev):
-    until(lambda: drained(server), 120, what="the end of all work")
+    until(server.drained, 120, what="the end of all work")
     before, stood = server.runs(), versions(server)
     landed = land(server, "2010-12-02")
     asked = until(lambda: server.new_runs(before), 75, what="a run after a file landed")[0]
@@ -68,16 +62,18 @@ def test_a_new_file_asks_for_a_run_within_a_minute_and_each_table_downstream_is_
     assert started - landed < 60
 
     until(lambda: all(versions(server)[key] > stood[key] for key in SLICE), 120, what="the file in every table")
-    until(server.quiet, 60, what="the end of what runs")
+    until(server.drained, 120, what="the end of all work")
     runs = server.new_runs(before)
+    assert [(each.by, each.tables) for each in runs] == [
+        ("erp_orders_arrivals", {"bronze/erp_orders"}),
+        ("automation", BY_AUTOMATION),
+    ]
     assert {each.status for each in runs} == {"SUCCESS"}
     assert sorted(materialized(server, {each.id for each in runs})) == sorted(SLICE)
-    assert {table for each in runs if each.by == "automation" for table in each.tables} == BY_AUTOMATION
-    assert [each.by for each in runs].count("erp_orders_arrivals") == 1
 
 
 def test_where_nothing_landed_nothing_runs_and_the_ticks_say_so(server: DagsterDev):
-    until(lambda: drained(server), 120, what="the end of all work")
+    until(server.drained, 120, what="the end of all work")
     before, stood, since = server.runs(), versions(server), time.time()
 
     def ticks() -> list[str]:
@@ -103,7 +99,7 @@ def test_lakehouse_run_and_the_sensor_at_once_write_each_row_once(server: Dagste
     hand.start()
     run_id = server.materialize("bronze/erp_orders", "silver/orders", "silver/order_lines", "gold/daily_sales")
     hand.join()
-    until(lambda: server.status(run_id) in dagster_dev.ENDED and server.quiet(), 120, what="the end of what runs")
+    until(server.drained, 180, what="the end of all work")
     assert server.status(run_id) == "SUCCESS"
     assert [(each.returncode, each.stderr) for each in by_hand] == [(0, "")] * 2, by_hand
     bronze, orders, lines = (rows(server, key) for key in ("bronze/erp_orders", "silver/orders", "silver/order_lines"))
@@ -115,14 +111,21 @@ def test_lakehouse_run_and_the_sensor_at_once_write_each_row_once(server: Dagste
     assert rows(server, "gold/daily_sales")["net_amount"].sum() == orders["net_amount"].sum()
 
 
-def test_a_rebuild_is_asked_for_in_the_run_config_and_gives_the_same_rows(server: DagsterDev):
-    until(server.quiet, 120, what="the end of what runs")
-    before, stood = rows(server, "silver/orders"), versions(server)["silver/orders"]
+def test_a_rebuild_is_asked_for_in_the_run_config_and_gives_the_same_rows_and_what_is_downstream_follows_once(
+    server: DagsterDev,
+):
+    until(server.drained, 120, what="the end of all work")
+    before, known, stood = server.runs(), rows(server, "silver/orders"), versions(server)["silver/orders"]
     run_id = server.materialize("silver/orders", config={"ops": {"silver__orders": {"config": {"rebuild": True}}}})
     until(lambda: server.status(run_id) in dagster_dev.ENDED, 90, what="the end of the rebuild")
     assert server.status(run_id) == "SUCCESS"
     assert versions(server)["silver/orders"] > stood
-    assert rows(server, "silver/orders").equals(before)
+    assert rows(server, "silver/orders").equals(known)
+    until(server.drained, 120, what="the end of all work")
+    assert [(each.by, each.tables) for each in server.new_runs(before)] == [
+        ("", {"silver/orders"}),
+        ("automation", {"gold/daily_sales"}),
+    ]
 
 
 def test_telemetry_is_off_and_no_welcome_dialog_covers_the_page(server: DagsterDev):
@@ -134,7 +137,7 @@ def test_telemetry_is_off_and_no_welcome_dialog_covers_the_page(server: DagsterD
 
 
 def test_no_tick_and_no_daemon_has_failed(server: DagsterDev):
-    for sensor in ("erp_orders_arrivals", "automation"):
+    for sensor in dagster_dev.SENSORS:
         assert {each["status"] for each in server.ticks(sensor)} <= {"SKIPPED", "SUCCESS", "STARTED"}
     daemons = server.ask("{ instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } } }")
     statuses = [each for each in daemons["instance"]["daemonHealth"]["allDaemonStatuses"] if each["required"]]
