@@ -382,3 +382,18 @@ def test_a_leaf_in_a_list_of_structs_reads_as_it_does_alone(seed):
     assert read.sort("order").explode("lines")["lines"].struct.unnest().equals(by_order)
     rejects = pl.DataFrame({"order": order, "wrong": wrong}).group_by("order").agg(pl.col("wrong").any())
     assert read.select("order", "wrong").sort("order").equals(rejects.sort("order"))
+
+
+@settings(max_examples=3, phases=PHASES)
+@given(seed=st.integers(0, 2**64))
+def test_texts_that_repeat_read_as_they_do_alone(seed):
+    rnd = Random(seed)
+    frame = pl.DataFrame({name: drawn(rnd, kind, share=0.9)[0] for name, kind in KINDS.items()})
+    frame = frame.with_columns(pl.when(pl.int_range(pl.len()) % 7 != 3).then(pl.all()).name.keep())
+    alone = frame.select(read_text(pl.col(each.name), each) for each in COLUMNS)
+    repeated = frame.select(pl.all().repeat_by(6).explode(empty_as_null=False))
+    nested = repeated.select(lines=pl.concat_list(pl.struct(pl.all())))
+    lines = Column("lines", pl.List(pl.Struct(alone.schema)), fields=tuple(COLUMNS))
+    wanted = alone.select(pl.all().repeat_by(6).explode(empty_as_null=False))
+    assert repeated.select(read_text(pl.col(each.name), each) for each in COLUMNS).equals(wanted)
+    assert nested.select(read_text(pl.col("lines"), lines).explode()).unnest("lines").equals(wanted)

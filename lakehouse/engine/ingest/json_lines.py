@@ -10,8 +10,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass
-from itertools import accumulate, batched, chain
-from operator import attrgetter
+from itertools import accumulate, batched, chain, repeat
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
@@ -226,6 +225,17 @@ _AS_TEXT: Mapping[type, Callable[[Any], str | None]] = {
 }
 
 
+def _texts(values: Sequence[Any], kinds: set[type]) -> Sequence[str | None]:
+    """The values as they were written; a column of one kind without a call in Python for each."""
+    if kinds <= {str, _Number, type(None)}:
+        return values
+    if kinds == {int}:
+        return list(map(str, values))
+    if kinds == {msgspec.Raw}:
+        return list(map(str, values, repeat("ascii")))
+    return [_AS_TEXT[type(value)](value) for value in values]
+
+
 class _Text:
     plain: Any = Any
 
@@ -238,8 +248,7 @@ class _Text:
         kinds = set(map(type, values))
         if not kinds <= _AS_TEXT.keys():
             raise _NotPlain
-        texts = values if kinds <= {str, _Number, type(None)} else [_AS_TEXT[type(value)](value) for value in values]
-        return pl.Series(texts, dtype=pl.String)
+        return pl.Series(_texts(values, kinds), dtype=pl.String)
 
 
 class _List:
@@ -289,12 +298,13 @@ class _Record:
         return self.plain(*values)
 
     def columns(self, records: Sequence[msgspec.Struct]) -> dict[str, pl.Series]:
-        return {
-            name: shape.column(list(map(attrgetter(f"f{place}"), records)))
-            for name, (place, shape) in self.fields.items()
-        }
+        rows = map(msgspec.structs.astuple, records)
+        values = zip(*rows, strict=True) if records else repeat((), len(self.fields))
+        return {name: shape.column(each) for (name, (_, shape)), each in zip(self.fields.items(), values, strict=True)}
 
     def column(self, values: Sequence[Any]) -> pl.Series:
+        if set(map(type, values)) == {self.plain}:
+            return pl.DataFrame(self.columns(values)).to_struct("")
         known = pl.Series([isinstance(value, self.plain) for value in values], dtype=pl.Boolean)
         empty = self.plain()
         records = [value if isinstance(value, self.plain) else empty for value in values]
