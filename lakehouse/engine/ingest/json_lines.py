@@ -10,6 +10,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, batched, chain, repeat
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -46,10 +47,9 @@ def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) 
     `schema` is the stored shape: String, Struct and List of these. Numbers and true/false are kept as their text; null
     and absent are null; fields outside the schema, nested ones too, go to `extra`. Lines end in \n or \r\n.
     """
-    shape = _Record(schema)
-    decoder = msgspec.json.Decoder(shape.plain, float_hook=msgspec.Raw)
+    shape, decoder = _reader(tuple(schema.items()))
     accepted: list[pl.DataFrame] = []
-    rejected: list[pl.DataFrame] = [pl.DataFrame(schema=REJECTED)]
+    rejected: list[_Reject] = []
     for lines in batched(_lines(content), LINES_AT_ONCE):
         rows, rejects = _read(lines, shape, decoder, longest)
         try:
@@ -57,10 +57,17 @@ def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) 
         except _NotPlain:
             rows, rejects = _read(lines, shape, None, longest)
             accepted.append(shape.frame(rows))
-        rejected.append(pl.DataFrame(rejects, schema=REJECTED, orient="row"))
-    taken = pl.concat(accepted or [shape.frame([])], rechunk=True)
-    refused = pl.concat(rejected, rechunk=True)
+        rejected += rejects
+    taken = accepted[0] if len(accepted) == 1 else pl.concat(accepted or [shape.frame([])], rechunk=True)
+    refused = pl.DataFrame(rejected, schema=REJECTED, orient="row")
     return Parsed(taken, refused, taken.height + refused.height)
+
+
+@cache
+def _reader(fields: tuple[tuple[str, pl.DataType], ...]) -> tuple[_Record, _Decoder]:
+    """Made once for the many files of a source."""
+    shape = _Record(pl.Schema(fields))
+    return shape, msgspec.json.Decoder(shape.plain, float_hook=msgspec.Raw)
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
