@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Batch, next_batch, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
+from lakehouse.engine.orchestrate.inputs import refuse_other_columns
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 
 CHECKS = (
@@ -30,12 +30,10 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
     if rebuild:
         if not ledger.applied:
             ledger = ledger.wholly_applied()
-        elif ledger.pending():
-            raise Refused(
-                f"{declared.key}: batch {ledger.applied + 1} is planned and not applied. Run the table first."
-            )
+        ledger.pending()  # a batch that is planned stays so for the next run; one too many is refused
         batch: Batch | None = reread(declared, place.landing, ledger)
     else:
+        refuse_other_columns(declared, own)
         batch = next_batch(declared, place.landing, ledger)
     if batch is None:
         tidy(own, place.quarantine(declared))

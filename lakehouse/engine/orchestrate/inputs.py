@@ -9,7 +9,7 @@ from functools import cached_property
 import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
-from lakehouse.engine.declare.table import Declaration, Read
+from lakehouse.engine.declare.table import Declaration, Read, differences
 from lakehouse.engine.declare.write import Merge, Overwrite, Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.work import LOGIC, position
@@ -82,6 +82,24 @@ def open_inputs(
             _refuse_strangers(declared, own, each)
         opened.append(each)
     return opened
+
+
+def refuse_other_columns(declared: Declaration, handle: Handle | None, *, reader: Declaration | None = None) -> None:
+    """Refuse a table that stands with other columns than its contract declares; a `reader` may find more than it needs.
+
+    Asked before anything is read or planned, so that the way out, a rebuild, finds nothing half done.
+    """
+    if handle is None:
+        return
+    declares = declared.stored_schema
+    found = pl.Schema({name: handle.schema[name] for name in declares if name in handle.schema})
+    said = differences(handle.schema if reader is None else found, declares)
+    if said:
+        who = f"{reader.key} reads {declared.key}, which" if reader else declared.key
+        raise Refused(
+            f"{who} stands with other columns than its contract declares: {said}. Nothing was read or written; version "
+            f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
+        )
 
 
 def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:

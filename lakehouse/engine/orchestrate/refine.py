@@ -27,6 +27,7 @@ from lakehouse.engine.orchestrate.inputs import (
     note_of,
     open_inputs,
     positions,
+    refuse_other_columns,
     replaced_group,
 )
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
@@ -62,6 +63,9 @@ def refine(
     for read in declared.reads:
         if own and upstreams[read.upstream.key] is None and Handle.open(place.table(read.upstream)) is not None:
             raise Conflict(f"{declared.key}: another run has made {read.upstream.key} meanwhile. Run again.")
+        refuse_other_columns(read.upstream, upstreams[read.upstream.key], reader=declared)
+    if not rebuild:
+        refuse_other_columns(declared, own)
     whole = rebuild or isinstance(declared.write, Overwrite) or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
