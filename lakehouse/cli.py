@@ -140,8 +140,8 @@ def _tell(ran: Ran) -> bool:
         said += f", {superseded:,} superseded by later arrivals" if superseded else ""
         out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
     if ran.error:
-        out.print(f"  [red]✗[/] {ran.key}:", end=" ")
-        out.print(ran.error, markup=False, soft_wrap=True)
+        out.print("  [red]✗[/]", end=" ")
+        out.print(ran.error if ran.key in ran.error else f"{ran.key}: {ran.error}", markup=False, soft_wrap=True)
     for name in ran.red:
         out.print(f"    [yellow]![/] its check {name} is red")
     landed_badly = ran.key.startswith("bronze/") and bool(ran.red)

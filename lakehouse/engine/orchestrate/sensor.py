@@ -116,8 +116,8 @@ def _held_back(instance: dg.DagsterInstance, declared: Declaration, what: str) -
     short = last.dagster_run.run_id[:8]
     if refusal := _refusal(instance, last.dagster_run):
         return (
-            f"Run {short} refused these very files, so not asking again until something new lands: {refusal.removesuffix(".")}. "
-            f"To try again, materialize {declared.key} by hand."
+            f"Run {short} refused these very files, so not asking again until something new lands: "
+            f"{refusal.removesuffix('.')}. To try again, materialize {declared.key} by hand."
         )
     if len(runs) == 1:
         return None
