@@ -3,13 +3,13 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import FileGone, Terminal
+from lakehouse.engine.declare.errors import FileGone, Terminal, Transient
 from lakehouse.engine.declare.ports import Address, Found
 from resources.pattern import checked, fits, is_hidden, segments
 
@@ -39,11 +39,13 @@ class LocalDisk(dg.ConfigurableResource):
 
     def files(self, pattern: str) -> list[Found]:
         """One walk that enters only folders that the pattern means. A folder that is not there holds nothing."""
-        return sorted(_walk(Path(self.path), "", segments(pattern)), key=lambda found: found.name)
+        with _sentence(f"{self.path} cannot be listed for {pattern}"):
+            return sorted(_walk(Path(self.path), "", segments(pattern)), key=lambda found: found.name)
 
     def read(self, name: str) -> bytes:
         try:
-            return Path(self.path, checked(name)).read_bytes()
+            with _sentence(f"{name} in {self.path} cannot be read"):
+                return Path(self.path, checked(name)).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as gone:
             raise FileGone(f"{name} is no longer in {self.path}.") from gone
 
@@ -65,6 +67,20 @@ class LocalDisk(dg.ConfigurableResource):
             raise
         for folder in [place.parent, *(new.parent for new in made)]:
             _make_durable(folder)
+
+
+@contextmanager
+def _sentence(what: str) -> Iterator[None]:
+    """What the system refuses, and the way out. What is not there is the caller's to say."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise Transient(
+            f"{what}: {error.strerror} ({error.filename}). Nothing was taken. Let the user of this process read it, or "
+            "move it away; then run again."
+        ) from error
 
 
 def _walk(folder: Path, below: str, wanted: list[str]) -> Iterator[Found]:

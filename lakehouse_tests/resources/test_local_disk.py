@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.errors import Terminal, Transient
 from resources.local_disk import LocalDisk
 
 
@@ -27,6 +30,32 @@ def test_only_folders_that_the_pattern_means_are_entered(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", lambda folder: entered.append(Path(folder).name) or scan(folder))
     assert len(LocalDisk(path=str(tmp_path)).files("erp/orders/dt=*/x.csv")) == 1
     assert entered == [tmp_path.name, "erp", "orders", "dt=1"]
+
+
+@contextmanager
+def bound_by_modes() -> Iterator[None]:
+    """As a user who may not read everything, which root may."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_what_this_user_may_not_read_is_named_with_the_way_out():
+    with tempfile.TemporaryDirectory() as open_to_all:
+        root = Path(open_to_all)
+        root.chmod(0o755)
+        (root / "closed").mkdir(mode=0)
+        (root / "b.csv").touch(mode=0)
+        disk = LocalDisk(path=str(root))
+        with bound_by_modes():
+            with pytest.raises(Transient, match=r"^b\.csv in .* cannot be read: Permission denied .*run again\.$"):
+                disk.read("b.csv")
+            with pytest.raises(Transient, match=r"cannot be listed for \*/a\.csv: Permission denied \(.*/closed\)"):
+                disk.files("*/a.csv")
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
