@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from itertools import accumulate
 
 import polars as pl
 
@@ -21,6 +26,7 @@ from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
+FILES_AHEAD = 8
 WRONG_CLOCK = timedelta(days=1)
 
 
@@ -67,26 +73,28 @@ class _Reader:
     rejected: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     unpacked: int = 0
 
-    def take(self, found: Found, batch: int) -> Entry | None:
+    def take(self, found: Found, batch: int, read: Callable[[], bytes]) -> Entry | None:
         """Read one file and say what becomes of it; None when it has grown or shrunk since it was listed."""
         try:
-            content = self.storage.read(found.name)
+            content = read()
         except FileGone:
             return Entry(LOST, found, reason="listed, and gone before it could be read")
         return self.enter(found, content, batch) if len(content) == found.size else None
 
-    def take_again(self, planned: Entry, batch: int, listed: Callable[[str], Found | None]) -> Entry | None:
+    def take_again(
+        self, planned: Entry, batch: int, read: Callable[[], bytes], listed: Callable[[str], Found | None]
+    ) -> Entry | None:
         """Read a file as it was planned. Other bytes are taken as what is listed now; None while they settle."""
         if planned.state == LOST:
             return planned
         try:
-            content = self.storage.read(planned.found.name)
+            content = read()
         except FileGone:
             return Entry(LOST, planned.found, planned.sha256, reason="planned, and gone before it could be applied")
         if _sha256(content) == planned.sha256:
             return self.enter(planned.found, content, batch)
         now = listed(planned.found.name)
-        return self.take(now, batch) if now else None
+        return self.take(now, batch, partial(self.storage.read, now.name)) if now else None
 
     def enter(self, found: Found, content: bytes, batch: int) -> Entry:
         sha256 = _sha256(content)
@@ -172,19 +180,39 @@ def next_batch(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch
     return batch or _plan(declared, storage, ledger)
 
 
+def _at_most(size: int, files: Sequence[Found]) -> Sequence[Found]:
+    """The first of them that hold no more bytes than `size` together, and one in any case."""
+    together = list(accumulate(each.size for each in files))
+    return files[: max(1, bisect_right(together, size))]
+
+
+def _read_ahead(storage: Storage, files: Sequence[Found]) -> Generator[tuple[Found, Callable[[], bytes]]]:
+    """Each file with a call that gives its bytes, or raises as `storage.read` does; the next few are read meanwhile.
+
+    A store far away answers each read after milliseconds, in which nothing else would be done.
+    """
+    with ThreadPoolExecutor(FILES_AHEAD) as pool:
+        coming = deque(pool.submit(storage.read, each.name) for each in files[:FILES_AHEAD])
+        for place, each in enumerate(files, start=FILES_AHEAD):
+            yield each, coming.popleft().result
+            if place < len(files):
+                coming.append(pool.submit(storage.read, files[place].name))
+
+
 def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
     fresh = arrivals(declared, storage, ledger).fresh
     reader = _reader(declared, storage, ledger)
     entries: list[Entry] = []
-    size = looked_at = 0
-    for each in fresh[:FILES_PER_BATCH]:
-        size += each.size
-        if entries and max(size, reader.unpacked) > BYTES_PER_BATCH:
-            break
-        looked_at += 1
-        entry = reader.take(each, ledger.applied + 1)
-        if entry is not None:
-            entries.append(entry)
+    looked_at = 0
+    chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
+    with closing(_read_ahead(storage, chosen)) as reads:
+        for each, read in reads:
+            if entries and reader.unpacked > BYTES_PER_BATCH:
+                break
+            looked_at += 1
+            entry = reader.take(each, ledger.applied + 1, read)
+            if entry is not None:
+                entries.append(entry)
     if not entries:
         return None
     _, plan = ledger.commit(entries)
@@ -195,7 +223,11 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     """Apply exactly what was planned; where a file is not what it was, plan the batch anew. None: nothing is left."""
     reader = _reader(declared, storage, ledger)
     listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
-    again = [reader.take_again(each, pending.number, lambda name: listing().get(name)) for each in pending.entries]
+    with closing(_read_ahead(storage, [each.found for each in pending.entries])) as reads:
+        again = [
+            reader.take_again(each, pending.number, read, lambda name: listing().get(name))
+            for each, (_, read) in zip(pending.entries, reads, strict=True)
+        ]
     entries = [each for each in again if each is not None]
     if tuple(entries) == pending.entries:
         return reader.batch(pending)
@@ -211,14 +243,16 @@ def reread(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch:
     reader = _Reader(declared, storage)
     entries: list[Entry] = []
     gone: list[str] = []
-    for name, sha256, batch, state, reason in done.select("name", "sha256", "batch", "state", "reason").iter_rows():
-        found = Found(name, 0, datetime.now(UTC))
+    files = [Found(name, 0, datetime.now(UTC)) for name in done["name"]]
+    reads = _read_ahead(storage, files)
+    rows = done.select("name", "sha256", "batch", "state", "reason").iter_rows()
+    for (name, sha256, batch, state, reason), (found, read) in zip(rows, reads, strict=True):
         if state == UNREADABLE:
             reader.rejected.append(_whole_file(declared, found, batch, reason))
             entries.append(Entry(UNREADABLE, found, sha256, reason=reason))
             continue
         try:
-            content = storage.read(name)
+            content = read()
         except FileGone:
             gone.append(f"{name} (batch {batch}): no longer there")
             continue

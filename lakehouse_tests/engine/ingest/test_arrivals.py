@@ -4,6 +4,7 @@ import gzip
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from unittest.mock import patch
 
 import polars as pl
@@ -369,6 +370,21 @@ def test_more_files_than_a_batch_holds_come_in_several_in_order_of_their_names(h
         (1, "notes/0"), (1, "notes/1"), (2, "notes/2"), (2, "notes/3"), (3, "notes/4"),
     ]  # fmt: skip
     assert ids(house) == ["0", "1", "2", "3", "4"]
+
+
+def test_the_next_files_are_read_while_one_is_waited_for(house: House):
+    for name in ("a", "b"):
+        house.land(f"notes/{name}", note(ord(name)))
+    both, read = Barrier(2), LocalDisk.read
+
+    def waits_for_the_other(disk: LocalDisk, name: str) -> bytes:
+        both.wait(10)
+        return read(disk, name)
+
+    with patch.object(LocalDisk, "read", waits_for_the_other):
+        house.run(NOTES)
+        house.run(NOTES, rebuild=True)
+    assert ids(house) == ["97", "98"]
 
 
 def test_more_bytes_than_a_batch_holds_come_in_several(house: House):
