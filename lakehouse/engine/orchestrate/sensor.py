@@ -35,11 +35,12 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
 
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         place = Place(context.resources.lake, context.resources.landing)
+        run = _under_way(context.instance, declared)  # asked first: what a run that ended since has taken is then known
         seen, pending = look(declared, place)
         saw = _in_words(source, seen, pending)
         if not seen.fresh and pending is None:
             return dg.SkipReason(f"{saw} Nothing to take.")
-        if run := _under_way(context.instance, declared):
+        if run:
             return dg.SkipReason(f"{saw} Run {run.run_id[:8]} of {declared.key} is {_stage(run)}; not asking twice.")
         what = _digest(seen, pending)
         if held_back := _held_back(context.instance, declared, what):

@@ -19,6 +19,12 @@ from lakehouse.engine.orchestrate.step import CONFIG, step_of
 RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what is transient only (another writer was first, a server did not answer); a refusal is never repeated."""
 
+_A = dg.AutomationCondition
+_DEPS_UPDATED = _A.newly_missing() | _A.any_deps_updated()
+_FORGETS_NO_UPDATE = _DEPS_UPDATED.since((_A.newly_requested() | _A.initial_evaluation()) & ~_A.any_deps_updated())
+"""Of `eager()`: Dagster's own takes an upstream's update for handled when the table is written, also where its run had
+begun before the update and did not read it. The rows would lie there until the next file."""
+
 
 class DagsterWords(TypedDict, total=False):
     """Dagster's own arguments of `@asset`, under Dagster's own names."""
@@ -88,6 +94,8 @@ def _refuse_in_lake(declared: Declaration) -> None:
 def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
     words.setdefault("retry_policy", RETRIES)
     words.setdefault("kinds", {"polars", "deltalake", declared.layer})
+    if condition := words.get("automation_condition"):
+        words["automation_condition"] = condition.replace(_DEPS_UPDATED.since_last_handled(), _FORGETS_NO_UPDATE)
     words["metadata"] = {**definition_metadata(declared), **words.get("metadata", {})}
     made = dg.asset(
         key=[declared.layer, declared.name],

@@ -293,7 +293,7 @@ def test_dagsters_own_words_pass_through_under_their_own_names():
         return sent.select("no")
 
     worded.__annotations__ = {"sent": New[Slips], "return": Frame[Worded]}
-    condition = dg.AutomationCondition.eager()
+    condition = dg.AutomationCondition.on_cron("0 4 * * *")
     policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1))
     retries = dg.RetryPolicy(max_retries=7)
     made = table(
