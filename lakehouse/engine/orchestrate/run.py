@@ -43,17 +43,11 @@ class Ran:
 
 
 def drain(
-    definitions: dg.Definitions,
-    tables: Sequence[Table],
-    place: Place,
-    instance: dg.DagsterInstance,
-    *,
-    started: Callable[[str], None] = lambda _: None,
+    tables: Sequence[Table], place: Place, run: Callable[[Sequence[str]], dg.ExecuteInProcessResult]
 ) -> Iterator[Ran]:
-    """Run what is due, with all that is downstream of it, until nothing is. Yields what each run did, table by table.
+    """`run` what is due, by key, with all that is downstream of it, until nothing is. Yields what it did to each table.
 
     A table that was refused is not tried again while its inputs stand where they stood; independent tables go on.
-    `started` is told the key of each table as its step begins.
     """
     refused: dict[str, object] = {}
     before: dict[str, object] = {}
@@ -67,7 +61,7 @@ def drain(
         if not due:
             return
         selection = _with_downstream(due, tables)
-        result = run_job(definitions, selection, instance, started=started)
+        result = run(selection)
         done = list(outcomes(result, selection))
         for ran in done:
             if ran.error:
