@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, batched, chain, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
@@ -232,15 +234,16 @@ _AS_TEXT: Mapping[type, Callable[[Any], str | None]] = {
 }
 
 
-def _texts(values: Sequence[Any], kinds: set[type]) -> Sequence[str | None]:
+def _texts(values: Sequence[Any], kinds: set[type]) -> pl.Series:
     """The values as they were written; a column of one kind without a call in Python for each."""
-    if kinds <= {str, _Number, type(None)}:
-        return values
-    if kinds == {int}:
-        return list(map(str, values))
+    if kinds <= {int, type(None)}:
+        with suppress(TypeError):  # longer than 64 bits
+            return pl.Series(values, dtype=pl.Int64).cast(pl.String)
     if kinds == {msgspec.Raw}:
-        return list(map(str, values, repeat("ascii")))
-    return [_AS_TEXT[type(value)](value) for value in values]
+        return pl.Series(list(map(str, values, repeat("ascii"))), dtype=pl.String)
+    if not kinds <= {str, _Number, type(None)}:
+        values = [_AS_TEXT[type(value)](value) for value in values]
+    return pl.Series(values, dtype=pl.String)
 
 
 class _Text:
@@ -255,7 +258,7 @@ class _Text:
         kinds = set(map(type, values))
         if not kinds <= _AS_TEXT.keys():
             raise _NotPlain
-        return pl.Series(_texts(values, kinds), dtype=pl.String)
+        return _texts(values, kinds)
 
 
 class _List:
@@ -305,9 +308,10 @@ class _Record:
         return self.plain(*values)
 
     def columns(self, records: Sequence[msgspec.Struct]) -> dict[str, pl.Series]:
-        rows = map(msgspec.structs.astuple, records)
-        values = zip(*rows, strict=True) if records else repeat((), len(self.fields))
-        return {name: shape.column(each) for (name, (_, shape)), each in zip(self.fields.items(), values, strict=True)}
+        return {
+            name: shape.column(list(map(attrgetter(f"f{place}"), records)))
+            for name, (place, shape) in self.fields.items()
+        }
 
     def column(self, values: Sequence[Any]) -> pl.Series:
         if set(map(type, values)) == {self.plain}:
