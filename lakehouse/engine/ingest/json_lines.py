@@ -237,7 +237,7 @@ _AS_TEXT: Mapping[type, Callable[[Any], str | None]] = {
 def _texts(values: Sequence[Any], kinds: set[type]) -> pl.Series:
     """The values as they were written; a column of one kind without a call in Python for each."""
     if kinds <= {int, type(None)}:
-        with suppress(TypeError):  # longer than 64 bits
+        with suppress(TypeError, OverflowError):  # longer than 64 bits, longer than any
             return pl.Series(values, dtype=pl.Int64).cast(pl.String)
     if kinds == {msgspec.Raw}:
         return pl.Series(list(map(str, values, repeat("ascii"))), dtype=pl.String)
