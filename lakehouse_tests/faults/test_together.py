@@ -93,7 +93,7 @@ def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(  # noqa: PLR0917
     assert_duckdb_reads_the_same(tmp_path)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 600) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until
