@@ -41,7 +41,7 @@ lint: tests-core
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; \
 	node_modules/.bin/pyright || status=1; exit $$status
 
-bench: tests-core
+bench: core
 	@$(BIN)/python -m benchmarks
 
 # The stamp is written last, so that a broken-off set-up begins again.

@@ -91,7 +91,7 @@ class Declaration:
         """What a transform must return; for bronze, the promised types."""
         return schema_of(self.contract)
 
-    @property
+    @cached_property
     def stored_schema(self) -> pl.Schema:
         """What the Delta table holds: the contract's types, or for bronze their text and where it came from."""
         if not self.is_bronze:

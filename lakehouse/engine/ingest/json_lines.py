@@ -12,7 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, batched, chain, repeat
+from itertools import accumulate, batched, chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -240,7 +240,8 @@ def _texts(values: Sequence[Any], kinds: set[type]) -> pl.Series:
         with suppress(TypeError, OverflowError):  # longer than 64 bits, longer than any
             return pl.Series(values, dtype=pl.Int64).cast(pl.String)
     if kinds == {msgspec.Raw}:
-        return pl.Series(list(map(str, values, repeat("ascii"))), dtype=pl.String)
+        values = b"\n".join(values).decode("ascii").split("\n")  # no number holds a line's end
+        return pl.Series(values, dtype=pl.String)
     if not kinds <= {str, _Number, type(None)}:
         values = [_AS_TEXT[type(value)](value) for value in values]
     return pl.Series(values, dtype=pl.String)
