@@ -22,7 +22,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Parsed", "read_json_lines"]
+__all__ = ["Parsed", "json_line", "read_json_lines"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINES_AT_ONCE = 1024  # bounds the Python objects alive at a time: a few dozen MB for documents of 3 kB
@@ -187,6 +187,28 @@ def _json(value: object, depth: int = 1) -> str:
             return "[" + ",".join(_json(inner, depth + 1) for inner in value) + "]"
         case _:
             return json.dumps(value, ensure_ascii=False)
+
+
+def json_line(fields: Mapping[str, Any], extra: str | None) -> str:
+    """A line that reads as these stored fields (text, lists and dicts of text; null as absent) and this `extra`.
+
+    What the line held is all in it, and reads the same by any schema, but that a field which is no longer declared
+    comes to `extra` as a string.
+    """
+    document = _without_null(fields)
+    for pointer, value in _parse(extra or "{}").items():
+        *way, name = (step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:])
+        place = document
+        for step in way:
+            place = place[int(step) if isinstance(place, list) else step]
+        place[name] = value
+    return _json(document, depth=-DEEPEST)
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_null(inner) for name, inner in value.items() if inner is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 type _Path = tuple[str | int, ...]

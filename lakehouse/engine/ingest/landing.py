@@ -21,6 +21,7 @@ from lakehouse.engine.declare.ports import Found, Storage
 from lakehouse.engine.declare.table import STORED_BESIDE, Declaration
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.ingest.json_lines import read_json_lines
+from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import ACCEPTED, DUPLICATE, LOST, READ, REVISED, UNREADABLE, Entry, Ledger, Plan
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
@@ -45,12 +46,16 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Batch:
-    """A planned batch with its rows in hand: what goes to the bronze table and what to its quarantine."""
+    """A planned batch with its rows in hand: what goes to the bronze table and what to its quarantine.
+
+    waiting: fresh files left to the next batch; from_table: files of a rebuild that only the table still held.
+    """
 
     plan: Plan
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     waiting: int = 0
+    from_table: int = 0
 
     def count(self, *states: str) -> int:
         """Files in one of `states`."""
@@ -107,21 +112,25 @@ class _Reader:
         return entry
 
     def parse(self, found: Found, content: bytes, sha256: str, batch: int) -> Entry:
-        state = REVISED if found.name in self.revised else ACCEPTED
         try:
             text = unpack(found.name, content)
         except Unreadable as why:
             self.rejected.append(_whole_file(self.declared, found, batch, str(why)))
             return Entry(UNREADABLE, found, sha256, reason=str(why))
         self.unpacked += len(text)
+        return self.parse_text(found, text, sha256, batch)
+
+    def parse_text(self, found: Found, text: bytes, sha256: str, batch: int) -> Entry:
+        state = REVISED if found.name in self.revised else ACCEPTED
         parsed = read_json_lines(text, pl.Schema(_declared_text(self.declared)))
         self.accepted.append((parsed.accepted, found.name, sha256, batch))
         if parsed.rejected.height:
             self.rejected.append(_lines(self.declared, parsed.rejected, found, batch))
         return Entry(state, found, sha256, _records(text), parsed.accepted.height, parsed.rejected.height)
 
-    def batch(self, plan: Plan, waiting: int = 0) -> Batch:
-        return Batch(plan, self._accepted(), pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting)
+    def batch(self, plan: Plan, *, waiting: int = 0, from_table: int = 0) -> Batch:
+        rejected = pl.concat([SET_ASIDE.to_frame(), *self.rejected])
+        return Batch(plan, self._accepted(), rejected, waiting, from_table)
 
     def _accepted(self) -> pl.DataFrame:
         """The rows of all files, with where each is from: put beside them once, not file by file."""
@@ -237,35 +246,49 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     return reader.batch(plan)
 
 
-def reread(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch:
-    """Every file that the ledger says was read, in its batch, for a rebuild. Refused with the list of those gone."""
+def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept | None) -> Batch:
+    """Every file that the ledger says was read, in its batch, for a rebuild.
+
+    A file that is gone, or was corrected in place, is read from what the table has `kept` of it. Refused with the list
+    of those of which it has not.
+    """
     done = ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE]))
     reader = _Reader(declared, storage)
     entries: list[Entry] = []
     gone: list[str] = []
-    files = [Found(name, 0, datetime.now(UTC)) for name in done["name"]]
-    reads = _read_ahead(storage, files)
-    rows = done.select("name", "sha256", "batch", "state", "reason").iter_rows()
-    for (name, sha256, batch, state, reason), (found, read) in zip(rows, reads, strict=True):
+    from_table = 0
+    reads = _read_ahead(storage, [Found(name, 0, datetime.now(UTC)) for name in done["name"]])
+    columns = ("sha256", "batch", "state", "reason", "records")
+    for (sha256, batch, state, reason, records), (found, read) in zip(
+        done.select(columns).iter_rows(), reads, strict=True
+    ):
         if state == UNREADABLE:
             reader.rejected.append(_whole_file(declared, found, batch, reason))
             entries.append(Entry(UNREADABLE, found, sha256, reason=reason))
             continue
-        try:
-            content = read()
-        except FileGone:
-            gone.append(f"{name} (batch {batch}): no longer there")
-            continue
-        if _sha256(content) == sha256:
+        content, why = _as_it_was(read, sha256)
+        if content is not None:
             entries.append(reader.parse(found, content, sha256, batch))
+        elif kept and (text := kept.content(found.name, batch, records)) is not None:
+            entries.append(reader.parse_text(found, text, sha256, batch))
+            from_table += 1
         else:
-            gone.append(f"{name} (batch {batch}): holds other content now")
+            gone.append(f"{found.name} (batch {batch}): {why}")
     if gone:
         raise Refused(
-            f"{declared.key} cannot be made anew: {len(gone)} of {done.height} files are not what was read: "
-            f"{'; '.join(gone[:10])}. Nothing was written; the table stands. Put the files back, or keep the table."
+            f"{declared.key} cannot be made anew: of {done.height} files, {len(gone)} are not what was read, and no "
+            f"table keeps what they held: {'; '.join(gone[:10])}. Nothing was written. Put back the files or the table."
         )
-    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(entries)))
+    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(entries)), from_table=from_table)
+
+
+def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, str]:
+    """The content with this hash, or None and why there is none."""
+    try:
+        content = read()
+    except FileGone:
+        return None, "no longer there"
+    return (content, "") if _sha256(content) == sha256 else (None, "holds other content now")
 
 
 def current_contents(ledger: Ledger) -> pl.DataFrame:

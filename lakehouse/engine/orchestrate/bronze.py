@@ -6,6 +6,7 @@ from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.landing import Batch, next_batch, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
 from lakehouse.engine.orchestrate.inputs import refuse_other_columns
@@ -31,7 +32,9 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
         if not ledger.applied:
             ledger = ledger.wholly_applied()
         ledger.pending()  # a batch that is planned stays so for the next run; one too many is refused
-        batch: Batch | None = reread(declared, place.landing, ledger)
+        batch: Batch | None = reread(
+            declared, place.landing, ledger, Kept(own, place.quarantine(declared)) if own else None
+        )
     else:
         refuse_other_columns(declared, own)
         batch = next_batch(declared, place.landing, ledger)
@@ -70,6 +73,7 @@ def _facts(batch: Batch) -> dict[str, object]:
         "files_unreadable": batch.count(UNREADABLE),
         "files_lost": batch.count(LOST),
         "files_waiting": batch.waiting,
+        "files_read_from_the_table": batch.from_table,
         "records_read": batch.records,
         "rows_accepted": batch.accepted.height,
         "rows_quarantined": batch.rejected.height,

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.ingest import json_lines
-from lakehouse.engine.ingest.json_lines import Parsed, read_json_lines
+from lakehouse.engine.ingest.json_lines import Parsed, json_line, read_json_lines
 
 TEXT = pl.String
 LINE = pl.Struct({"sku": TEXT, "qty": TEXT})
@@ -381,6 +381,35 @@ def test_any_documents_come_back_exactly(written: list[dict[str, Any]], style: d
     for document, extra in zip(written, parsed.accepted["extra"], strict=True):
         rest = unknown_of(document, FIELDS)
         assert extra == (json.dumps(rest, ensure_ascii=False, separators=(",", ":")) if rest else None)
+
+
+WIDER = pl.Schema({**SCHEMA, "more": pl.List(pl.String)})
+
+
+@given(st.lists(documents, max_size=4), styles, st.lists(scalars, max_size=2), st.none() | anything)
+def test_what_is_stored_of_a_line_reads_as_the_line_did_by_the_same_schema_and_by_a_wider_one(
+    written: list[dict[str, Any]], style: dict[str, Any], more: list[Any], unknown: Any
+):
+    full = [{**each, "more": more, "un/kn~own": {"deep": unknown}} for each in written]
+    content = "\n".join(json.dumps(each, **style) for each in full).encode()
+    came = read_json_lines(content, SCHEMA).accepted
+    again = "\n".join(
+        json_line(row, extra) for row, extra in zip(came.select(*SCHEMA).to_dicts(), came["extra"], strict=True)
+    ).encode()
+    for schema in (SCHEMA, WIDER):
+        assert (
+            read_json_lines(again, schema)
+            .accepted.drop("extra")
+            .equals(read_json_lines(content, schema).accepted.drop("extra"))
+        )
+        extras = [
+            [
+                json.loads(each or "{}", parse_float=str, parse_int=str)
+                for each in read_json_lines(text, schema).accepted["extra"]
+            ]
+            for text in (again, content)
+        ]
+        assert extras[0] == extras[1]
 
 
 @settings(max_examples=300, deadline=None)
