@@ -179,13 +179,13 @@ class _Run:
         rejected, of = verdict.rejected.height + unread, verdict.is_accepted.len() + unread
         if not rejected:
             return None
-        broken = [f"{each.failed:,} {each.rule.name}" for each in verdict.broken]
+        broken = verdict.said(self.declared.key_columns)
         broken += [f"{unread:,} {READS}"] if unread else []
         said = f"{key} refused {rejected:,} of {of:,} rows: {', '.join(broken)}."
         if not self.declared.quarantines:
             return (
-                f"{said} Nothing was written; {self.stands}. Mend them upstream and rebuild, or consent to partial "
-                "data with rejects=Quarantine()."
+                f"{said} Nothing was written; {self.stands}. Mend them upstream and rebuild, mend the rule, or "
+                "consent to partial data with rejects=Quarantine()."
             )
         if not verdict.is_accepted.any():
             where = self.place.quarantine(self.declared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,12 +29,16 @@ class DoesNotDrain(Terminal):
 
 @dataclass(frozen=True)
 class Ran:
-    """What one run did to one table: the metadata of what it wrote (empty: nothing), the red checks, the error."""
+    """What one run did to one table: the metadata of what it wrote (empty: nothing), the red checks by name, the error.
+
+    Of a red check its first culprits, where it names some.
+    """
 
     key: str
     facts: Mapping[str, Any]
-    red: tuple[str, ...] = ()
+    red: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     error: str | None = None
+    is_refusal: bool = False
 
     @property
     def rows_written(self) -> int | None:
@@ -65,7 +69,9 @@ def drain(
         done = list(outcomes(result, selection))
         for ran in done:
             if ran.error:
-                refused[ran.key] = states[ran.key] or _due(_of(ran.key, tables), place)
+                # what passes by itself is tried again once the table's inputs have moved, also if they moved meanwhile
+                before_it = None if ran.is_refusal else states[ran.key]
+                refused[ran.key] = before_it or _due(_of(ran.key, tables), place)
             yield ran
         if not any(ran.error or ran.facts for ran in done) and states == before:
             raise DoesNotDrain(
@@ -151,9 +157,15 @@ def outcomes(result: dg.ExecuteInProcessResult, keys: Sequence[str]) -> Iterator
         yield Ran(
             key=key,
             facts=_facts(events),
-            red=tuple(each.check_name for each in checks if not each.passed),
+            red={each.check_name: _culprits(each) for each in checks if not each.passed},
             error=_said(failure) if failure else None,
+            is_refusal=failure is not None and failure.user_failure_data is not None,
         )
+
+
+def _culprits(check: dg.AssetCheckEvaluation) -> tuple[str, ...]:
+    named = [check.metadata[name].value for name in ("examples", "still_standing") if name in check.metadata]
+    return tuple(str(each) for names in named if isinstance(names, list) for each in names)
 
 
 def _facts(events: Sequence[dg.DagsterEvent]) -> dict[str, Any]:

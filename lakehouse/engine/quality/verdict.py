@@ -16,22 +16,27 @@ from lakehouse.engine.declare.contract import Contract, columns_of, key_of, row_
 
 KEY_RULE = "key_is_unique"
 _SHORT = {
-    "greater_than_or_equal_to": "ge",
-    "greater_than": "gt",
-    "less_than_or_equal_to": "le",
-    "less_than": "lt",
-    "equal_to": "eq",
-    "not_equal_to": "ne",
+    "greater_than_or_equal_to": ("ge", ">="),
+    "greater_than": ("gt", ">"),
+    "less_than_or_equal_to": ("le", "<="),
+    "less_than": ("lt", "<"),
+    "equal_to": ("eq", "="),
+    "not_equal_to": ("ne", "is not"),
 }
+_LONGEST = 40
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: `holds` gives a Boolean series as long as the frame, true where the row is right, never null."""
+    """One rule: `holds` gives a Boolean series as long as the frame, true where the row is right, never null.
+
+    `column` is the one it is about, if it is about one.
+    """
 
     name: str
     description: str
     holds: Callable[[pl.DataFrame], pl.Series]
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,16 @@ class Verdict:
     @property
     def broken(self) -> list[Outcome]:
         return [each for each in self.outcomes if each.failed]
+
+    def said(self, key: Sequence[str]) -> list[str]:
+        """Each broken rule in words, with the first row that breaks it: its `key` and the column in question."""
+        return [f"{each.failed:,} {each.rule.name} ({self._example(each.rule, key)})" for each in self.broken]
+
+    def _example(self, rule: Rule, key: Sequence[str]) -> str:
+        row = self.rejected.filter(self.reasons.list.contains(rule.name)).row(0, named=True)
+        shown = [*key, *([rule.column] if rule.column and rule.column not in key else [])]
+        values = (f"{name} = {_cut(str(row[name]))}" for name in shown or row)
+        return f"{rule.description.removesuffix('.')}; as in {', '.join(values)}"
 
 
 def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] = ()) -> list[Rule]:
@@ -94,6 +109,10 @@ def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_n
     return Verdict(rows.filter(stands), rejected, _reasons(broken, ~stands), stands, tuple(outcomes))
 
 
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
+
+
 def _reasons(broken: dict[str, pl.Series], rejected: pl.Series) -> pl.Series:
     if not broken:
         return pl.Series("reasons", [], dtype=pl.List(pl.String()))
@@ -107,12 +126,13 @@ def _column_rules(contract: type[Contract], never_null: Sequence[str]) -> Iterat
     schema = contract.to_schema()
     for each in columns_of(contract):
         if not each.nullable or each.name in never_null:
-            yield Rule(f"{each.name}__not_null", f"{each.name} is never empty.", _not_null(each.name))
+            yield Rule(f"{each.name}__not_null", f"{each.name} is never empty.", _not_null(each.name), each.name)
         for check in schema.columns[each.name].checks:
-            short = _SHORT.get(check.name, check.name)
             statistics: dict[str, Any] = check.statistics or {}
-            bounds = ", ".join(f"{name}={value}" for name, value in statistics.items())
-            yield Rule(f"{each.name}__{short}", f"{each.name} {short} {bounds}".strip(), _ask(check, each.name))
+            short, sign = _SHORT.get(check.name, (check.name, None))
+            bounds = ", ".join(str(value) if sign else f"{name}={value}" for name, value in statistics.items())
+            said = f"{each.name} {sign or short} {bounds}".strip()
+            yield Rule(f"{each.name}__{short}", said, _ask(check, each.name), each.name)
 
 
 def _not_null(name: str) -> Callable[[pl.DataFrame], pl.Series]:

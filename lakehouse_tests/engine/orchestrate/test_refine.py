@@ -262,8 +262,9 @@ def test_without_a_quarantine_one_bad_row_refuses_all_and_nothing_is_written(hou
     assert work.delivery is None
     assert red(work) == {"amount__le": "ERROR"}
     assert work.refusal == (
-        "gold/total refused 1 of 2 rows: 1 amount__le. Nothing was written; version 1 stands. "
-        "Mend them upstream and rebuild, or consent to partial data with rejects=Quarantine()."
+        "gold/total refused 1 of 2 rows: 1 amount__le (amount <= 100; as in order_no = 2, amount = 500.000). Nothing "
+        "was written; version 1 stands. Mend them upstream and rebuild, mend the rule, or consent to partial data with "
+        "rejects=Quarantine()."
     )
     assert numbers(house, TOTAL, "order_no", "amount") == [("1", Decimal("5.000"))]
 
