@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table as Drawn
+from rich.text import Text
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -32,11 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# what is not a terminal has no width to fit: rows stay on one line
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+# what is not a terminal has no width to fit: a row stays on one line, and no value is cut
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000_000)
 told = Console(stderr=True, highlight=False)
 
 DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
+SHOWN = 5
+NO_EXAMPLE = not Path(__file__).with_name("example").joinpath("replay.py").is_file()
 
 
 class Lakehouse:
@@ -49,11 +52,22 @@ class Lakehouse:
         return lakehouse()
 
     @cached_property
-    def tables(self) -> list[Table]:
+    def assets(self) -> list[dg.AssetsDefinition]:
         from lakehouse import tables
-        from lakehouse.engine.orchestrate.load import tables_in
+        from lakehouse.engine.orchestrate.load import assets_in
 
-        return tables_in(tables)
+        return assets_in(tables)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        from lakehouse.engine.orchestrate.table import Table
+
+        return [each for each in self.assets if isinstance(each, Table)]
+
+    @property
+    def plain(self) -> list[Sequence[str]]:
+        """The keys of the plain assets that stand beside the tables."""
+        return [key.path for each in self.assets if each not in self.tables for key in each.keys]
 
     @cached_property
     def place(self) -> Place:
@@ -70,7 +84,7 @@ class Lakehouse:
         return open_instance()
 
 
-@app.command()
+@app.command(hidden=NO_EXAMPLE)
 def land(
     first: Annotated[
         datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="Default: 2010-12-01.")
@@ -114,8 +128,10 @@ def run() -> None:
 
 def _run(opened: Lakehouse) -> int:
     from lakehouse.engine.orchestrate.run import drain, run_job
+    from lakehouse.engine.orchestrate.status import left_stale, logic_changed
 
-    began, wrote, refused, red = time.monotonic(), 0, 0, False
+    began, red = time.monotonic(), False
+    wrote, refused = set[str](), set[str]()
     with told.status("Looking for what is due …") as spinner:
 
         def run_due(keys: Sequence[str]) -> dg.ExecuteInProcessResult:
@@ -123,29 +139,40 @@ def _run(opened: Lakehouse) -> int:
             return run_job(opened.definitions, keys, opened.instance, started=lambda key: spinner.update(f"{key} …"))
 
         for ran in drain(opened.tables, opened.place, run_due):
-            wrote += ran.rows_written is not None
-            refused += ran.error is not None
+            wrote |= {ran.key} if ran.rows_written is not None else set()
+            refused |= {ran.key} if ran.error else set()
             red |= _tell(ran)
             spinner.update("Looking for what is due …")
-    seconds = time.monotonic() - began
-    done = f"{wrote} {'table' if wrote == 1 else 'tables'} written" if wrote else "Nothing changed"
-    done += f", {refused} refused" if refused else "" if wrote else ": nothing is due"
-    out.print(f"{done} in {seconds:.1f} s.")
+        stale = left_stale(opened.tables, opened.place)
+    done = f"{_number(len(wrote), 'table')} written" if wrote else "Nothing changed"
+    done += f", {len(refused)} refused" if refused else "" if wrote else ": nothing is due"
+    out.print(f"{done} ({time.monotonic() - began:.1f} s).")
+    if stale:
+        out.print(logic_changed(opened.tables, stale), style="yellow", soft_wrap=True)
     return REFUSED if red else DRAINED
 
 
 def _tell(ran: Ran) -> bool:
     """What a run did to a table, then what is red about it. True where it needs a person."""
+    from lakehouse.engine.orchestrate.status import show_aside
+
+    aside = ran.facts.get("rows_quarantined", 0)
     if ran.rows_written is not None:
-        superseded, aside = ran.facts.get("rows_superseded", 0), ran.facts.get("rows_quarantined", 0)
+        superseded = ran.facts.get("rows_superseded", 0)
         said = f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {ran.facts['delta/version']}"
         said += f", {superseded:,} superseded by later arrivals" if superseded else ""
         out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
     if ran.error:
         out.print("  [red]✗[/]", end=" ")
         out.print(ran.error if ran.key in ran.error else f"{ran.key}: {ran.error}", markup=False, soft_wrap=True)
-    for name in ran.red:
-        out.print(f"    [yellow]![/] its check {name} is red")
+    for name, culprits in ran.red.items():
+        out.print(f"    [yellow]![/] its check {name} is red" + (":" if culprits else ""))
+        for each in culprits[:SHOWN]:
+            out.print(f"        {each}", markup=False, soft_wrap=True)
+        if len(culprits) > SHOWN:
+            out.print("        …")
+    if aside:
+        out.print(f"    What was set aside, and why: {show_aside(ran.key)}", markup=False, soft_wrap=True)
     landed_badly = ran.key.startswith("bronze/") and bool(ran.red)
     return bool(ran.error) or landed_badly
 
@@ -153,10 +180,11 @@ def _tell(ran: Ran) -> bool:
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False) -> None:
     """Where every table stands, from the Delta log: version, rows, bytes, what is set aside, whether it is stale."""
+    from lakehouse.engine.orchestrate.status import hints
     from lakehouse.engine.orchestrate.status import status as look
 
     opened = Lakehouse()
-    found = look(opened.tables, opened.place, opened.instance)
+    found = look(opened.tables, opened.place, opened.instance, opened.plain)
     if as_json:
         sys.stdout.write(json.dumps([asdict(each) for each in found], default=_text, indent=2) + "\n")
         return
@@ -168,21 +196,23 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
     for column in drawn.columns:
         column.no_wrap = True
     for each in found:
-        failed = each.last_run and each.last_run.status == "FAILURE"
         drawn.add_row(
             each.key, _count(each.version), _count(each.rows), f"{each.quarantined:,}",
             f"{each.updated_at:%Y-%m-%d %H:%M}" if each.updated_at else "never",
-            "[red]last run failed[/]" if failed else "[yellow]logic changed[/]" if each.stale else "",
+            f"[{'red' if each.failed else 'yellow'}]{', '.join(each.state)}[/]" if each.state else "",
         )  # fmt: skip
-    out.print(drawn)
-    if stale := [each.key for each in found if each.stale]:
-        out.print(
-            f"The logic of {', '.join(stale)} changed since it was last made whole. Next: lakehouse rebuild {stale[0]}+"
-        )
+    if found:
+        out.print(drawn)
+    for line in hints(found, opened.tables, opened.place):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _text(value: object) -> str:
@@ -203,8 +233,8 @@ def rebuild(
     opened = Lakehouse()
     for table in selected(opened.definitions, opened.tables, selection):
         if compare:
-            difference, columns = differ(table.declaration, opened.place)
-            out.print(f"{table.declaration.key}: {difference}" + (f"; columns change: {columns}" if columns else ""))
+            difference = differ(table.declaration, opened.place)
+            out.print(f"{table.declaration.key}: {difference}", markup=False, soft_wrap=True)
             _draw(difference)
             if not yes and not typer.confirm(f"Write {table.declaration.key}?"):
                 out.print(f"Left as it stands: {table.declaration.key} and what is downstream of it.")
@@ -220,12 +250,17 @@ def _draw(difference: Any) -> None:
             continue
         if word == "changed":
             rows = _what_changed(rows)
-        drawn = Drawn(title=f"{word} ({min(rows.height, 10)} of {rows.height:,})", title_justify="left", box=None)
-        for name in rows.columns:
-            drawn.add_column(name)
-        for row in rows.head(10).rows():
-            drawn.add_row(*("" if value is None else str(value) for value in row))
-        out.print(drawn)
+        out.print(f"{word} ({min(rows.height, 10)} of {rows.height:,})", style="italic")
+        _draw_rows(rows.columns, rows.head(10).rows())
+
+
+def _draw_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    drawn = Drawn(box=None, header_style="bold")
+    for name in names:
+        drawn.add_column(Text(name))
+    for row in rows:
+        drawn.add_row(*(Text("" if value is None else str(value)) for value in row))  # Text: nothing in it is markup
+    out.print(drawn)
 
 
 def _what_changed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -237,19 +272,17 @@ def _what_changed(rows: pl.DataFrame) -> pl.DataFrame:
 
 @app.command()
 def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gold.daily_sales limit 5"')]) -> None:
-    """Ask the lake in SQL (DuckDB): bronze.…, silver.…, gold.… and quarantine.<layer>_<table>."""
+    """Ask the lake in SQL (DuckDB): bronze.…, silver.…, gold.…, quarantine.<layer>_<table>. All: "show tables"."""
     from lakehouse.engine.serve.local_sql import connect, query
 
     opened = Lakehouse()
-    names, rows = query(connect([each.declaration for each in opened.tables], opened.place), statement)
-    drawn = Drawn(*names, box=None, header_style="bold")
-    for row in rows:
-        drawn.add_row(*("" if value is None else str(value) for value in row))
-    out.print(drawn)
-    out.print(f"{len(rows):,} rows", style="dim")
+    connection = connect([each.declaration for each in opened.tables], opened.place, opened.plain)
+    names, rows = query(connection, statement)
+    _draw_rows(names, rows)
+    out.print(_number(len(rows), "row"), style="dim")
 
 
-@app.command()
+@app.command(hidden=NO_EXAMPLE)
 def demo() -> None:
     """Three months of real orders: land them, run everything, show what came of it. A second time changes nothing."""
     from lakehouse.engine.orchestrate.status import status as look
@@ -284,10 +317,12 @@ def _errors_as_sentences() -> Iterator[None]:
         yield
     except Exception as error:
         from lakehouse.engine.declare.errors import LakehouseError, WrongUsage
+        from lakehouse.engine.orchestrate.broken_file import why_broken
 
-        if not isinstance(error, LakehouseError):
+        said = str(error) if isinstance(error, LakehouseError) else why_broken(error)
+        if said is None:
             raise
-        told.print(str(error), style="red", markup=False, soft_wrap=True)
+        told.print(said, style="red", markup=False, soft_wrap=True)
         raise SystemExit(WRONG_USAGE if isinstance(error, WrongUsage) else REFUSED) from None
 
 

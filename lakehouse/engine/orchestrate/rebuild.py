@@ -9,7 +9,7 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration, differences
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.refine import refine
@@ -29,6 +29,8 @@ def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: st
     known = {each.declaration.key: each for each in tables}
     match = _SELECTION.match(selection)
     if match is None or match[2] not in known:
+        if match and (plain := _plain(definitions, match[2])):
+            raise NoSuchTable(plain)
         if not known:
             raise NoSuchTable(f"{selection!r} names no table: none is declared below lakehouse/tables yet.")
         raise NoSuchTable(f"{selection!r} names no table. Known: {', '.join(known)}; add + for all that is downstream.")
@@ -37,10 +39,21 @@ def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: st
     return [table for key, table in known.items() if key in keys]
 
 
-def compare(declared: Declaration, place: Place) -> tuple[Difference, str]:
+def _plain(definitions: dg.Definitions, key: str) -> str | None:
+    """What is to be done instead, where the key is that of a plain asset."""
+    graph, asset = definitions.resolve_asset_graph(), dg.AssetKey(key.split("/"))
+    if not graph.has(asset):
+        return None
+    partition = " --partition <key>" if graph.get(asset).is_partitioned else ""
+    return (
+        f"{key} is a plain Dagster asset, and only a @table can be made anew by rebuild. Materialize it: "
+        f"dg launch --assets {key}{partition}"
+    )
+
+
+def compare(declared: Declaration, place: Place) -> Difference:
     """The exact difference between the table as it stands and as a rebuild would make it now. Writes nothing.
 
-    Where the contract has changed, rows are compared by the columns of both, and the others are named in words.
     Both frames are held in memory. Raises Refused where the rebuild itself would be.
     """
     upstreams: Mapping[str, Handle | None] = {
@@ -53,10 +66,7 @@ def compare(declared: Declaration, place: Place) -> tuple[Difference, str]:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
-    would = anew.delivery.accepted
-    both = [name for name, dtype in would.schema.items() if standing.schema.get(name) == dtype]
-    key = declared.key_columns if set(declared.key_columns) <= set(both) else []
-    return difference(standing.select(both), would.select(both), key), differences(standing.schema, would.schema)
+    return difference(standing, anew.delivery.accepted, declared.key_columns)
 
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:

@@ -1,24 +1,32 @@
-"""Where every table stands: from the Delta log, not from Dagster's events."""
+"""Where every table stands: from the Delta log. Dagster's events are asked for one thing, how its last run ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 
 import dagster as dg
 
+from lakehouse.engine.declare.errors import LakehouseError
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.write import Overwrite
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
+from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
+
+_LOOKED_BACK = 50
+"""Runs that are looked through for one that got as far as a table."""
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """The last Dagster run that wrote the table, or tried to."""
+    """The last Dagster run that wrote the table, or tried to; `status` and `ended_at` are of the table's own step."""
 
     id: str
     status: str
@@ -29,7 +37,8 @@ class LastRun:
 class Status:
     """One table. `version`, `rows`, `bytes` and `updated_at` (UTC) are None where it was never written.
 
-    `quarantined` counts the rows set aside at `quarantine`. `stale`: its logic changed since it was last made whole.
+    `quarantined` counts the rows set aside at `quarantine` (None: a plain asset sets none aside). `stale`: its logic
+    changed since it was last made whole.
     """
 
     key: str
@@ -40,20 +49,38 @@ class Status:
     bytes: int | None
     updated_at: datetime | None
     quarantined: int
-    quarantine: str
+    quarantine: str | None
     stale: bool
     last_run: LastRun | None
 
+    @property
+    def state(self) -> list[str]:
+        """What is to be said of it; nothing where all is well."""
+        return [*(["logic changed"] if self.stale else []), *(["last run failed"] if self.failed else [])]
 
-def status(tables: Sequence[Table], place: Place, instance: dg.DagsterInstance) -> list[Status]:
-    """Every table, upstreams first."""
-    return [_status(each.declaration, place, instance) for each in tables]
+    @property
+    def failed(self) -> bool:
+        return self.last_run is not None and self.last_run.status == "FAILURE"
 
 
-def _status(declared: Declaration, place: Place, instance: dg.DagsterInstance) -> Status:
+type _Steps = Callable[[str], Mapping[str, LastRun]]
+
+
+def status(
+    tables: Sequence[Table], place: Place, instance: dg.DagsterInstance, plain: Sequence[Sequence[str]] = ()
+) -> list[Status]:
+    """Every table, upstreams first, then those that plain assets with the keys `plain` have written."""
+    steps = cache(partial(_steps, instance))
+    found = [_status(each.declaration, place, _last_run(each.declaration.key, instance, steps)) for each in tables]
+    others = ((key, Handle.open(place.lake.address(*key))) for key in plain)
+    return found + [
+        _plain(key, handle, _last_run("/".join(key), instance, steps)) for key, handle in others if handle is not None
+    ]
+
+
+def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> Status:
     address, aside = place.table(declared), place.quarantine(declared)
-    own = Handle.open(address)
-    written = own if own is not None and own.transaction(LOGIC) is not None else None
+    written = _made(declared, place)
     return Status(
         key=declared.key,
         layer=declared.layer,
@@ -64,16 +91,128 @@ def _status(declared: Declaration, place: Place, instance: dg.DagsterInstance) -
         updated_at=written and written.updated_at,
         quarantined=quarantine.count(written, aside) if written else 0,
         quarantine=str(aside),
-        stale=written is not None and written.transaction(LOGIC) != declared.logic,
-        last_run=_last_run(declared, instance),
+        stale=_is_stale(declared, written),
+        last_run=last_run,
     )
 
 
-def _last_run(declared: Declaration, instance: dg.DagsterInstance) -> LastRun | None:
-    records = instance.get_asset_records([dg.AssetKey([declared.layer, declared.name])])
-    run_id = records[0].asset_entry.last_run_id if records else None
-    record = instance.get_run_record_by_id(run_id) if run_id else None
+def _plain(key: Sequence[str], written: Handle, last_run: LastRun | None) -> Status:
+    return Status(
+        key="/".join(key),
+        layer=key[0],
+        address=str(written.address),
+        version=written.version,
+        rows=written.rows,
+        bytes=written.bytes,
+        updated_at=written.updated_at,
+        quarantined=0,
+        quarantine=None,
+        stale=False,
+        last_run=last_run,
+    )
+
+
+def _made(declared: Declaration, place: Place) -> Handle | None:
+    """The table, once a run has written it: creating it is a version of its own."""
+    own = Handle.open(place.table(declared))
+    return own if own is not None and own.transaction(LOGIC) is not None else None
+
+
+def _is_stale(declared: Declaration, written: Handle | None) -> bool:
+    return written is not None and written.transaction(LOGIC) != declared.logic
+
+
+def _last_run(key: str, instance: dg.DagsterInstance, steps: _Steps) -> LastRun | None:
+    """The newest run that got as far as this table: where an upstream failed, it was planned and never attempted."""
+    asked = dg.EventRecordsFilter(
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=dg.AssetKey(key.split("/"))
+    )
+    # of the storage: the instance's own words for it warn that they will go, and name no other
+    for planned in instance.event_log_storage.get_event_records(asked, limit=_LOOKED_BACK):
+        entry = planned.event_log_entry
+        if attempted := steps(entry.run_id).get(entry.step_key or ""):
+            return attempted
+    return None
+
+
+def _steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, LastRun]:
+    """How each step of a run ended; those that were never attempted are left out."""
+    record = instance.get_run_record_by_id(run_id)
     if record is None:
-        return None
-    ended = datetime.fromtimestamp(record.end_time).astimezone() if record.end_time else None
-    return LastRun(record.dagster_run.run_id, record.dagster_run.status.value, ended)
+        return {}
+    found: dict[str, LastRun] = {}
+    for each in instance.get_run_step_stats(run_id):
+        said = each.status.value if each.status else "IN_PROGRESS"
+        if said == "IN_PROGRESS":  # also where the process was killed: then Dagster knows it of the run, if at all
+            said = record.dagster_run.status.value
+        ended = each.end_time or record.end_time
+        if said != "SKIPPED":
+            found[each.step_key] = LastRun(run_id, said, datetime.fromtimestamp(ended).astimezone() if ended else None)
+    return found
+
+
+def left_stale(tables: Sequence[Table], place: Place) -> list[str]:
+    """The keys of tables that hold rows of an older logic and will go on to: those that are not written whole.
+
+    Opens the lake's tables and nothing of Dagster.
+    """
+    lasting = [each.declaration for each in tables if not isinstance(each.declaration.write, Overwrite)]
+    return [each.key for each in lasting if _is_stale(each, _made(each, place))]
+
+
+def logic_changed(tables: Sequence[Table], stale: Sequence[str]) -> str:
+    """What is to be said, and done, about tables whose logic changed."""
+    known = {each.declaration.key: each.declaration for each in tables}
+    mixed = any(not isinstance(known[key].write, Overwrite) for key in stale)
+    rest = "; rows written since follow the new one" if mixed else ""
+    ways = " && ".join(f"lakehouse rebuild {key}+" for key in stale if not _above(known[key]) & set(stale))
+    return f"The logic of {', '.join(stale)} changed since it was last made whole{rest}. Next: {ways}"
+
+
+def _above(declared: Declaration) -> set[str]:
+    """The keys of all that it is made from."""
+    return {key for read in declared.reads for key in (read.upstream.key, *_above(read.upstream))}
+
+
+def show_aside(key: str) -> str:
+    """The command that shows what a table set aside."""
+    columns = "source_file, source_row, reasons, row"
+    return f'lakehouse sql "select {columns} from quarantine.{key.replace("/", "_")}"'  # noqa: S608 # for a person
+
+
+def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Iterator[str]:
+    """What a person may do next, a line each."""
+    if not found:
+        yield "No table is declared yet: put a file below lakehouse/tables (README: Your first table)."
+    elif all(each.version is None for each in found):
+        yield "Nothing was written yet. Next: let files land, then lakehouse run"
+    if stale := [each.key for each in found if each.stale]:
+        yield logic_changed(tables, stale)
+    declared = {each.declaration.key: each.declaration for each in tables}
+    for each in found:
+        if each.failed:
+            yield f"The last run of {each.key} failed{_after_failure(each, declared.get(each.key), place)}"
+    for each in found:
+        if each.quarantined:
+            yield f"What {each.key} set aside, and why: {show_aside(each.key)}"
+
+
+def _after_failure(failed: Status, declared: Declaration | None, place: Place) -> str:
+    if declared is None:
+        return f". Next: dg launch --assets {failed.key}"
+    if _is_due(declared, place):
+        return ", and it is due again. Next: lakehouse run, which says why"
+    stands = "there is no table" if failed.version is None else f"version {failed.version} stands"
+    return f", and nothing is due for it since: {stands}. To run it anew: lakehouse rebuild {failed.key}"
+
+
+def _is_due(declared: Declaration, place: Place) -> bool:
+    if declared.is_bronze:
+        seen, pending = look(declared, place)
+        return bool(seen.fresh) or pending is not None
+    own = Handle.open(place.table(declared))
+    upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+    try:
+        return not is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
+    except LakehouseError:
+        return True

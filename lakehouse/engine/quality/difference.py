@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows that are only here, only there, or (with a key) at both places and not equal."""
+    """Rows that are only here, only there, or (with a key) at both places and not equal.
+
+    They are compared by the columns of both; `columns` says in words which are not.
+    """
 
     same: int
     gone: pl.DataFrame
     new: pl.DataFrame
     changed: pl.DataFrame
+    columns: tuple[str, ...] = ()
 
     @property
     def is_none(self) -> bool:
+        return not self.columns and self._rows_are_the_same
+
+    @property
+    def _rows_are_the_same(self) -> bool:
         return self.gone.is_empty() and self.new.is_empty() and self.changed.is_empty()
 
     def __str__(self) -> str:
         if self.is_none:
             return f"no difference: {self.same:,} rows are the same"
-        return (
+        said = (
             f"{self.same:,} rows the same, {self.new.height:,} new, {self.gone.height:,} gone, "
             f"{self.changed.height:,} changed"
         )
+        if self.columns and self._rows_are_the_same:
+            said = f"{self.same:,} rows, the same in the other columns"
+        return "; ".join([*self.columns, said])
 
 
 def difference(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) -> Difference:
-    """Compare two frames of one schema, row by row; repeated rows are counted, order is not.
+    """Compare two frames row by row; repeated rows are counted, order is not.
 
-    `changed` has the key, and of each other column `<name>` (as it would be) and `<name>__was`.
+    `changed` has the key, and of each other column `<name>` (as it would be) and `<name>__was`. A key of which a
+    column is new or of another type names no rows of both: whole rows are compared then.
     """
+    both = [name for name, dtype in would.schema.items() if standing.schema.get(name) == dtype]
+    found = _of_rows(standing.select(both), would.select(both), key if set(key) <= set(both) else [])
+    return replace(found, columns=tuple(_columns(standing.schema, would.schema)))
+
+
+def _columns(standing: pl.Schema, would: pl.Schema) -> Iterator[str]:
+    yield from (f"new column: {name}" for name in would if name not in standing)
+    yield from (f"column gone: {name}" for name in standing if name not in would)
+    for name, dtype in would.items():
+        if name in standing and standing[name] != dtype:
+            yield f"type of {name}: {standing[name]} -> {dtype}"
+    if set(standing) == set(would) and list(standing) != list(would):
+        yield f"order of the columns: {', '.join(would)}"
+
+
+def _of_rows(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) -> Difference:
     names = standing.columns
     rest = [name for name in names if name not in key]
     left, right = _numbered(standing, key or names), _numbered(would.select(names), key or names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.resources import files
@@ -10,44 +11,86 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
+import polars as pl
 
 from lakehouse.engine.declare.errors import WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest import ledger
+
+_SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
+_BESIDE = ["quarantine", "ledger"]
+_SQL_TYPES = {
+    pl.String(): "varchar",
+    pl.Int64(): "bigint",
+    pl.List(pl.String()): "varchar[]",
+    pl.Datetime("us", "UTC"): "timestamptz",
+}
 
 
 class SqlError(WrongUsage):
     """DuckDB could not run the statement."""
 
 
-def connect(declarations: Sequence[Declaration], place: Place) -> duckdb.DuckDBPyConnection:
+def connect(
+    declarations: Sequence[Declaration], place: Place, plain: Sequence[Sequence[str]] = ()
+) -> duckdb.DuckDBPyConnection:
     """A connection with the views `bronze.…`, `silver.…`, `gold.…` of the tables that were written, as they stand now.
 
-    A quarantine is `quarantine.<layer>_<table>`. Reading stays inside the lake: nothing is downloaded or installed.
+    `plain` are the keys of other tables of the lake: `a.b` for ("a", "b"). A quarantine is
+    `quarantine.<layer>_<table>`, the ledger of a bronze table `ledger.bronze_<table>`; both are empty where there is
+    none yet. Reading stays inside the lake: nothing is downloaded or installed.
     """
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
     for extension in ("icu", "delta"):  # icu knows time zones: without it no timestamp is shown
         _load(connection, extension)
     connection.execute("set TimeZone = 'UTC'")
     for each in declarations:
-        _view(connection, each.layer, each.name, place.table(each))
-        _view(connection, "quarantine", f"{each.layer}_{each.name}", place.quarantine(each))
+        beside = f"{each.layer}_{each.name}"
+        _view(connection, (each.layer, each.name), place.table(each))
+        _view(connection, ("quarantine", beside), place.quarantine(each), quarantine.STORED)
+        if each.is_bronze:
+            _view(connection, ("ledger", beside), place.ledger(each), ledger.SCHEMA)
+    for key in plain:
+        schema, *name = key if len(key) > 1 else ("main", *key)
+        _view(connection, (schema, "_".join(name)), place.lake.address(*key))
     return connection
 
 
 def query(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows. Raises SqlError with DuckDB's own sentence."""
+    """Column names and rows of one statement. Raises SqlError with DuckDB's own sentence."""
     try:
-        result = connection.execute(statement)
+        statements = connection.extract_statements(statement)
+        if len(statements) != 1:
+            raise SqlError(_not_one(len(statements), connection))
+        if _SHOW_TABLES.fullmatch(statement):
+            return ["table"], [(name,) for name in _names(connection)]
+        result = connection.execute(statements[0])
         return [column[0] for column in result.description or []], result.fetchall()
     except duckdb.CatalogException as error:
-        there = connection.execute("select schema_name || '.' || view_name from duckdb_views() where not internal")
-        written = ", ".join(sorted(name for (name,) in there.fetchall())) or "none yet; next: lakehouse run"
-        raise SqlError(f"{error}\nTables that were written: {written}") from error
+        raise SqlError(f"{error}\n{_there(connection)}") from error
     except duckdb.Error as error:
         raise SqlError(str(error)) from error
+
+
+def _not_one(number: int, connection: duckdb.DuckDBPyConnection) -> str:
+    if number:
+        return f"There are {number} statements, and only one is asked at a time: call lakehouse sql for each."
+    return f'No statement was given. As in: lakehouse sql "show tables"\n{_there(connection)}'
+
+
+def _there(connection: duckdb.DuckDBPyConnection) -> str:
+    return f"There are: {', '.join(_names(connection)) or 'no tables yet; next: lakehouse run'}"
+
+
+def _names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The views, as they are asked for; those of quarantines and ledgers last."""
+    found = connection.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
+    ordered = sorted(found, key=lambda each: (_BESIDE.index(each[0]) if each[0] in _BESIDE else -1, each))
+    return [name if schema == "main" else f"{schema}.{name}" for schema, name in ordered]
 
 
 def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
@@ -56,13 +99,21 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
     connection.load_extension(str(found))
 
 
-def _view(connection: duckdb.DuckDBPyConnection, schema: str, name: str, address: Address) -> None:
-    if Handle.open(address) is None:
+def _view(
+    connection: duckdb.DuckDBPyConnection, name: tuple[str, str], address: Address, empty: pl.Schema | None = None
+) -> None:
+    """The table at an address; without one there a view of no rows with the columns of `empty`, if given."""
+    if Handle.open(address) is not None:
+        where = (address.uri if address.is_local else _logged_in(connection, address)).replace("'", "''")
+        rows = f"select * from delta_scan('{where}')"  # noqa: S608 # quoted
+    elif empty is not None:
+        columns = (f"cast(null as {_SQL_TYPES[dtype]}) as {_quoted(column)}" for column, dtype in empty.items())
+        rows = f"select {', '.join(columns)} where false"
+    else:
         return
-    where = (address.uri if address.is_local else _logged_in(connection, address)).replace("'", "''")
-    connection.execute(f"create schema if not exists {_quoted(schema)}")
-    view = f"create view {_quoted(schema)}.{_quoted(name)} as select * from delta_scan('{where}')"  # noqa: S608 # quoted
-    connection.execute(view)
+    schema, view = map(_quoted, name)
+    connection.execute(f"create schema if not exists {schema}")
+    connection.execute(f"create view if not exists {schema}.{view} as {rows}")
 
 
 def _quoted(name: str) -> str:

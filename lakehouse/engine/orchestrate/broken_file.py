@@ -1,0 +1,41 @@
+"""What Python says of a file of the business that cannot be imported, in a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from traceback import FrameSummary, TracebackException
+
+_PACKAGE = Path(__file__).parents[2]
+_ENGINE = _PACKAGE / "engine"
+_OURS = (_ENGINE, _PACKAGE.parent / "resources", _PACKAGE / "cli.py")
+_IMPORTED = "<module>"
+
+
+def why_broken(error: Exception) -> str | None:
+    """File, line, source and error, where a file of the business broke while it was imported; None for all else.
+
+    An error that was raised by the engine itself is one of the engine, whatever file made it happen.
+    """
+    told = TracebackException.from_exception(error)
+    business = [each for each in told.stack if _is_business(each.filename)]
+    if not any(each.name == _IMPORTED for each in business):
+        return None
+    if isinstance(error, SyntaxError) and error.filename:
+        return _said(FrameSummary(error.filename, error.lineno, "", line=error.text), told)
+    if told.stack[-1].filename.startswith(str(_ENGINE)):
+        return None
+    return _said(business[-1], told)
+
+
+def _is_business(file: str) -> bool:
+    return Path(file).is_relative_to(_PACKAGE) and not any(Path(file).is_relative_to(each) for each in _OURS)
+
+
+def _said(at: FrameSummary, told: TracebackException) -> str:
+    file = Path(at.filename)
+    shown = file.relative_to(_PACKAGE.parent) if file.is_relative_to(_PACKAGE.parent) else file
+    error = list(told.format_exception_only())[-1].strip()  # a SyntaxError has its file and line before it
+    return (
+        f"{shown}, line {at.lineno}, cannot be imported:\n    {(at.line or '').strip()}\n{error}\n"
+        "Nothing was run. The whole traceback: dg check defs"
+    )
