@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
     "last_run",
 ]  # fmt: skip
+SHOW_ASIDE = 'lakehouse sql "select source_file, source_row, reasons, row from quarantine.bronze_erp_orders"'
 type Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -77,6 +79,10 @@ def test_status_of_tables_that_were_never_written_has_no_versions(lakehouse: Com
     assert [(each["version"], each["rows"], each["last_run"]) for each in found] == [(None, None, None)] * 4
 
 
+def test_status_of_tables_that_were_never_written_says_what_to_do(lakehouse: Command) -> None:
+    assert "Nothing was written yet. Next: let files land, then lakehouse run" in lakehouse("status").stdout
+
+
 def test_status_in_json_says_where_every_table_stands(drained: Command) -> None:
     found = json.loads(drained("status", "--json").stdout)
     assert [list(each) for each in found] == [STATUS] * 4
@@ -92,11 +98,42 @@ def test_what_is_set_aside_at_landing_ends_the_run_with_1_and_the_rest_is_taken(
     pollute(tmp_path, "2010-12-02", "{torn", '{"order_no": "1"}')
     said = drained("run", exits=1).stdout
     assert "1 set aside" in said
-    assert "check records_are_readable is red" in said
-    asked = drained("sql", "select source_file, source_row, row, reasons from quarantine.bronze_erp_orders").stdout
+    assert "check records_are_readable is red:\n        erp/orders/dt=2010-12-02/orders.jsonl.gz: 1 of 2" in said
+    assert SHOW_ASIDE in said
+    assert f"What bronze/erp_orders set aside, and why: {SHOW_ASIDE}" in drained("status").stdout
+    asked = drained(*shlex.split(SHOW_ASIDE)[1:]).stdout
     assert "erp/orders/dt=2010-12-02/orders.jsonl.gz" in asked
     assert "{torn" in asked
     assert "Nothing changed" in drained("run").stdout
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(drained: Command, tmp_path: Path) -> None:
+    pollute(tmp_path, "2010-12-02")
+    (tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-02" / "orders.jsonl.gz").write_bytes(b"no gzip")
+    said = drained("run", exits=1).stdout
+    assert "check files_are_readable is red:\n        erp/orders/dt=2010-12-02/orders.jsonl.gz: " in said
+    assert "Not a gzipped file" in said
+
+
+def test_what_a_corrected_file_no_longer_holds_is_named(drained: Command, tmp_path: Path) -> None:
+    file = tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-01" / "orders.jsonl.gz"
+    first, *rest = gzip.decompress(file.read_bytes()).decode().splitlines()
+    pollute(tmp_path, "2010-12-01", *rest)
+    said = drained("run").stdout
+    still = f"check corrections_hold_what_they_held is red:\n        {json.loads(first)['order_no']} still stands"
+    assert said.count(still) == 2
+    assert SHOW_ASIDE not in said
+
+
+def test_where_nothing_was_set_aside_the_quarantine_is_asked_all_the_same(drained: Command) -> None:
+    said = drained("sql", "select source_file, source_row, reasons, row from quarantine.silver_orders").stdout
+    assert said.split() == ["source_file", "source_row", "reasons", "row", "0", "rows"]
+    assert "set aside, and why" not in drained("status").stdout
+
+
+def test_a_value_is_never_cut_nor_taken_for_markup_where_it_is_piped(lakehouse: Command) -> None:
+    value = "[red]" + "x" * 400
+    assert lakehouse("sql", f"select '{value}' as long").stdout.split() == ["long", value, "1", "row"]
 
 
 def test_a_rebuild_says_first_that_nothing_differs_and_then_writes(drained: Command) -> None:
@@ -135,6 +172,7 @@ def test_a_wrong_table_statement_day_or_environment_ends_with_2_and_a_sentence(
 ) -> None:
     assert "names no table. Known: bronze/erp_orders" in lakehouse("rebuild", "silver/ordrs", exits=2).stderr
     assert "syntax error" in lakehouse("sql", "selec 1", exits=2).stderr
+    assert "There are: quarantine.bronze_erp_orders" in lakehouse("sql", "", exits=2).stderr
     lakehouse("land", "--from", "2010-12-32", exits=2)
     monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "prodction")
     assert "did you mean production?" in lakehouse("status", exits=2).stderr

@@ -17,25 +17,25 @@ def why_broken(error: Exception) -> str | None:
     An error that was raised by the engine itself is one of the engine, whatever file made it happen.
     """
     told = TracebackException.from_exception(error)
+    lines = list(told.format_exception_only())
+    if isinstance(error, SyntaxError) and error.filename and _is_business(error.filename):
+        at = FrameSummary(error.filename, error.lineno, _IMPORTED, line=error.text)
+        return _said(at, lines[-1])  # file and line are said before it
     business = [each for each in told.stack if _is_business(each.filename)]
-    if not any(each.name == _IMPORTED for each in business):
+    is_of_engine = told.stack[-1].filename.startswith(str(_ENGINE))
+    if is_of_engine or not any(each.name == _IMPORTED for each in business):
         return None
-    if isinstance(error, SyntaxError) and error.filename:
-        return _said(FrameSummary(error.filename, error.lineno, "", line=error.text), told)
-    if told.stack[-1].filename.startswith(str(_ENGINE)):
-        return None
-    return _said(business[-1], told)
+    return _said(business[-1], "".join(lines))
 
 
 def _is_business(file: str) -> bool:
     return Path(file).is_relative_to(_PACKAGE) and not any(Path(file).is_relative_to(each) for each in _OURS)
 
 
-def _said(at: FrameSummary, told: TracebackException) -> str:
+def _said(at: FrameSummary, error: str) -> str:
     file = Path(at.filename)
     shown = file.relative_to(_PACKAGE.parent) if file.is_relative_to(_PACKAGE.parent) else file
-    error = list(told.format_exception_only())[-1].strip()  # a SyntaxError has its file and line before it
     return (
-        f"{shown}, line {at.lineno}, cannot be imported:\n    {(at.line or '').strip()}\n{error}\n"
-        "Nothing was run. The whole traceback: dg check defs"
+        f"{shown}, line {at.lineno}, cannot be imported:\n    {(at.line or '').strip()}\n{error.strip()}\n"
+        "The whole traceback: dg check defs"
     )

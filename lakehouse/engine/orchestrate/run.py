@@ -164,8 +164,12 @@ def outcomes(result: dg.ExecuteInProcessResult, keys: Sequence[str]) -> Iterator
 
 
 def _culprits(check: dg.AssetCheckEvaluation) -> tuple[str, ...]:
-    named = [check.metadata[name].value for name in ("examples", "still_standing") if name in check.metadata]
-    return tuple(str(each) for names in named if isinstance(names, list) for each in names)
+    return (*_listed(check, "examples"), *(f"{each} still stands" for each in _listed(check, "still_standing")))
+
+
+def _listed(check: dg.AssetCheckEvaluation, name: str) -> list[str]:
+    found = check.metadata[name].value if name in check.metadata else []
+    return [str(each) for each in found] if isinstance(found, list) else []
 
 
 def _facts(events: Sequence[dg.DagsterEvent]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""What can be asked of a lake in SQL, and what is said where it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from lakehouse import Append, Bronze, Files, Frame, JsonLines, Merge, New, Quarantine, Silver, column, table
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.writes import overwrite
+from lakehouse.engine.serve.local_sql import SqlError, connect, query
+from lakehouse_tests.driver import House
+
+QUARANTINE = ["version", "attempt", "upstream", "source_name", "source_file", "source_row", "batch", "kind", "reasons"]
+
+
+class SqlSent(Bronze):
+    """One row per document."""
+
+    n: int = column("A number")
+
+
+@table(source=Files("sent/*.jsonl", formats=JsonLines()), write=Append())
+def sql_sent() -> Frame[SqlSent]: ...
+
+
+class SqlNumbers(Silver):
+    """One row per number."""
+
+    n: int = column("A number", key=True, ge=0)
+
+
+@table(write=Merge(), rejects=Quarantine())
+def sql_numbers(sent: New[SqlSent]) -> Frame[SqlNumbers]:
+    return sent.select("n")
+
+
+TABLES = [sql_sent.declaration, sql_numbers.declaration]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def drained(house: House, *documents: str) -> duckdb.DuckDBPyConnection:
+    house.land("sent/1.jsonl", "\n".join(documents))
+    house.drain(*TABLES)
+    return connect(TABLES, house.place)
+
+
+def columns(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str]]:
+    return [(name, kind) for name, kind, *_ in query(connection, f"describe {name}")[1]]
+
+
+def test_a_quarantine_and_a_ledger_are_there_before_anything_lies_in_them(house: House):
+    connection = connect(TABLES, house.place)
+    names, rows = query(connection, "select * from quarantine.silver_sql_numbers")
+    assert (names, rows) == ([*QUARANTINE, "row", "quarantined_at"], [])
+    assert query(connection, "select state, name from ledger.bronze_sql_sent")[1] == []
+
+
+def test_empty_or_not_a_quarantine_and_a_ledger_have_the_same_columns_and_types(house: House):
+    names = ("quarantine.bronze_sql_sent", "quarantine.silver_sql_numbers", "ledger.bronze_sql_sent")
+    empty = connect(TABLES, house.place)
+    filled = drained(house, '{"n": 1}', '{"n": -1}', "{torn")
+    assert [columns(empty, name) for name in names] == [columns(filled, name) for name in names]
+    assert all(query(filled, f"select count(*) from {name}")[1] == [(1,)] for name in names)
+
+
+def test_the_table_of_a_plain_asset_is_asked_for_by_its_key(house: House):
+    plain = [("gold", "rates"), ("rates",), ("gold", "eu", "rates"), ("gold", "never_written")]
+    for nth, key in enumerate(plain[:3]):
+        handle = Handle.create(house.place.lake.address(*key), pl.Schema({"dollars": pl.Float64()}))
+        overwrite(handle, pl.LazyFrame({"dollars": [float(nth)]}), {}, {})
+    connection = connect(TABLES, house.place, plain)
+    for nth, name in enumerate(["gold.rates", "rates", "gold.eu_rates"]):
+        assert query(connection, f"select dollars from {name}")[1] == [(float(nth),)]
+    assert ("gold.never_written",) not in query(connection, "show tables")[1]
+
+
+def test_show_tables_lists_what_can_be_asked_for_as_it_is_asked_for(house: House):
+    beside = ["quarantine.bronze_sql_sent", "quarantine.silver_sql_numbers", "ledger.bronze_sql_sent"]
+    assert query(connect(TABLES, house.place), "show tables") == (["table"], [(name,) for name in beside])
+    connection = drained(house, '{"n": 1}')
+    for said in ("show tables", "SHOW ALL TABLES;"):
+        listed = [name for (name,) in query(connection, said)[1]]
+        assert listed == ["bronze.sql_sent", "silver.sql_numbers", *beside]
+
+
+def test_a_table_that_is_not_there_is_refused_with_those_that_are(house: House):
+    with pytest.raises(SqlError, match=r"There are: bronze\.sql_sent, silver\.sql_numbers, quarantine\."):
+        query(drained(house, '{"n": 1}'), "select * from silver.sql_number")
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "-- a comment", ";"])
+def test_no_statement_is_refused_with_what_there_is(house: House, nothing: str):
+    with pytest.raises(SqlError, match=r"No statement was given.*\nThere are: quarantine"):
+        query(connect(TABLES, house.place), nothing)
+
+
+def test_of_two_statements_none_is_run(house: House):
+    connection = connect(TABLES, house.place)
+    with pytest.raises(SqlError, match="There are 2 statements"):
+        query(connection, "create table t (n int); select 1")
+    assert query(connection, "select count(*) from duckdb_tables()")[1] == [(0,)]
+    assert query(connection, "select 1;")[1] == [(1,)]
