@@ -1,0 +1,208 @@
+"""What the commands say after a person edited a table's file: each test has a project of its own, and its home."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lakehouse_tests.house.house import ROOT, child, tracked
+
+RATES = """
+import dagster as dg
+import polars as pl
+
+
+@dg.asset(key=["gold", "rates"])
+def rates() -> pl.DataFrame:
+    return pl.DataFrame({"day": ["2011-03-01"], "dollars": [1.6]})
+"""
+SUM = 'net_amount=pl.col("net_amount").sum()'
+MIXED = (
+    "The logic of silver/orders changed since it was last made whole; rows written since follow the new one. "
+    "Next: lakehouse rebuild silver/orders+"
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project without the example's files, and its home."""
+
+    root: Path
+
+    def __call__(self, *arguments: str, exits: int = 0) -> str:
+        """What a command says, on both streams."""
+        done = child("-m", "lakehouse.cli", *arguments, at=self.root, home=self.root / "home")
+        assert done.returncode == exits, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        file = self.root / "lakehouse" / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def last_runs(self) -> dict[str, str]:
+        """How the last run of each table ended."""
+        return {each["key"]: each["last_run"]["status"] for each in json.loads(self("status", "--json"))}
+
+
+@pytest.fixture(scope="module")
+def first_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which a day of orders was drained."""
+    copy = tmp_path_factory.mktemp("project")
+    for name in tracked():
+        if name.startswith(("lakehouse/", "resources/")) and not name.startswith("lakehouse/example/"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy / name)
+    landed = child("-m", "lakehouse.cli", "land", "--from", "2010-12-01", "--to", "2010-12-01", home=copy / "home")
+    assert landed.returncode == 0, landed.stderr
+    Project(copy)("run")
+    return copy
+
+
+@pytest.fixture
+def project(first_day: Path, tmp_path: Path) -> Project:
+    shutil.copytree(first_day, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    return Project(tmp_path / "project")
+
+
+def land_again(project: Project) -> None:
+    """The first day once more, as a file of another day with one order less."""
+    days = project.root / "home" / "landing" / "erp" / "orders"
+    shutil.copytree(days / "dt=2010-12-01", days / "dt=2010-12-02")
+    file = days / "dt=2010-12-02" / "orders.jsonl.gz"
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()).split(b"\n", 1)[1]))
+
+
+def test_one_refused_table_fails_alone_and_what_else_holds_of_it_is_said(project: Project) -> None:
+    project.edit("tables/gold/daily_sales.py", SUM, f"{SUM} * 2")
+    land_again(project)
+    assert "✗ gold/daily_sales refused" in project("run", exits=1)
+    written = dict.fromkeys(("bronze/erp_orders", "silver/order_lines", "silver/orders"), "SUCCESS")
+    assert project.last_runs() == {**written, "gold/daily_sales": "FAILURE"}
+    lines = project("status").splitlines()
+    assert [line.split()[0] for line in lines if "last run failed" in line] == ["gold/daily_sales"]
+    assert [line.split()[0] for line in lines if "logic changed, last run failed" in line] == ["gold/daily_sales"]
+
+
+def test_a_table_that_was_not_attempted_in_a_run_keeps_what_its_own_last_one_said(project: Project) -> None:
+    project.edit("tables/silver/orders.py", "sent.select(", "sent.head(5).select(")
+    land_again(project)
+    said = project("run", exits=1)
+    assert "silver/orders refused" in said
+    assert "gold/daily_sales" not in said
+    last = project.last_runs()
+    assert (last["silver/orders"], last["gold/daily_sales"]) == ("FAILURE", "SUCCESS")
+
+
+def test_a_failure_that_is_not_due_any_more_says_how_to_run_the_table_anew(project: Project) -> None:
+    project.edit("tables/gold/daily_sales.py", SUM, f"{SUM} * 2")
+    project("run", exits=1)
+    assert "failed, and it is due again. Next: lakehouse run" in project("status")
+    project.edit("tables/gold/daily_sales.py", f"{SUM} * 2", SUM)
+    assert "Nothing changed: nothing is due (" in project("run")
+    way_out = "and nothing is due for it since: version 1 stands. To run it anew: lakehouse rebuild gold/daily_sales\n"
+    assert f"The last run of gold/daily_sales failed, {way_out}" in project("status")
+    project("rebuild", "gold/daily_sales")
+    assert "failed" not in project("status")
+
+
+def test_a_run_names_tables_of_two_logics_until_they_are_rebuilt_and_no_table_that_it_writes_whole(
+    project: Project,
+) -> None:
+    project.edit("tables/silver/orders.py", '"country",', 'country=pl.col("country").str.to_uppercase(),')
+    project.edit("tables/gold/daily_sales.py", '.sort("day", "country")', '.sort("country", "day")')
+    land_again(project)
+    said = project("run")
+    assert "✓ gold/daily_sales" in said
+    assert MIXED in said
+    idle = project("run")
+    assert "Nothing changed: nothing is due (" in idle
+    assert MIXED in idle
+    assert MIXED in project("status")
+    project("rebuild", "silver/orders")
+    assert "logic" not in project("run") + project("status")
+
+
+def test_a_comparison_names_columns_that_come_and_go(project: Project) -> None:
+    project.edit("tables/gold/daily_sales.py", "class DailySales", "DAYS = 1\n\n\nclass DailySales")
+    project.edit("tables/gold/daily_sales.py", "    lines: int =", "    by_web: int =")
+    project.edit("tables/gold/daily_sales.py", "            lines=", "            by_web=")
+    said = project("rebuild", "gold/daily_sales", "--compare", "--yes")
+    assert "gold/daily_sales: new column: by_web; column gone: lines; " in said
+    assert "the same in the other columns" in said
+    assert "gold/daily_sales: no difference" in project("rebuild", "gold/daily_sales", "--compare", "--yes")
+
+
+def test_the_table_of_a_plain_asset_is_seen_by_sql_and_status_and_not_rebuilt(project: Project) -> None:
+    (project.root / "lakehouse" / "tables" / "gold" / "rates.py").write_text(RATES)
+    assert "gold/rates" not in project("status")
+    launched = child(
+        "-c",
+        "import dagster as dg\nfrom lakehouse.definitions import lakehouse\n"
+        "from resources.dagster_home import open_instance\n"
+        "job = lakehouse().resolve_implicit_global_asset_job_def()\n"
+        "job.execute_in_process(asset_selection=[dg.AssetKey(['gold', 'rates'])], instance=open_instance())",
+        at=project.root,
+        home=project.root / "home",
+    )
+    assert launched.returncode == 0, launched.stderr
+    assert project("sql", "select dollars from gold.rates").split() == ["dollars", "1.6", "1", "row"]
+    rates = json.loads(project("status", "--json"))[-1]
+    asked = ("key", "layer", "version", "rows", "quarantined", "quarantine", "stale")
+    assert [rates[name] for name in asked] == ["gold/rates", "gold", 1, 1, 0, None, False]
+    assert (rates["bytes"] > 0, rates["last_run"]["status"]) == (True, "SUCCESS")
+    assert project("rebuild", "gold/rates", exits=2) == (
+        "gold/rates is a plain Dagster asset, and only a @table can be made anew by rebuild. Materialize it: "
+        "dg launch --assets gold/rates\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "    return (\n",
+            "    return )\n",
+            "daily_sales.py, line 31, cannot be imported:\n    return )\nSyntaxError: unmatched ')'\n",
+        ),
+        (
+            "import Frame, Gbp",
+            "import Fram, Gbp",
+            "daily_sales.py, line 6, cannot be imported:\n    from lakehouse import Fram, Gbp, Gold, Overwrite, ",
+        ),
+        (
+            "orders: int",
+            "orders: decimal",
+            "daily_sales.py, line 18, cannot be imported:\n    orders: decimal = column(",
+        ),
+        ("owners=", "owner=", "daily_sales.py, line 23, cannot be imported:\n    @table(\nTypeError: asset got an "),
+    ],
+)
+def test_a_file_that_python_cannot_import_is_told_in_four_lines(
+    project: Project, old: str, new: str, said: str
+) -> None:
+    project.edit("tables/gold/daily_sales.py", old, new)
+    told = project("status", exits=1)
+    assert told.startswith(f"lakehouse/tables/gold/{said}")
+    assert told.endswith("The whole traceback: dg check defs\n")
+    assert len(told.splitlines()) == 4
+
+
+def test_an_error_of_the_engine_keeps_its_traceback(project: Project) -> None:
+    project.edit("engine/orchestrate/table.py", '    words.setdefault("kinds",', '    {}["a bug"]\n    words.update(')
+    told = project("status", exits=1)
+    assert told.startswith("Traceback")
+    assert "KeyError: 'a bug'" in told
+
+
+def test_without_the_example_its_commands_are_not_offered(project: Project) -> None:
+    offered = project("--help")
+    assert "rebuild" in offered
+    assert "demo" not in offered
+    assert " land " not in offered
