@@ -18,6 +18,7 @@ help:
 	@echo "make demo       a first run from nothing: set-up, three months of real orders, every table, where they are"
 	@echo "make dev        Dagster's UI with sensor and automation on http://127.0.0.1:3000"
 	@echo "make test       set-up of the tests, then all but the long ones"
+	@echo "make tests-core only sets up what the tests need, for pytest by hand"
 	@echo "make test-long  the long ones too"
 	@echo "make lint       ruff and pyright"
 	@echo "make bench      the figures, against hand-written Polars"

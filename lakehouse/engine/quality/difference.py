@@ -48,8 +48,11 @@ def difference(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) 
     column is new or of another type names no rows of both: whole rows are compared then.
     """
     both = [name for name, dtype in would.schema.items() if standing.schema.get(name) == dtype]
+    columns = tuple(_columns(standing.schema, would.schema))
+    if not both:
+        return Difference(0, gone=standing, new=would, changed=would.clear(), columns=columns)
     found = _of_rows(standing.select(both), would.select(both), key if set(key) <= set(both) else [])
-    return replace(found, columns=tuple(_columns(standing.schema, would.schema)))
+    return replace(found, columns=columns)
 
 
 def _columns(standing: pl.Schema, would: pl.Schema) -> Iterator[str]:

@@ -37,6 +37,32 @@ def test_null_and_empty_are_not_the_same():
     assert difference(frame((1, None, None)), frame((1, None, [])), ["id"]).changed.height == 1
 
 
+def test_columns_that_come_go_or_change_their_type_are_named_and_the_others_compared():
+    before = pl.DataFrame({"id": [1, 2], "value": ["x", "y"], "n": [1, 2]})
+    after = pl.DataFrame({"id": [1, 2], "by_web": [True, False], "n": ["1", "2"]})
+    found = difference(before, after, ["id"])
+    assert str(found) == (
+        "new column: by_web; column gone: value; type of n: Int64 -> String; 2 rows, the same in the other columns"
+    )
+    assert not found.is_none
+    assert str(difference(before, after.head(1), ["id"])).endswith("1 rows the same, 0 new, 1 gone, 0 changed")
+
+
+def test_a_key_that_changes_its_type_names_no_row_of_both():
+    found = difference(pl.DataFrame({"id": [1], "n": [1]}), pl.DataFrame({"id": ["1"], "n": [2]}), ["id"])
+    assert str(found) == "type of id: Int64 -> String; 0 rows the same, 1 new, 1 gone, 0 changed"
+
+
+def test_columns_in_another_order_are_named():
+    found = difference(pl.DataFrame({"a": [1], "b": [2]}), pl.DataFrame({"b": [2], "a": [1]}), ["a"])
+    assert str(found) == "order of the columns: b, a; 1 rows, the same in the other columns"
+
+
+def test_tables_without_a_column_in_common_have_no_row_in_common():
+    found = difference(pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"b": [1]}), ["a"])
+    assert (found.gone.height, found.new.height, found.same) == (2, 1, 0)
+
+
 rows = st.lists(
     st.tuples(st.sampled_from([1, 2, None]), st.sampled_from(["x", "y", None]), st.sampled_from([[1], [], None])),
     max_size=5,
