@@ -39,12 +39,12 @@ class LocalDisk(dg.ConfigurableResource):
 
     def files(self, pattern: str) -> list[Found]:
         """One walk that enters only folders that the pattern means. A folder that is not there holds nothing."""
-        with _sentence(f"{self.path} cannot be listed for {pattern}"):
+        with _sentence(f", so {pattern} cannot be listed"):
             return sorted(_walk(Path(self.path), "", segments(pattern)), key=lambda found: found.name)
 
     def read(self, name: str) -> bytes:
         try:
-            with _sentence(f"{name} in {self.path} cannot be read"):
+            with _sentence():
                 return Path(self.path, checked(name)).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as gone:
             raise FileGone(f"{name} is no longer in {self.path}.") from gone
@@ -70,16 +70,18 @@ class LocalDisk(dg.ConfigurableResource):
 
 
 @contextmanager
-def _sentence(what: str) -> Iterator[None]:
+def _sentence(consequence: str = "") -> Iterator[None]:
     """What the system refuses, and the way out. What is not there is the caller's to say."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
+        way_out = "Run again."
+        if isinstance(error, PermissionError):
+            way_out = "Let the user of this process read it, or move it away; then run again."
         raise Transient(
-            f"{what}: {error.strerror} ({error.filename}). Nothing was taken. Let the user of this process read it, or "
-            "move it away; then run again."
+            f"{error.filename} cannot be read ({error.strerror or error}){consequence}. Nothing was taken. {way_out}"
         ) from error
 
 
