@@ -190,10 +190,10 @@ def _json(value: object, depth: int = 1) -> str:
 
 
 def json_line(fields: Mapping[str, Any], extra: str | None) -> str:
-    """A line that reads as these stored fields (text, lists and dicts of text; null as absent) and this `extra`.
+    """A line that reads as these stored fields (text, lists and dicts of text) and this `extra`.
 
-    What the line held is all in it, and reads the same by any schema, but that a field which is no longer declared
-    comes to `extra` as a string.
+    By any schema that declares no less it reads as the line did of which they were stored, though it is written
+    otherwise: numbers as strings, and no null. A field that is no longer declared comes to `extra` like that.
     """
     document = _without_null(fields)
     for pointer, value in _parse(extra or "{}").items():

@@ -1,4 +1,4 @@
-"""What a bronze table keeps of a file: every record, as it was written. So a file that is gone can be read again."""
+"""What a bronze table keeps of a file, record by record: a file that is gone can be read again from it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,27 @@ type _Files = Mapping[tuple[object, ...], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Kept:
-    """The records of a bronze table at one version, and those in its quarantine, by file; read when first asked for."""
+    """A bronze table at one version, and its quarantine, by file; read when first asked for, and held in memory."""
 
     table: Handle
     aside: Address
 
-    def content(self, name: str, batch: int, records: int) -> bytes | None:
-        """A file that reads as the one of this batch did, each record on its line; None where some are missing."""
-        lines: dict[int, bytes] = {}
-        if (rows := self._accepted.get((name, batch))) is not None:
-            stored = rows.drop(STORED_BESIDE).iter_rows(named=True)
-            for number, fields, extra in zip(rows["source_row"], stored, rows["extra"], strict=True):
-                lines[number] = json_line(fields, extra).encode()
-        if (rows := self._rejected.get((name, batch))) is not None:
-            lines.update((number, raw.encode()) for number, raw in rows.select("source_row", "row").iter_rows())
-        if len(lines) != records:
+    def file(self, name: str, batch: int, records: int) -> tuple[bytes, pl.DataFrame] | None:
+        """The accepted records of a file, each on its line, and its rejected ones as they were set aside.
+
+        A line reads as the one that was sent, but is not written like it: `json_line`. None where records are missing.
+        """
+        accepted = self._accepted.get((name, batch), self.table.schema.to_frame())
+        rejected = self._rejected.get((name, batch), quarantine.ROWS.to_frame())
+        if accepted.height + rejected.height != records:
             return None
-        return b"\n".join(lines.get(number, b"") for number in range(1, max(lines, default=0) + 1))
+        stored = accepted.drop(STORED_BESIDE).iter_rows(named=True)
+        lines = {
+            number: json_line(fields, extra)
+            for number, fields, extra in zip(accepted["source_row"], stored, accepted["extra"], strict=True)
+        }
+        text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
+        return text.encode(), rejected
 
     @cached_property
     def _accepted(self) -> _Files:
@@ -43,7 +47,8 @@ class Kept:
 
     @cached_property
     def _rejected(self) -> _Files:
-        return _by_file(quarantine.read(self.table, self.aside).filter(pl.col("source_row").is_not_null()))
+        lines = quarantine.read(self.table, self.aside).filter(pl.col("source_row").is_not_null())
+        return _by_file(lines.select(quarantine.ROWS.names()))
 
 
 def _by_file(rows: pl.LazyFrame) -> _Files:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from itertools import accumulate
@@ -22,7 +22,18 @@ from lakehouse.engine.declare.table import STORED_BESIDE, Declaration
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.ingest.json_lines import read_json_lines
 from lakehouse.engine.ingest.kept import Kept
-from lakehouse.engine.ingest.ledger import ACCEPTED, DUPLICATE, LOST, READ, REVISED, UNREADABLE, Entry, Ledger, Plan
+from lakehouse.engine.ingest.ledger import (
+    ACCEPTED,
+    DUPLICATE,
+    LOST,
+    READ,
+    REVISED,
+    UNREADABLE,
+    Entry,
+    Ledger,
+    Plan,
+    entries_of,
+)
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
 FILES_PER_BATCH = 1_000
@@ -48,14 +59,14 @@ class Arrivals:
 class Batch:
     """A planned batch with its rows in hand: what goes to the bronze table and what to its quarantine.
 
-    waiting: fresh files left to the next batch; from_table: files of a rebuild that only the table still held.
+    waiting: fresh files left to the next batch; kept: the files of a rebuild that only their table still held.
     """
 
     plan: Plan
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     waiting: int = 0
-    from_table: int = 0
+    kept: tuple[str, ...] = ()
 
     def count(self, *states: str) -> int:
         """Files in one of `states`."""
@@ -76,6 +87,7 @@ class _Reader:
     revised: set[str] = field(default_factory=set[str])
     accepted: list[tuple[pl.DataFrame, str, str, int]] = field(default_factory=list[tuple[pl.DataFrame, str, str, int]])
     rejected: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
+    kept: list[str] = field(default_factory=list[str])
     unpacked: int = 0
 
     def take(self, found: Found, batch: int, read: Callable[[], bytes]) -> Entry | None:
@@ -90,8 +102,6 @@ class _Reader:
         self, planned: Entry, batch: int, read: Callable[[], bytes], listed: Callable[[str], Found | None]
     ) -> Entry | None:
         """Read a file as it was planned. Other bytes are taken as what is listed now; None while they settle."""
-        if planned.state == LOST:
-            return planned
         try:
             content = read()
         except FileGone:
@@ -120,17 +130,26 @@ class _Reader:
         self.unpacked += len(text)
         return self.parse_text(found, text, sha256, batch)
 
-    def parse_text(self, found: Found, text: bytes, sha256: str, batch: int) -> Entry:
+    def parse_text(self, found: Found, text: bytes, sha256: str, batch: int, *, note: str = "") -> Entry:
         state = REVISED if found.name in self.revised else ACCEPTED
         parsed = read_json_lines(text, pl.Schema(_declared_text(self.declared)))
         self.accepted.append((parsed.accepted, found.name, sha256, batch))
         if parsed.rejected.height:
-            self.rejected.append(_lines(self.declared, parsed.rejected, found, batch))
+            rejected = parsed.rejected.with_columns(pl.col("reason") + note)
+            self.rejected.append(_lines(self.declared, rejected, found, batch))
         return Entry(state, found, sha256, _records(text), parsed.accepted.height, parsed.rejected.height)
 
-    def batch(self, plan: Plan, *, waiting: int = 0, from_table: int = 0) -> Batch:
+    def take_kept(self, was: Entry, text: bytes, aside: pl.DataFrame, batch: int) -> Entry:
+        """A file that only its table still holds; what was set aside of it stays so, as it came."""
+        note = " (the line is written anew from what the table kept, its file is gone)"
+        entry = self.parse_text(was.found, text, was.sha256, batch, note=note)
+        self.rejected.append(aside)
+        self.kept.append(was.found.name)
+        return replace(entry, records=was.records, quarantined=entry.quarantined + aside.height)
+
+    def batch(self, plan: Plan, waiting: int = 0) -> Batch:
         rejected = pl.concat([SET_ASIDE.to_frame(), *self.rejected])
-        return Batch(plan, self._accepted(), rejected, waiting, from_table)
+        return Batch(plan, self._accepted(), rejected, waiting, tuple(self.kept))
 
     def _accepted(self) -> pl.DataFrame:
         """The rows of all files, with where each is from: put beside them once, not file by file."""
@@ -195,17 +214,17 @@ def _at_most(size: int, files: Sequence[Found]) -> Sequence[Found]:
     return files[: max(1, bisect_right(together, size))]
 
 
-def _read_ahead(storage: Storage, files: Sequence[Found]) -> Generator[tuple[Found, Callable[[], bytes]]]:
-    """Each file with a call that gives its bytes, or raises as `storage.read` does; the next few are read meanwhile.
+def _read_ahead(storage: Storage, names: Sequence[str]) -> Generator[Callable[[], bytes]]:
+    """For each file a call that gives its bytes, or raises as `storage.read` does; the next few are read meanwhile.
 
     A store far away answers each read after milliseconds, in which nothing else would be done.
     """
     with ThreadPoolExecutor(FILES_AHEAD) as pool:
-        coming = deque(pool.submit(storage.read, each.name) for each in files[:FILES_AHEAD])
-        for place, each in enumerate(files, start=FILES_AHEAD):
-            yield each, coming.popleft().result
-            if place < len(files):
-                coming.append(pool.submit(storage.read, files[place].name))
+        coming = deque(pool.submit(storage.read, name) for name in names[:FILES_AHEAD])
+        for place in range(len(names)):
+            yield coming.popleft().result
+            if place + FILES_AHEAD < len(names):
+                coming.append(pool.submit(storage.read, names[place + FILES_AHEAD]))
 
 
 def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
@@ -214,9 +233,9 @@ def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | No
     entries: list[Entry] = []
     looked_at = 0
     chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
-    with closing(_read_ahead(storage, chosen)) as reads:
-        for each, read in reads:
-            if entries and reader.unpacked > BYTES_PER_BATCH:
+    with closing(_read_ahead(storage, [each.name for each in chosen])) as reads:
+        for each, read in zip(chosen, reads, strict=True):
+            if entries and reader.unpacked > BYTES_PER_BATCH:  # packed files say only now how much they hold
                 break
             looked_at += 1
             entry = reader.take(each, ledger.applied + 1, read)
@@ -232,10 +251,12 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     """Apply exactly what was planned; where a file is not what it was, plan the batch anew. None: nothing is left."""
     reader = _reader(declared, storage, ledger)
     listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
-    with closing(_read_ahead(storage, [each.found for each in pending.entries])) as reads:
+    with closing(_read_ahead(storage, [each.found.name for each in pending.entries if each.state != LOST])) as reads:
         again = [
-            reader.take_again(each, pending.number, read, lambda name: listing().get(name))
-            for each, (_, read) in zip(pending.entries, reads, strict=True)
+            each
+            if each.state == LOST
+            else reader.take_again(each, pending.number, next(reads), lambda name: listing().get(name))
+            for each in pending.entries
         ]
     entries = [each for each in again if each is not None]
     if tuple(entries) == pending.entries:
@@ -252,34 +273,29 @@ def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept |
     A file that is gone, or was corrected in place, is read from what the table has `kept` of it. Refused with the list
     of those of which it has not.
     """
-    done = ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE]))
+    planned = entries_of(ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE])))
     reader = _Reader(declared, storage)
     entries: list[Entry] = []
     gone: list[str] = []
-    from_table = 0
-    reads = _read_ahead(storage, [Found(name, 0, datetime.now(UTC)) for name in done["name"]])
-    columns = ("sha256", "batch", "state", "reason", "records")
-    for (sha256, batch, state, reason, records), (found, read) in zip(
-        done.select(columns).iter_rows(), reads, strict=True
-    ):
-        if state == UNREADABLE:
-            reader.rejected.append(_whole_file(declared, found, batch, reason))
-            entries.append(Entry(UNREADABLE, found, sha256, reason=reason))
-            continue
-        content, why = _as_it_was(read, sha256)
-        if content is not None:
-            entries.append(reader.parse(found, content, sha256, batch))
-        elif kept and (text := kept.content(found.name, batch, records)) is not None:
-            entries.append(reader.parse_text(found, text, sha256, batch))
-            from_table += 1
-        else:
-            gone.append(f"{found.name} (batch {batch}): {why}")
+    with closing(_read_ahead(storage, [each.found.name for _, each in planned if each.state in READ])) as reads:
+        for batch, each in planned:
+            if each.state == UNREADABLE:
+                reader.rejected.append(_whole_file(declared, each.found, batch, each.reason))
+                entries.append(each)
+                continue
+            content, why = _as_it_was(next(reads), each.sha256)
+            if content is not None:
+                entries.append(reader.parse(each.found, content, each.sha256, batch))
+            elif kept and (file := kept.file(each.found.name, batch, each.records)) is not None:
+                entries.append(reader.take_kept(each, *file, batch))
+            else:
+                gone.append(f"{each.found.name} (batch {batch}): {why}")
     if gone:
         raise Refused(
-            f"{declared.key} cannot be made anew: of {done.height} files, {len(gone)} are not what was read, and no "
+            f"{declared.key} cannot be made anew: of {len(planned)} files, {len(gone)} are not what was read, and no "
             f"table keeps what they held: {'; '.join(gone[:10])}. Nothing was written. Put back the files or the table."
         )
-    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(entries)), from_table=from_table)
+    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(entries)))
 
 
 def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, str]:

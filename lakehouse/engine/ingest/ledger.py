@@ -168,6 +168,11 @@ def _frame(plan: Plan) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
+def entries_of(rows: pl.DataFrame) -> list[tuple[int, Entry]]:
+    """Rows of the ledger as entries, each with its batch."""
+    return [(row["batch"], _entry(row)) for row in rows.iter_rows(named=True)]
+
+
 def _entry(row: dict[str, object]) -> Entry:
     found = Found(row["name"], row["size"], row["modified_at"], row["etag"])  # type: ignore[arg-type] # SCHEMA says so
     counts = {name: row[name] for name in ("sha256", "records", "accepted", "quarantined", "reason")}

@@ -73,7 +73,7 @@ def _facts(batch: Batch) -> dict[str, object]:
         "files_unreadable": batch.count(UNREADABLE),
         "files_lost": batch.count(LOST),
         "files_waiting": batch.waiting,
-        "files_read_from_the_table": batch.from_table,
+        "files_only_the_table_kept": len(batch.kept),
         "records_read": batch.records,
         "rows_accepted": batch.accepted.height,
         "rows_quarantined": batch.rejected.height,

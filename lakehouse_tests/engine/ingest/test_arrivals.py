@@ -486,7 +486,7 @@ def test_a_rebuild_reads_files_that_are_gone_or_were_corrected_from_what_the_tab
     house.land("notes/b", '{"id":5,"by":"Eve"}\n')
     house.drain(NOTES)
     before = pl.concat([before, house.rows(NOTES).tail(1)])
-    assert house.run(NOTES, rebuild=True).facts["files_read_from_the_table"] == 2
+    assert house.run(NOTES, rebuild=True).facts["files_only_the_table_kept"] == 2
     assert house.rows(NOTES).equals(before)
     same = ["source_file", "source_row", "batch", "kind", "reasons", "row"]
     assert house.set_aside(NOTES).select(same).equals(aside.select(same))
@@ -500,6 +500,45 @@ def test_a_rebuild_reads_files_that_are_gone_or_were_corrected_from_what_the_tab
     ]  # fmt: skip
     house.drain(wider)
     assert house.rows(wider).height == 5
+
+
+STRANGE = [
+    b"\xef\xbb\xbf",
+    b'{"id":1,"text":"\xe9"}',
+    b'{"id":1,"text":"a\\\xff"}',
+    b"torn\r",
+    b"\xef\xbb\xbf" * 2 + b"[]",
+]
+
+
+@pytest.mark.parametrize("line", STRANGE)
+def test_what_was_set_aside_of_a_file_that_is_gone_stays_so_as_it_came(house: House, line: bytes):
+    content = MARK + line + b"\r\n" + note(2).encode()
+    house.file("notes").mkdir(parents=True)
+    house.land("notes/a", content)
+    house.drain(NOTES)
+    before, aside = house.rows(NOTES), house.set_aside(NOTES).drop("version", "attempt")
+    gone(house, "notes/a")
+    house.run(NOTES, rebuild=True)
+    assert house.rows(NOTES).equals(before)
+    assert house.set_aside(NOTES).drop("version", "attempt").equals(aside)
+
+
+def test_a_kept_line_that_a_new_contract_rejects_is_said_to_be_written_anew(house: House):
+    class Listed(Bronze):
+        """One row per note."""
+
+        id: int = column("Number of the note")
+        text: list[str] = column("What it says", nullable=True)
+
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    gone(house, "notes/a")
+    work = house.run(replace(NOTES, contract=Listed), rebuild=True)
+    assert finding(work, "counts_add_up").passed
+    (aside,) = house.set_aside(NOTES).select("reasons", "row", "source_row").rows()
+    said = "text: expected a list, got a string (the line is written anew from what the table kept, its file is gone)"
+    assert aside == ([said], '{"id":"1","text":"x"}', 1)
 
 
 def test_a_rebuild_refuses_with_the_list_of_files_that_nothing_keeps(house: House):
