@@ -20,11 +20,11 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     import dagster as dg
-    import polars as pl
 
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.orchestrate.run import Ran
     from lakehouse.engine.orchestrate.table import Table
+    from lakehouse.engine.quality.difference import Difference
 
 app = typer.Typer(
     help="Land files, run tables, see where they stand, ask them in SQL.",
@@ -243,13 +243,8 @@ def rebuild(
             raise typer.Exit(REFUSED)
 
 
-def _draw(difference: Any) -> None:
-    for word in ("gone", "new", "changed"):
-        rows = getattr(difference, word)
-        if rows.is_empty():
-            continue
-        if word == "changed":
-            rows = _what_changed(rows)
+def _draw(difference: Difference) -> None:
+    for word, rows in difference.parts():
         out.print(f"{word} ({min(rows.height, 10)} of {rows.height:,})", style="italic")
         _draw_rows(rows.columns, rows.head(10).rows())
 
@@ -261,13 +256,6 @@ def _draw_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in rows:
         drawn.add_row(*(Text("" if value is None else str(value)) for value in row))  # Text: nothing in it is markup
     out.print(drawn)
-
-
-def _what_changed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Without the columns of which `<name>` is `<name>__was` in every row."""
-    pairs = [name for name in rows.columns if f"{name}__was" in rows.columns]
-    same = [name for name in pairs if rows[name].equals(rows[f"{name}__was"])]
-    return rows.drop([*same, *(f"{name}__was" for name in same)])
 
 
 @app.command()

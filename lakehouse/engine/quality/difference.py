@@ -29,6 +29,12 @@ class Difference:
     def _rows_are_the_same(self) -> bool:
         return self.gone.is_empty() and self.new.is_empty() and self.changed.is_empty()
 
+    def parts(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """What is not the same, by its word; of changed rows only the columns in which one did."""
+        for word, rows in (("gone", self.gone), ("new", self.new), ("changed", _without_same(self.changed))):
+            if not rows.is_empty():
+                yield word, rows
+
     def __str__(self) -> str:
         if self.is_none:
             return f"no difference: {self.same:,} rows are the same"
@@ -85,6 +91,13 @@ def _of_rows(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) ->
         if key
         else changed.select(names),
     )
+
+
+def _without_same(changed: pl.DataFrame) -> pl.DataFrame:
+    """Without the columns of which `<name>` is `<name>__was` in every row."""
+    pairs = [name for name in changed.columns if f"{name}__was" in changed.columns]
+    same = [name for name in pairs if changed[name].equals(changed[f"{name}__was"])]
+    return changed.drop([*same, *(f"{name}__was" for name in same)])
 
 
 def _numbered(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

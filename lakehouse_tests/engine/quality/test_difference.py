@@ -30,6 +30,8 @@ def test_a_changed_row_shows_what_it_was_and_would_be():
     ]
     assert (found.gone["id"].to_list(), found.new["id"].to_list(), found.same) == ([2], [3], 0)
     assert str(found) == "0 rows the same, 1 new, 1 gone, 1 changed"
+    assert [word for word, _ in found.parts()] == ["gone", "new", "changed"]
+    assert dict(found.parts())["changed"].rows(named=True) == [{"id": 1, "value": "z", "value__was": "x"}]
 
 
 def test_null_and_empty_are_not_the_same():

@@ -1,0 +1,84 @@
+"""What `lakehouse status` says to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lakehouse import Append, Bronze, Files, Frame, Gold, JsonLines, Merge, New, Overwrite, Silver, column, table
+from lakehouse.engine.orchestrate.status import hints, left_stale, logic_changed
+from lakehouse_tests.driver import House
+
+
+class StatusSent(Bronze):
+    """One row per document."""
+
+    n: int = column("A number")
+
+
+class StatusNumbers(Silver):
+    """One row per number."""
+
+    n: int = column("A number", key=True)
+
+
+class StatusLog(Silver):
+    """One row per document."""
+
+    n: int = column("A number")
+
+
+class StatusWhole(Gold):
+    """One row per number."""
+
+    n: int = column("A number", key=True)
+
+
+@table(source=Files("sent/*.jsonl", formats=JsonLines()), write=Append())
+def status_sent() -> Frame[StatusSent]: ...
+
+
+@table(write=Merge())
+def status_numbers(sent: New[StatusSent]) -> Frame[StatusNumbers]:
+    return sent.select("n")
+
+
+@table(write=Append())
+def status_log(sent: New[StatusSent]) -> Frame[StatusLog]:
+    return sent.select("n")
+
+
+@table(write=Overwrite())
+def status_whole(numbers: Frame[StatusNumbers]) -> Frame[StatusWhole]:
+    return numbers.select("n")
+
+
+TABLES = [status_sent, status_numbers, status_log, status_whole]
+
+
+def test_without_a_table_the_way_to_the_first_one_is_said(tmp_path: Path):
+    assert list(hints([], [], House(tmp_path).place)) == [
+        "No table is declared yet: put a file below lakehouse/tables (README: Your first table)."
+    ]
+
+
+def test_each_table_whose_logic_changed_is_made_anew_by_one_command_once():
+    assert logic_changed(TABLES, ["silver/status_numbers", "silver/status_log", "gold/status_whole"]) == (
+        "The logic of silver/status_numbers, silver/status_log, gold/status_whole changed since it was last made "
+        "whole; rows written since follow the new one. "
+        "Next: lakehouse rebuild silver/status_numbers+ && lakehouse rebuild silver/status_log+"
+    )
+
+
+def test_of_a_table_that_is_written_whole_no_rows_of_two_logics_are_told():
+    assert logic_changed(TABLES, ["gold/status_whole"]) == (
+        "The logic of gold/status_whole changed since it was last made whole. "
+        "Next: lakehouse rebuild gold/status_whole+"
+    )
+
+
+def test_tables_of_todays_logic_or_never_written_are_not_stale(tmp_path: Path):
+    house = House(tmp_path)
+    assert left_stale(TABLES, house.place) == []
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(*(each.declaration for each in TABLES))
+    assert left_stale(TABLES, house.place) == []
