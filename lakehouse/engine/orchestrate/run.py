@@ -38,7 +38,6 @@ class Ran:
     facts: Mapping[str, Any]
     red: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     error: str | None = None
-    is_refusal: bool = False
 
     @property
     def rows_written(self) -> int | None:
@@ -54,31 +53,39 @@ def drain(
     A table that was refused is not tried again while its inputs stand where they stood; independent tables go on.
     """
     refused: dict[str, object] = {}
-    before: dict[str, object] = {}
+    before: dict[str, _Stand] = {}
     while True:
-        states = {each.declaration.key: _due(each.declaration, place) for each in tables}
-        due = [
-            each for each in tables
-            if states[each.declaration.key] is not None
-            and refused.get(each.declaration.key) != states[each.declaration.key]
-        ]  # fmt: skip
+        stands = {each.declaration.key: _stand(each.declaration, place) for each in tables}
+        due = [key for key, stand in stands.items() if stand.is_due and refused.get(key) != stand.inputs]
         if not due:
             return
         selection = _with_downstream(due, tables)
         result = run(selection)
         done = list(outcomes(result, selection))
+        made = {ran.key: ran.facts["delta/version"] for ran in done if ran.rows_written is not None}
         for ran in done:
             if ran.error:
-                # what passes by itself is tried again once the table's inputs have moved, also if they moved meanwhile
-                before_it = None if ran.is_refusal else states[ran.key]
-                refused[ran.key] = before_it or _due(_of(ran.key, tables), place)
+                refused[ran.key] = _as_read(stands[ran.key].inputs, made)
             yield ran
-        if not any(ran.error or ran.facts for ran in done) and states == before:
+        if not any(ran.error or ran.facts for ran in done) and stands == before:
             raise DoesNotDrain(
-                f"{', '.join(each.declaration.key for each in due)} is due, and run {result.run_id} of it changed "
-                "nothing, twice. What stands is as it was. Look at that run in the UI (make dev)."
+                f"{', '.join(due)} is due, and run {result.run_id} of it changed nothing, twice. What stands is as it "
+                "was. Look at that run in the UI (make dev)."
             )
-        before = states
+        before = stands
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """What a run of a table would start from, comparable with itself: versions by upstream, or what has landed."""
+
+    inputs: object
+    is_due: bool
+
+
+def _as_read(inputs: object, made: Mapping[str, int]) -> object:
+    """What a run started from whose upstreams were partly made by that very run."""
+    return {key: made.get(key, version) for key, version in inputs.items()} if isinstance(inputs, dict) else inputs
 
 
 def run_job(
@@ -107,22 +114,17 @@ def run_job(
     )
 
 
-def _of(key: str, tables: Sequence[Table]) -> Declaration:
-    return next(each.declaration for each in tables if each.declaration.key == key)
-
-
-def _due(declared: Declaration, place: Place) -> object:
-    """What a run would start from, comparable with itself; None where there is nothing to do."""
+def _stand(declared: Declaration, place: Place) -> _Stand:
     if declared.is_bronze:
         seen, pending = _settled(declared, place)
-        return (pending, seen.fresh) if seen.fresh or pending is not None else None
+        return _Stand((pending, seen.fresh), is_due=bool(seen.fresh) or pending is not None)
     own = Handle.open(place.table(declared))
     upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
     try:
         idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
     except LakehouseError:
         idle = False  # the run itself says why, where it is recorded
-    return None if idle else {key: each and each.version for key, each in upstreams.items()}
+    return _Stand({key: each and each.version for key, each in upstreams.items()}, is_due=not idle)
 
 
 def _settled(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
@@ -137,8 +139,8 @@ def _settled(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]
     return look(declared, place)
 
 
-def _with_downstream(due: Sequence[Table], tables: Sequence[Table]) -> list[str]:
-    selected = {each.declaration.key for each in due}
+def _with_downstream(due: Sequence[str], tables: Sequence[Table]) -> list[str]:
+    selected = set(due)
     for each in tables:  # upstreams first
         if any(read.upstream.key in selected for read in each.declaration.reads):
             selected.add(each.declaration.key)
@@ -159,7 +161,6 @@ def outcomes(result: dg.ExecuteInProcessResult, keys: Sequence[str]) -> Iterator
             facts=_facts(events),
             red={each.check_name: _culprits(each) for each in checks if not each.passed},
             error=_said(failure) if failure else None,
-            is_refusal=failure is not None and failure.user_failure_data is not None,
         )
 
 

@@ -20,10 +20,7 @@ RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIA
 """For what is transient only (another writer was first, a server did not answer); a refusal is never repeated."""
 
 _A = dg.AutomationCondition
-_DEPS_UPDATED = _A.newly_missing() | _A.any_deps_updated()
-_FORGETS_NO_UPDATE = _DEPS_UPDATED.since((_A.newly_requested() | _A.initial_evaluation()) & ~_A.any_deps_updated())
-"""Of `eager()`: Dagster's own takes an upstream's update for handled when the table is written, also where its run had
-begun before the update and did not read it. The rows would lie there until the next file."""
+_HANDLED = (_A.newly_requested() | _A.initial_evaluation()) & ~_A.any_deps_updated()
 
 
 class DagsterWords(TypedDict, total=False):
@@ -95,7 +92,7 @@ def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
     words.setdefault("retry_policy", RETRIES)
     words.setdefault("kinds", {"polars", "deltalake", declared.layer})
     if condition := words.get("automation_condition"):
-        words["automation_condition"] = condition.replace(_DEPS_UPDATED.since_last_handled(), _FORGETS_NO_UPDATE)
+        words["automation_condition"] = _forgets_no_update(condition)
     words["metadata"] = {**definition_metadata(declared), **words.get("metadata", {})}
     made = dg.asset(
         key=[declared.layer, declared.name],
@@ -114,6 +111,19 @@ def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
     table_asset = cast("Table", made)
     table_asset.declaration = declared
     return table_asset
+
+
+def _forgets_no_update(condition: dg.AutomationCondition[Any]) -> dg.AutomationCondition[Any]:
+    """Of `eager()` and what is made from it: an upstream's update counts as handled when a run was asked for.
+
+    Dagster's own counts it as handled when the table is written, also by a run that had begun before the update and
+    did not read it: its rows would wait for the next file. The price is a run with nothing to do now and then.
+    """
+    return condition.replace("handled", _HANDLED) if _asks(condition, "any_deps_updated") else condition
+
+
+def _asks(condition: dg.AutomationCondition[Any], label: str) -> bool:
+    return condition.get_label() == label or any(_asks(each, label) for each in condition.children)
 
 
 def _ins(declared: Declaration) -> Iterator[tuple[str, list[str]]]:

@@ -98,7 +98,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-@pytest.fixture(params=[EAGER, EAGER.without(~dg.AutomationCondition.any_deps_missing())], ids=["eager", "part of it"])
+OTHER = dg.AssetSelection.assets("other")
+
+
+@pytest.fixture(
+    params=[EAGER, EAGER.without(~dg.AutomationCondition.any_deps_missing()), EAGER.ignore(OTHER)],
+    ids=["eager", "part of it", "ignoring others"],
+)
 def daemon(request: pytest.FixtureRequest, instance: dg.DagsterInstance) -> Daemon:
     daemon = Daemon(of_a_table(request.param), instance)
     daemon.run("bronze", "orders", "gold")
@@ -134,6 +140,12 @@ def test_tables_written_by_hand_in_the_wrong_order_are_put_right(daemon: Daemon)
     daemon.run("gold")
     daemon.run("orders")
     assert daemon.follow() == [["gold"]]
+
+
+def test_what_is_run_by_hand_after_its_upstream_is_run_once_more_which_finds_nothing_to_do(daemon: Daemon):
+    daemon.run("bronze")
+    daemon.run(*BOTH)
+    assert daemon.follow() == [BOTH]
 
 
 def test_a_run_of_everything_by_hand_is_followed_by_nothing(daemon: Daemon):

@@ -1,6 +1,6 @@
 """`drain`: what is due is run until nothing is, and what was refused is not tried again for nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,13 +52,15 @@ def land(house: House, name: str, pieces: int) -> None:
     house.land(f"slips/{name}.jsonl", f'{{"no":"{name}","pieces":{pieces}}}\n')
 
 
-def drained(house: House, instance: dg.DagsterInstance) -> list[Ran]:
+def drained(house: House, instance: dg.DagsterInstance, *, meanwhile: Callable[[], None] = lambda: None) -> list[Ran]:
     place = house.place
     resources = {"lake": place.lake, "landing": place.landing, "io_manager": DeltaIOManager(lake=place.lake)}
     definitions = dg.Definitions([slips, total], resources=resources)
 
     def run(keys: Sequence[str]) -> dg.ExecuteInProcessResult:
-        return run_job(definitions, keys, instance)
+        result = run_job(definitions, keys, instance)
+        meanwhile()
+        return result
 
     return list(drain([slips, total], place, run))
 
@@ -78,5 +80,23 @@ def test_a_table_that_was_refused_before_is_refused_once_more_when_something_new
     for name in "ab":
         land(house, name, 11)
         ran = drained(house, instance)
-        assert [(each.key, each.is_refusal) for each in ran] == [("bronze/slips", False), ("gold/total", True)]
+        assert [(each.key, bool(each.error)) for each in ran] == [("bronze/slips", False), ("gold/total", True)]
     assert [each.key for each in drained(house, instance)] == ["gold/total"]
+
+
+def test_what_another_process_lands_while_a_table_is_refused_is_tried_in_the_same_drain(
+    house: House, instance: dg.DagsterInstance
+):
+    land(house, "a", 11)
+
+    def another_lands_once() -> None:
+        if not house.file("slips/b.jsonl").exists():
+            land(house, "b", -5)
+            house.run(slips.declaration)
+
+    ran = drained(house, instance, meanwhile=another_lands_once)
+    assert [(each.key, bool(each.error)) for each in ran] == [
+        ("bronze/slips", False),
+        ("gold/total", True),
+        ("gold/total", False),
+    ]
