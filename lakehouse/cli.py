@@ -158,9 +158,11 @@ def _tell(ran: Ran) -> bool:
 
     aside = ran.facts.get("rows_quarantined", 0)
     if ran.rows_written is not None:
-        superseded = ran.facts.get("rows_superseded", 0)
+        superseded, kept = ran.facts.get("rows_superseded", 0), ran.facts.get("files_only_the_table_kept", 0)
         said = f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {ran.facts['delta/version']}"
         said += f", {superseded:,} superseded by later arrivals" if superseded else ""
+        said += f", {_number(kept, 'file')} from what the table kept of them" if kept else ""
+        said += f", {ran.checks - len(ran.red)} of {ran.checks} checks green"
         out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
     if ran.error:
         out.print("  [red]✗[/]", end=" ")

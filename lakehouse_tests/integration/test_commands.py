@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(drained: Command, t
     pollute(tmp_path, "2010-12-02")
     (tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-02" / "orders.jsonl.gz").write_bytes(b"no gzip")
     said = drained("run", exits=1).stdout
-    assert "check files_are_readable is red:\n        erp/orders/dt=2010-12-02/orders.jsonl.gz: " in said
+    assert "check files_are_readable is red:\n        erp/orders/dt=2010-12-02/orders.jsonl.gz cannot be read: " in said
     assert "Not a gzipped file" in said
 
 

@@ -14,8 +14,8 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS
 from lakehouse.engine.orchestrate.inputs import Rows
-from lakehouse.engine.quality.text import why_unread
 from lakehouse.engine.quality.verdict import Verdict
+from lakehouse.engine.quality.why import why_unread
 
 _NTH = "nth of its key"
 _SAME = [name for name in ROWS if name not in ("reasons", "quarantined_at")]

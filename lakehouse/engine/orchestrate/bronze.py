@@ -82,7 +82,7 @@ def _facts(batch: Batch) -> dict[str, object]:
 
 def _findings(batch: Batch) -> tuple[Finding, ...]:
     entries = batch.plan.entries
-    unreadable = [f"{each.found.name}: {each.reason}" for each in entries if each.state == UNREADABLE]
+    unreadable = [each.reason for each in entries if each.state == UNREADABLE]  # names the file
     odd = [f"{each.found.name}: {each.quarantined} of {each.records}" for each in entries if each.quarantined]
     lost = [f"{each.found.name}: {each.reason}" for each in entries if each.state == LOST]
     lines = batch.rejected.height - batch.count(UNREADABLE)

@@ -31,11 +31,12 @@ class DoesNotDrain(Terminal):
 class Ran:
     """What one run did to one table: the metadata of what it wrote (empty: nothing), the red checks by name, the error.
 
-    Of a red check its first culprits, where it names some.
+    Of a red check its first culprits, where it names some. `checks`: how many were asked.
     """
 
     key: str
     facts: Mapping[str, Any]
+    checks: int = 0
     red: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     error: str | None = None
 
@@ -159,6 +160,7 @@ def outcomes(result: dg.ExecuteInProcessResult, keys: Sequence[str]) -> Iterator
         yield Ran(
             key=key,
             facts=_facts(events),
+            checks=len(checks),
             red={each.check_name: _culprits(each) for each in checks if not each.passed},
             error=_said(failure) if failure else None,
         )

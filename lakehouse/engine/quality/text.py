@@ -12,7 +12,6 @@ takes none). Years 0001 to 9999, in UTC too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache, partial
@@ -36,7 +35,7 @@ from lakehouse.engine.declare.text import (
     utc_time,
 )
 
-__all__ = ["read_text", "unread", "why_unread"]
+__all__ = ["read_text", "unread"]
 
 _INTEGER = "(?:0|[1-9][0-9]*)"
 _PLAIN = rf"\A-?{_INTEGER}(?:\.[0-9]+)?\z"
@@ -53,14 +52,12 @@ _DIRECTIVES = {
     "%%": "%",
 }
 _WIDTHS = {"%Y": 4, "%b": 3, "%%": 1}
-_FIRST = datetime(1, 1, 1)  # noqa: DTZ001 # naive like the times it bounds
+FIRST = datetime(1, 1, 1)  # noqa: DTZ001 # naive like the times it bounds
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999999)  # noqa: DTZ001 # the same
 # Polars 2.1 knows no summer time from 2100 on (chrono-tz's table ends there), zoneinfo and ICU do.
-_RULES_END = 2100
-_SHOWN = 40
+RULES_END = 2100
 _TEXT = "text"
 _SAMPLED = 1_000
-_NULL = "null, but the column is not nullable"
 
 
 def read_text(text: pl.Expr, column: Column) -> pl.Expr:
@@ -71,7 +68,7 @@ def read_text(text: pl.Expr, column: Column) -> pl.Expr:
     """
     dtype = column.dtype
     if isinstance(dtype, pl.List):
-        return text.list.eval(read_text(pl.element(), _element(column, dtype))).alias(column.name)
+        return text.list.eval(read_text(pl.element(), element(column, dtype))).alias(column.name)
     if isinstance(dtype, pl.Struct):
         fields = [read_text(text.struct.field(field.name), field) for field in column.fields]
         return pl.when(text.is_not_null()).then(pl.struct(fields)).alias(column.name)
@@ -85,7 +82,7 @@ def unread(text: pl.Expr, column: Column) -> pl.Expr:
     """
     dtype = column.dtype
     if isinstance(dtype, pl.List):
-        wrong = text.list.agg(unread(pl.element(), _element(column, dtype)).any()).fill_null(value=False)
+        wrong = text.list.agg(unread(pl.element(), element(column, dtype)).any()).fill_null(value=False)
     elif isinstance(dtype, pl.Struct):
         parts = [unread(text.struct.field(field.name), field) for field in column.fields]
         wrong = text.is_not_null() & pl.any_horizontal(parts)
@@ -94,27 +91,7 @@ def unread(text: pl.Expr, column: Column) -> pl.Expr:
     return wrong if column.nullable else wrong | text.is_null()
 
 
-def why_unread(rejected: pl.DataFrame, columns: Sequence[Column], most: int = 5) -> pl.Series:
-    """The reasons of each rejected row, which holds the raw text of `columns`: a List(String) named "reasons".
-
-    At most `most` sentences per row, then how many more. Lists count from 0. Walks the rows in Python: for the few.
-    """
-    found = [
-        (row, leaf)
-        for column in columns
-        for row, value in enumerate(rejected[column.name].to_list())
-        for leaf in _leaves(value, column, column.name)
-    ]
-    said = _reasons([leaf for _, leaf in found])
-    rows: list[list[str]] = [[] for _ in range(rejected.height)]
-    for (row, leaf), reason in zip(found, said, strict=True):
-        if reason:
-            rows[row].append(f"{leaf.path}: {reason}")
-    short = [row if len(row) <= most else [*row[:most], f"and {len(row) - most:,} more"] for row in rows]
-    return pl.Series("reasons", short, dtype=pl.List(pl.String))
-
-
-def _element(column: Column, dtype: pl.List) -> Column:
+def element(column: Column, dtype: pl.List) -> Column:
     """What the elements of a list promise: its inner type, the same format and fields, and never null."""
     inner: Any = dtype.inner
     # Polars lets an inner type be given as its class: pl.List(pl.Int64)
@@ -267,7 +244,7 @@ def _instant(text: pl.Expr, form: TextFormat | None) -> pl.Expr:
     else:
         utc = _f("wall") - _offset(_f("text")) if shape.offset else _f("wall")
     steps = steps.struct.with_fields(utc=utc)
-    known = _f("utc").is_between(_FIRST, _LAST) & _f("wall").is_between(_FIRST, _LAST)
+    known = _f("utc").is_between(FIRST, _LAST) & _f("wall").is_between(FIRST, _LAST)
     return steps.struct.with_fields(utc=pl.when(known).then(_f("utc")).dt.replace_time_zone("UTC")).struct.field("utc")
 
 
@@ -285,7 +262,7 @@ def _utc(wall: pl.Expr, form: LocalTime) -> pl.Expr:
     years, days = _same_calendars()
     steps = _named("wall", wall).with_fields(
         utc=_by_table(_f("wall"), form),
-        late=pl.when(_f("wall").dt.year() >= _RULES_END).then(_f("wall")),
+        late=pl.when(_f("wall").dt.year() >= RULES_END).then(_f("wall")),
     )
     since = _f("late").dt.year().replace_strict(years, days, default=None, return_dtype=pl.Int64)
     steps = steps.struct.with_fields(shift=pl.duration(days=since))
@@ -302,8 +279,8 @@ def _by_table(wall: pl.Expr, form: LocalTime) -> pl.Expr:
 @cache
 def _same_calendars() -> tuple[list[int], list[int]]:
     """The years from 2100, and for each the days since the year before 2100 that has the same calendar."""
-    kinds = {_calendar(year): year for year in range(_RULES_END - 28, _RULES_END)}
-    years = list(range(_RULES_END, 10_000))
+    kinds = {_calendar(year): year for year in range(RULES_END - 28, RULES_END)}
+    years = list(range(RULES_END, 10_000))
     return years, [(date(year, 1, 1) - date(kinds[_calendar(year)], 1, 1)).days for year in years]
 
 
@@ -334,73 +311,3 @@ def _shape(pattern: str) -> _Shape:
     fence += "".join(_DIRECTIVES.get(part) or re.escape(part) for part in rest[2 if fraction else 0 :])
     width = sum(_WIDTHS.get(part, len(part)) for part in fixed)
     return _Shape(rf"\A{fence}\z", "".join(fixed), width, fraction, "%z" in parts)
-
-
-@dataclass(frozen=True)
-class _Leaf:
-    """One place in one row: `text` is None for a null that may not stand there."""
-
-    path: str
-    text: str | None
-    column: Column
-
-
-def _leaves(value: Any, column: Column, path: str) -> Iterator[_Leaf]:
-    """The places of a raw value, nested ones too, that hold text or a null that may not stand."""
-    if value is None:
-        if not column.nullable:
-            yield _Leaf(path, None, column)
-    elif isinstance(column.dtype, pl.List):
-        for at, item in enumerate(value):
-            yield from _leaves(item, _element(column, column.dtype), f"{path}[{at}]")
-    elif isinstance(column.dtype, pl.Struct):
-        for field in column.fields:
-            yield from _leaves(value[field.name], field, f"{path}.{field.name}")
-    else:
-        yield _Leaf(path, value, column)
-
-
-def _reasons(leaves: Sequence[_Leaf]) -> list[str | None]:
-    """What is wrong with each leaf, or None; texts of one column are read together."""
-    texts: dict[Column, set[str]] = {}
-    for leaf in leaves:
-        if leaf.text is not None:
-            texts.setdefault(leaf.column, set()).add(leaf.text)
-    said = {column: _said(sorted(of), column) for column, of in texts.items()}
-    return [_NULL if leaf.text is None else said[leaf.column].get(leaf.text) for leaf in leaves]
-
-
-def _said(texts: list[str], column: Column) -> dict[str, str]:
-    """Text -> the sentence, for the texts that do not read exactly."""
-    form = column.text
-    wrong = [text for text, value in zip(texts, _values(texts, column), strict=True) if value is None]
-    written = f" ({form})" if form else ""
-    said = {text: f"{_shown(text)} is not an exact {_shown_type(column.dtype)}{written}" for text in wrong}
-    if isinstance(form, LocalTime):
-        walls = _values(wrong, replace(column, text=replace(form, zone="UTC")))
-        firsts = _values(wrong, replace(column, text=replace(form, ambiguous="earliest")))
-        for text, wall, first in zip(wrong, walls, firsts, strict=True):
-            if isinstance(wall, datetime):
-                said[text] = f"{_shown(text)} {_on_the_clocks(wall, form, twice=first is not None)}"
-    return said
-
-
-def _on_the_clocks(wall: datetime, form: LocalTime, *, twice: bool) -> str:
-    if twice:
-        return f"stood twice on the clocks of {form.zone}; ambiguous= can say which is meant"
-    if _FIRST.year < wall.year < _RULES_END:
-        return f"never stood on the clocks of {form.zone}"
-    return f"is so far off that its instant in {form.zone} is not certain"
-
-
-def _values(texts: list[str], column: Column) -> list[object]:
-    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
-    return frame.select(read_text(pl.col("text"), column)).to_series().to_list()
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
-
-
-def _shown_type(dtype: pl.DataType) -> str:
-    return f"Decimal({dtype.precision}, {dtype.scale})" if isinstance(dtype, pl.Decimal) else str(dtype)

@@ -8,7 +8,8 @@ import pytest
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.text import TextFormat, date_text, local_time, number_text, true_false, utc_time
-from lakehouse.engine.quality.text import read_text, unread, why_unread
+from lakehouse.engine.quality.text import read_text, unread
+from lakehouse.engine.quality.why import why_unread
 
 UTC = pl.Datetime("us", "UTC")
 LONDON = local_time("Europe/London")
