@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import polars as pl
 
+from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.table import Declaration, Read, differences
 from lakehouse.engine.declare.write import Merge, Overwrite, Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.work import LOGIC, position
-from lakehouse.engine.quality.typed import typed
+from lakehouse.engine.quality.typed import Typed, typed
 
+_KEPT_BYTES = 256 << 20
+"""More than this is not held for the next reader."""
 _BACK = "arrivals back"
 """How many arrivals of its group came after a row's. Holds a space: no column can have this name."""
 
@@ -39,17 +42,39 @@ class Input:
         schema = self.read.upstream.stored_schema
         if self.handle is None:
             return schema.to_frame().lazy()
-        is_whole = self.whole or self.since is None or self.read.reading is Reading.FRAME
-        rows = self.handle.scan() if is_whole or self.since is None else self.handle.since(self.since)
+        rows = self.handle.scan() if self._is_whole or self.since is None else self.handle.since(self.since)
         return rows.select(schema.names())
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.whole or self.since is None or self.read.reading is Reading.FRAME
 
     def rows(self) -> Rows:
         """Read text as its types. The rows of a bronze upstream are then in memory; others stay where they are."""
         upstream = self.read.upstream
         if not upstream.is_bronze:
             return Rows(self, self.stored, upstream.stored_schema.to_frame())
-        parted = typed(upstream.contract, self.stored)
+        table = self.handle and (self.handle.id, self.handle.version)
+        stored = _Stored(table, None if self._is_whole else self.since, self.stored)
+        parted = _typed(upstream.contract, stored)
+        if parted.read.estimated_size() > _KEPT_BYTES:
+            _typed.cache_clear()
         return Rows(self, parted.read.lazy(), parted.unread)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Rows of a bronze table as they are stored; the same ones where table, version and beginning are the same."""
+
+    table: tuple[str, int] | None
+    since: int | None
+    rows: pl.LazyFrame = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _typed(contract: type[Contract], stored: _Stored) -> Typed:
+    """Tables that read the same new rows run one after the other: the text is read once for all of them."""
+    return typed(contract, stored.rows)
 
 
 @dataclass(frozen=True)

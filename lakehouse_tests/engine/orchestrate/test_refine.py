@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lakehouse.engine.declare.contract import Bronze, Gold, Silver, check, column
+from lakehouse.engine.declare.contract import Bronze, Contract, Gold, Silver, check, column
 from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.frames import Frame, New
@@ -17,7 +17,9 @@ from lakehouse.engine.declare.source import Files, JsonLines
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
 from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.orchestrate import inputs
 from lakehouse.engine.orchestrate.refine import checks_of, refine
+from lakehouse.engine.quality.typed import Typed, typed
 from lakehouse.tables.bronze.erp_orders import erp_orders
 from lakehouse.tables.gold.daily_sales import daily_sales
 from lakehouse.tables.silver.order_lines import order_lines
@@ -449,6 +451,34 @@ def test_two_corrections_that_are_read_at_once_name_what_the_last_no_longer_hold
         land(house, 1, order(held, (1, 1, "1")))
         house.drain(ERP)
     assert finding(house.run(ORDERS), "corrections_hold_what_they_held").facts["still_standing"] == ["1", "2"]
+
+
+# ---- reading ----
+
+
+def test_text_is_read_once_for_all_tables_that_read_the_same_rows(house: House, monkeypatch: pytest.MonkeyPatch):
+    read: list[int] = []
+
+    def counting(contract: type[Contract], stored: pl.LazyFrame) -> Typed:
+        read.append(stored.select(pl.len()).collect().item())
+        return typed(contract, stored)
+
+    monkeypatch.setattr(inputs, "typed", counting)
+    house.land("sent/a", sold(("1", 1, "5")))
+    house.drain(SENT, KEPT, PLACED)
+    house.land("sent/b", sold(("2", 1, "5"), ("3", 1, "5")))
+    house.drain(SENT, KEPT, PLACED)
+    assert read == [1, 2]
+    house.run(KEPT, rebuild=True)
+    assert read == [1, 2, 3]
+    assert numbers(house, KEPT, "order_no") == numbers(house, PLACED, "order_no") == [("1",), ("2",), ("3",)]
+
+
+def test_rows_too_many_to_be_held_are_read_again(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inputs, "_KEPT_BYTES", 0)
+    house.land("sent/a", sold(("1", 1, "5")))
+    house.drain(SENT, KEPT)
+    assert inputs._typed.cache_info().currsize == 0
 
 
 # ---- positions ----
