@@ -227,22 +227,34 @@ def rebuild(
     compare: Annotated[bool, typer.Option("--compare", help="Show the exact difference first, and ask.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make tables anew from all that their upstreams hold: rows, quarantine, positions and logic."""
+    """Make silver/orders anew, or silver/orders+ with all that is downstream: from all that their upstreams hold."""
     from lakehouse.engine.orchestrate.rebuild import compare as differ
     from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
     from lakehouse.engine.orchestrate.rebuild import selected
+    from lakehouse.engine.orchestrate.run import is_due
 
     opened = Lakehouse()
-    for table in selected(opened.definitions, opened.tables, selection):
+    tables = selected(opened.definitions, opened.tables, selection)
+    for place, table in enumerate(tables):
         if compare:
             difference = differ(table.declaration, opened.place)
             out.print(f"{table.declaration.key}: {difference}", markup=False, soft_wrap=True)
             _draw(difference)
             if not yes and not typer.confirm(f"Write {table.declaration.key}?"):
-                out.print(f"Left as it stands: {table.declaration.key} and what is downstream of it.")
+                out.print(f"Left as they stand: {_keys(tables[place:])}.", soft_wrap=True)
                 raise typer.Exit(DRAINED)
-        if _tell(make_anew(opened.definitions, table, opened.instance)):
+        ran = make_anew(opened.definitions, table, opened.instance)
+        _tell(ran)
+        if ran.error:
+            if rest := tables[place + 1 :]:
+                out.print(f"Left as they stand: {_keys(rest)}.", soft_wrap=True)
             raise typer.Exit(REFUSED)
+    if due := [each for each in opened.tables if is_due(each.declaration, opened.place)]:
+        out.print(f"There is more to do for {_keys(due)}. Next: lakehouse run", style="yellow", soft_wrap=True)
+
+
+def _keys(tables: Sequence[Table]) -> str:
+    return ", ".join(each.declaration.key for each in tables)
 
 
 def _draw(difference: Difference) -> None:

@@ -107,6 +107,19 @@ def test_what_is_set_aside_at_landing_ends_the_run_with_1_and_the_rest_is_taken(
     assert "Nothing changed" in drained("run").stdout
 
 
+def test_a_rebuild_goes_on_past_what_was_once_set_aside_and_says_what_else_is_due(
+    drained: Command, tmp_path: Path
+) -> None:
+    pollute(tmp_path, "2010-12-02", "{torn")
+    drained("run", exits=1)
+    pollute(tmp_path, "2010-12-03")
+    said = drained("rebuild", "bronze/erp_orders+").stdout
+    assert [line.split()[1] for line in said.splitlines() if "✓" in line] == [
+        "bronze/erp_orders:", "silver/order_lines:", "silver/orders:", "gold/daily_sales:",
+    ]  # fmt: skip
+    assert "There is more to do for bronze/erp_orders. Next: lakehouse run" in said
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(drained: Command, tmp_path: Path) -> None:
     pollute(tmp_path, "2010-12-02")
     (tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-02" / "orders.jsonl.gz").write_bytes(b"no gzip")

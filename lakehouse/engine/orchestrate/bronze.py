@@ -82,7 +82,8 @@ def _facts(batch: Batch) -> dict[str, object]:
 
 def _findings(batch: Batch) -> tuple[Finding, ...]:
     entries = batch.plan.entries
-    unreadable = [each.reason for each in entries if each.state == UNREADABLE]  # names the file
+    latest = {each.found.name: each for each in entries}  # of a rebuild: a file may have been sent again since
+    unreadable = [each.reason for each in latest.values() if each.state == UNREADABLE]  # names the file
     odd = [f"{each.found.name}: {each.quarantined} of {each.records}" for each in entries if each.quarantined]
     lost = [f"{each.found.name}: {each.reason}" for each in entries if each.state == LOST]
     lines = batch.rejected.height - batch.count(UNREADABLE)

@@ -27,7 +27,9 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
         handle = each.input.handle
         if handle is None or not each.input.read.upstream.is_bronze:
             continue
-        current, names = _contents(place, each.input.read.upstream, handle, each.input.since)
+        current, names = _contents(
+            place, each.input.read.upstream, handle, None if each.input.whole else each.input.since
+        )
         if not names:
             continue
         stored = handle.scan().select(each.input.read.upstream.stored_schema.names())

@@ -30,6 +30,7 @@ class Input:
     handle: Handle | None
     since: int | None
     whole: bool
+    reader: str = ""
 
     @property
     def is_idle(self) -> bool:
@@ -42,8 +43,12 @@ class Input:
         schema = self.read.upstream.stored_schema
         if self.handle is None:
             return schema.to_frame().lazy()
-        rows = self.handle.scan() if self._is_whole or self.since is None else self.handle.since(self.since)
-        return rows.select(schema.names())
+        if self._is_whole or self.since is None:
+            return self.handle.scan().select(schema.names())
+        try:
+            return self.handle.since(self.since).select(schema.names())
+        except Refused as why:
+            raise Refused(f"{self.reader}: {why} That is: lakehouse rebuild {self.reader}+") from why
 
     @property
     def _is_whole(self) -> bool:
@@ -102,7 +107,7 @@ def open_inputs(
     for read in declared.reads:
         handle = upstreams[read.upstream.key]
         since = own.transaction(position(declared, handle)) if own and handle else None
-        each = Input(read, handle, since, whole=whole)
+        each = Input(read, handle, since, whole=whole, reader=declared.key)
         if own is not None and not rebuild and own.transaction(LOGIC) is not None:
             _refuse_strangers(declared, own, each)
         opened.append(each)

@@ -84,6 +84,11 @@ class _Stand:
     is_due: bool
 
 
+def is_due(declared: Declaration, place: Place) -> bool:
+    """Whether a run of the table would find something to do, or be refused."""
+    return _stand(declared, place).is_due
+
+
 def _as_read(inputs: object, made: Mapping[str, int]) -> object:
     """What a run started from whose upstreams were partly made by that very run."""
     return {key: made.get(key, version) for key, version in inputs.items()} if isinstance(inputs, dict) else inputs

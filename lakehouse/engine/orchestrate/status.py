@@ -9,14 +9,12 @@ from functools import cache, partial
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import LakehouseError
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Overwrite
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
-from lakehouse.engine.orchestrate.sensor import look
+from lakehouse.engine.orchestrate.run import is_due
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
 
@@ -200,19 +198,7 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
 def _after_failure(failed: Status, declared: Declaration | None, place: Place) -> str:
     if declared is None:
         return f". Next: dg launch --assets {failed.key}"
-    if _is_due(declared, place):
+    if is_due(declared, place):
         return ", and it is due again. Next: lakehouse run, which says why"
     stands = "there is no table" if failed.version is None else f"version {failed.version} stands"
     return f", and nothing is due for it since: {stands}. To run it anew: lakehouse rebuild {failed.key}"
-
-
-def _is_due(declared: Declaration, place: Place) -> bool:
-    if declared.is_bronze:
-        seen, pending = look(declared, place)
-        return bool(seen.fresh) or pending is not None
-    own = Handle.open(place.table(declared))
-    upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
-    try:
-        return not is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
-    except LakehouseError:
-        return True

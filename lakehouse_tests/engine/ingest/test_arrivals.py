@@ -468,6 +468,18 @@ def test_a_rebuild_reads_the_files_of_the_ledger_again_and_changes_nothing(house
     assert house.run(NOTES).delivery is None
 
 
+def test_a_rebuild_is_green_where_a_broken_file_was_sent_again_since(house: House):
+    house.land("notes/a.gz", b"no gzip")
+    house.drain(NOTES)
+    house.land("notes/a.gz", note(1))
+    house.land("notes/b.gz", b"no gzip either")
+    house.drain(NOTES)
+    assert finding(house.run(NOTES, rebuild=True), "files_are_readable").facts["failed"] == 1
+    house.land("notes/b.gz", note(2))
+    house.drain(NOTES)
+    assert finding(house.run(NOTES, rebuild=True), "files_are_readable").passed
+
+
 class WiderNotes(Bronze):
     """One row per note, since notes are signed."""
 
