@@ -67,7 +67,9 @@ class Lakehouse:
     @property
     def plain(self) -> list[Sequence[str]]:
         """The keys of the plain assets that stand beside the tables."""
-        return [key.path for each in self.assets if each not in self.tables for key in each.keys]
+        from lakehouse.engine.orchestrate.table import Table
+
+        return [key.path for each in self.assets if not isinstance(each, Table) for key in each.keys]
 
     @cached_property
     def place(self) -> Place:
@@ -139,8 +141,10 @@ def _run(opened: Lakehouse) -> int:
             return run_job(opened.definitions, keys, opened.instance, started=lambda key: spinner.update(f"{key} …"))
 
         for ran in drain(opened.tables, opened.place, run_due):
-            wrote |= {ran.key} if ran.rows_written is not None else set()
-            refused |= {ran.key} if ran.error else set()
+            if ran.rows_written is not None:
+                wrote.add(ran.key)
+            if ran.error:
+                refused.add(ran.key)
             red |= _tell(ran)
             spinner.update("Looking for what is due …")
         stale = left_stale(opened.tables, opened.place)

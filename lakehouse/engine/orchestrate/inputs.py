@@ -24,13 +24,16 @@ _BACK = "arrivals back"
 
 @dataclass(frozen=True)
 class Input:
-    """One parameter's upstream, pinned; `since` is the version it was read up to, `whole` that all of it is due."""
+    """One parameter's upstream, pinned; `since` is the version it was read up to, `whole` that all of it is due.
+
+    reader: the key of the table that reads it.
+    """
 
     read: Read
     handle: Handle | None
     since: int | None
     whole: bool
-    reader: str = ""
+    reader: str
 
     @property
     def is_idle(self) -> bool:
