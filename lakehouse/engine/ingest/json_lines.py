@@ -27,15 +27,16 @@ __all__ = ["Parsed", "json_line", "read_json_lines"]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINES_AT_ONCE = 1024  # bounds the Python objects alive at a time: a few dozen MB for documents of 3 kB
 DEEPEST = 100  # levels of an unknown value; the recursion limit alone would judge by how deep our caller stands
-REJECTED = pl.Schema({"source_row": pl.Int64, "raw": pl.String, "reason": pl.String})
+REJECTED = pl.Schema({"source_file": pl.Int64, "source_row": pl.Int64, "raw": pl.String, "reason": pl.String})
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What became of the `records` of one file: `accepted` and `rejected` together hold each of them once.
+    """What became of the `records` of some files: `accepted` and `rejected` together hold each of them once.
 
-    accepted: the stored columns, `extra` (JSON object from JSON Pointer to unknown value, or null), `source_row`.
-    rejected: `source_row`, `raw` (bytes that are no UTF-8 as backslash escapes), `reason`. Lines count from 1.
+    accepted: the stored columns, `extra` (JSON object from JSON Pointer to unknown value, or null), `source_file`,
+    `source_row`. rejected: both of these, `raw` (bytes that are no UTF-8 as backslash escapes), `reason`.
+    `source_file` is the file's place among those given, from 0; lines count from 1.
     """
 
     accepted: pl.DataFrame
@@ -43,8 +44,8 @@ class Parsed:
     records: int
 
 
-def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) -> Parsed:
-    r"""Parse UTF-8 JSON objects, one a line; a line longer than `longest` bytes is rejected.
+def read_json_lines(files: Iterable[bytes], schema: pl.Schema, longest: int = 64 << 20) -> Parsed:
+    r"""Parse files of UTF-8 JSON objects, one a line; a line longer than `longest` bytes is rejected.
 
     `schema` is the stored shape: String, Struct and List of these. Numbers and true/false are kept as their text; null
     and absent are null; fields outside the schema, nested ones too, go to `extra`. Lines end in \n or \r\n.
@@ -52,7 +53,7 @@ def read_json_lines(content: bytes, schema: pl.Schema, longest: int = 64 << 20) 
     shape, decoder = _reader(tuple(schema.items()))
     accepted: list[pl.DataFrame] = []
     rejected: list[_Reject] = []
-    for lines in batched(_lines(content), LINES_AT_ONCE):
+    for lines in batched(_lines(files), LINES_AT_ONCE):
         rows, rejects = _read(lines, shape, decoder, longest)
         try:
             accepted.append(shape.frame(rows))
@@ -72,33 +73,35 @@ def _reader(fields: tuple[tuple[str, pl.DataType], ...]) -> tuple[_Record, _Deco
     return shape, msgspec.json.Decoder(shape.plain, float_hook=msgspec.Raw)
 
 
-def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, without their end, with their number from 1."""
-    for number, line in enumerate(io.BytesIO(content.removeprefix(BYTE_ORDER_MARK)), start=1):
-        if line.strip(b" \t\r\n"):
-            yield number, line.removesuffix(b"\n").removesuffix(b"\r")
-
-
-type _Row = tuple[msgspec.Struct, str | None, int]
-type _Reject = tuple[int, str, str]
+type _Line = tuple[int, int, bytes]
+type _Row = tuple[msgspec.Struct, str | None, int, int]
+type _Reject = tuple[int, int, str, str]
 type _Decoder = msgspec.json.Decoder[msgspec.Struct]
 
 
+def _lines(files: Iterable[bytes]) -> Iterator[_Line]:
+    """The lines that are not blank, without their end, with their file from 0 and their number from 1."""
+    for file, content in enumerate(files):
+        for number, line in enumerate(io.BytesIO(content.removeprefix(BYTE_ORDER_MARK)), start=1):
+            if line.strip(b" \t\r\n"):
+                yield file, number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
 def _read(
-    lines: Iterable[tuple[int, bytes]], shape: _Record, decoder: _Decoder | None, longest: int
+    lines: Iterable[_Line], shape: _Record, decoder: _Decoder | None, longest: int
 ) -> tuple[list[_Row], list[_Reject]]:
-    """Rows (record, extra, line number) and rejects (line number, raw, reason); plainly where `decoder` can."""
+    """Rows (record, extra, file, number) and rejects (file, number, raw, reason); plainly where `decoder` can."""
     rows: list[_Row] = []
     rejects: list[_Reject] = []
-    for number, line in lines:
+    for file, number, line in lines:
         record = _plain(line, decoder) if decoder and len(line) <= longest else None
         if record is not None:
-            rows.append((record, None, number))
+            rows.append((record, None, file, number))
             continue
         try:
-            rows.append((*_exact(line, shape, longest), number))
+            rows.append((*_exact(line, shape, longest), file, number))
         except _Rejected as rejected:
-            rejects.append((number, line.decode("utf-8", "backslashreplace"), str(rejected)))
+            rejects.append((file, number, line.decode("utf-8", "backslashreplace"), str(rejected)))
     return rows, rejects
 
 
@@ -346,11 +349,13 @@ class _Record:
         return structs if known.all() else pl.select(pl.when(known).then(structs)).to_series()
 
     def frame(self, rows: Sequence[_Row]) -> pl.DataFrame:
-        """The columns, `extra`, `source_row`."""
+        """The columns, `extra`, `source_file`, `source_row`."""
+        records, extras, files, numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
         return pl.DataFrame(
-            self.columns([record for record, _, _ in rows])
+            self.columns(records)
             | {
-                "extra": pl.Series([extra for _, extra, _ in rows], dtype=pl.String),
-                "source_row": pl.Series([number for _, _, number in rows], dtype=pl.Int64),
+                "extra": pl.Series(extras, dtype=pl.String),
+                "source_file": pl.Series(files, dtype=pl.Int64),
+                "source_row": pl.Series(numbers, dtype=pl.Int64),
             }
         )

@@ -39,6 +39,7 @@ from lakehouse.engine.ingest.unpack import Unreadable, unpack
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
 FILES_AHEAD = 8
+BYTES_AT_ONCE = 8 << 20  # small files are parsed together: a frame for each costs more than its rows
 WRONG_CLOCK = timedelta(days=1)
 
 
@@ -77,6 +78,17 @@ class Batch:
         return sum(each.records for each in self.plan.entries)
 
 
+@dataclass(frozen=True)
+class _Text:
+    """An unpacked file that waits to be parsed, and the place of its entry; `aside`: records set aside before."""
+
+    entry: int
+    batch: int
+    content: bytes
+    note: str = ""
+    aside: int = 0
+
+
 @dataclass
 class _Reader:
     """Reads files once and keeps what they held; `known` maps content to where it was first seen."""
@@ -85,86 +97,115 @@ class _Reader:
     storage: Storage
     known: dict[str, str] = field(default_factory=dict[str, str])
     revised: set[str] = field(default_factory=set[str])
-    accepted: list[tuple[pl.DataFrame, str, str, int]] = field(default_factory=list[tuple[pl.DataFrame, str, str, int]])
+    entries: list[Entry] = field(default_factory=list[Entry])
+    texts: list[_Text] = field(default_factory=list[_Text])
+    accepted: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     rejected: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     kept: list[str] = field(default_factory=list[str])
     unpacked: int = 0
+    parsed: int = 0
 
-    def take(self, found: Found, batch: int, read: Callable[[], bytes]) -> Entry | None:
-        """Read one file and say what becomes of it; None when it has grown or shrunk since it was listed."""
+    def take(self, found: Found, batch: int, read: Callable[[], bytes]) -> None:
+        """Read one file and enter what becomes of it; nothing when it has grown or shrunk since it was listed."""
         try:
             content = read()
         except FileGone:
-            return Entry(LOST, found, reason="listed, and gone before it could be read")
-        return self.enter(found, content, batch) if len(content) == found.size else None
+            self.entries.append(Entry(LOST, found, reason="listed, and gone before it could be read"))
+            return
+        if len(content) == found.size:
+            self.enter(found, content, batch)
 
     def take_again(
         self, planned: Entry, batch: int, read: Callable[[], bytes], listed: Callable[[str], Found | None]
-    ) -> Entry | None:
-        """Read a file as it was planned. Other bytes are taken as what is listed now; None while they settle."""
+    ) -> None:
+        """Read a file as it was planned. Other bytes are taken as what is listed now, if they have settled."""
         try:
             content = read()
         except FileGone:
-            return Entry(LOST, planned.found, planned.sha256, reason="planned, and gone before it could be applied")
+            why = "planned, and gone before it could be applied"
+            self.entries.append(Entry(LOST, planned.found, planned.sha256, reason=why))
+            return
         if _sha256(content) == planned.sha256:
-            return self.enter(planned.found, content, batch)
-        now = listed(planned.found.name)
-        return self.take(now, batch, partial(self.storage.read, now.name)) if now else None
+            self.enter(planned.found, content, batch)
+        elif (now := listed(planned.found.name)) is not None:
+            self.take(now, batch, partial(self.storage.read, now.name))
 
-    def enter(self, found: Found, content: bytes, batch: int) -> Entry:
+    def enter(self, found: Found, content: bytes, batch: int) -> None:
         sha256 = _sha256(content)
         if sha256 in self.known:
-            return Entry(DUPLICATE, found, sha256, reason=f"same content as {self.known[sha256]}")
-        entry = self.parse(found, content, sha256, batch)
+            self.entries.append(Entry(DUPLICATE, found, sha256, reason=f"same content as {self.known[sha256]}"))
+            return
         self.known[sha256] = f"{found.name} (batch {batch})"
-        if entry.state in READ:
-            self.revised.add(found.name)
-        return entry
+        self.unpack(found, content, sha256, batch)
 
-    def parse(self, found: Found, content: bytes, sha256: str, batch: int) -> Entry:
+    def unpack(self, found: Found, content: bytes, sha256: str, batch: int) -> None:
         try:
             text = unpack(found.name, content)
         except Unreadable as why:
-            self.rejected.append(_whole_file(self.declared, found, batch, str(why)))
-            return Entry(UNREADABLE, found, sha256, reason=str(why))
-        self.unpacked += len(text)
-        return self.parse_text(found, text, sha256, batch)
+            self.refuse(Entry(UNREADABLE, found, sha256, reason=str(why)), batch)
+            return
+        self.take_text(found, sha256, _Text(len(self.entries), batch, text))
 
-    def parse_text(self, found: Found, text: bytes, sha256: str, batch: int, *, note: str = "") -> Entry:
-        state = REVISED if found.name in self.revised else ACCEPTED
-        parsed = read_json_lines(text, pl.Schema(_declared_text(self.declared)))
-        self.accepted.append((parsed.accepted, found.name, sha256, batch))
-        if parsed.rejected.height:
-            rejected = parsed.rejected.with_columns(pl.col("reason") + note)
-            self.rejected.append(_lines(self.declared, rejected, found, batch))
-        return Entry(state, found, sha256, _records(text), parsed.accepted.height, parsed.rejected.height)
+    def refuse(self, entry: Entry, batch: int) -> None:
+        self.rejected.append(_whole_file(self.declared, entry, batch))
+        self.entries.append(entry)
 
-    def take_kept(self, was: Entry, text: bytes, aside: pl.DataFrame, batch: int) -> Entry:
+    def take_kept(self, was: Entry, text: bytes, aside: pl.DataFrame, batch: int) -> None:
         """A file that only its table still holds; what was set aside of it stays so, as it came."""
         note = " (the line is written anew from what the table kept, its file is gone)"
-        entry = self.parse_text(was.found, text, was.sha256, batch, note=note)
         self.rejected.append(aside)
         self.kept.append(was.found.name)
-        return replace(entry, records=was.records, quarantined=entry.quarantined + aside.height)
+        self.take_text(was.found, was.sha256, _Text(len(self.entries), batch, text, note, aside.height))
+
+    def take_text(self, found: Found, sha256: str, text: _Text) -> None:
+        state = REVISED if found.name in self.revised else ACCEPTED
+        self.entries.append(Entry(state, found, sha256, records=_records(text.content) + text.aside))
+        self.revised.add(found.name)
+        self.unpacked += len(text.content)
+        self.texts.append(text)
+        if self.unpacked - self.parsed >= BYTES_AT_ONCE:
+            self.parse()
+
+    def entered(self) -> list[Entry]:
+        """An entry for each file that was taken, its records counted."""
+        if self.texts:
+            self.parse()
+        return self.entries
+
+    def parse(self) -> None:
+        """Parse the texts at hand together, and enter for each file what came of it."""
+        texts, self.texts, self.parsed = self.texts, [], self.unpacked
+        parsed = read_json_lines([each.content for each in texts], pl.Schema(_declared_text(self.declared)))
+        accepted, rejected = (
+            dict(frame["source_file"].value_counts().iter_rows()) for frame in (parsed.accepted, parsed.rejected)
+        )
+        for place, text in enumerate(texts):
+            counts = {"accepted": accepted.get(place, 0), "quarantined": rejected.get(place, 0) + text.aside}
+            self.entries[text.entry] = replace(self.entries[text.entry], **counts)
+        entries = [self.entries[each.entry] for each in texts]
+        beside = pl.DataFrame(
+            {
+                "source_file": [each.found.name for each in entries],
+                "file_sha256": [each.sha256 for each in entries],
+                "batch": pl.Series([each.batch for each in texts], dtype=pl.Int64),
+                "note": [each.note for each in texts],
+            },
+        )
+        self.accepted.append(_from_files(parsed.accepted, beside.drop("note")))
+        self.rejected.append(_lines(_from_files(parsed.rejected, beside), self.declared))
 
     def batch(self, plan: Plan, waiting: int = 0) -> Batch:
-        rejected = pl.concat([SET_ASIDE.to_frame(), *self.rejected])
-        return Batch(plan, self._accepted(), rejected, waiting, tuple(self.kept))
-
-    def _accepted(self) -> pl.DataFrame:
-        """The rows of all files, with where each is from: put beside them once, not file by file."""
         schema = self.declared.stored_schema
-        if not self.accepted:
-            return schema.to_frame()
-        frames, names, hashes, batches = zip(*self.accepted, strict=True)
-        beside = {"source_file": names, "file_sha256": hashes, "batch": batches}
-        files = pl.DataFrame(
-            {name: list(values) for name, values in beside.items()}, schema_overrides={"batch": pl.Int64}
-        )
-        files = files.with_columns(rows=pl.Series([each.height for each in frames]))
-        told = files.select(pl.col(*beside).repeat_by("rows").explode(empty_as_null=False))
-        rows = pl.concat([pl.concat(frames), told], how="horizontal")
-        return rows.with_columns(source_name=pl.lit(self.declared.name)).select(schema.names())
+        rows = [
+            each.with_columns(source_name=pl.lit(self.declared.name)).select(schema.names()) for each in self.accepted
+        ]
+        accepted = pl.concat([schema.to_frame(), *rows])
+        return Batch(plan, accepted, pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting, tuple(self.kept))
+
+
+def _from_files(rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the columns of `files`, of which `source_file` is the place."""
+    return rows.with_columns(*files[rows["source_file"]])
 
 
 def _sha256(content: bytes) -> str:
@@ -230,18 +271,15 @@ def _read_ahead(storage: Storage, names: Sequence[str]) -> Generator[Callable[[]
 def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
     fresh = arrivals(declared, storage, ledger).fresh
     reader = _reader(declared, storage, ledger)
-    entries: list[Entry] = []
     looked_at = 0
     chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
     with closing(_read_ahead(storage, [each.name for each in chosen])) as reads:
         for each, read in zip(chosen, reads, strict=True):
-            if entries and reader.unpacked > BYTES_PER_BATCH:  # packed files say only now how much they hold
+            if reader.unpacked > BYTES_PER_BATCH:  # packed files say only now how much they hold
                 break
             looked_at += 1
-            entry = reader.take(each, ledger.applied + 1, read)
-            if entry is not None:
-                entries.append(entry)
-    if not entries:
+            reader.take(each, ledger.applied + 1, read)
+    if not (entries := reader.entered()):
         return None
     _, plan = ledger.commit(entries)
     return reader.batch(plan, waiting=len(fresh) - looked_at)
@@ -252,14 +290,12 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     reader = _reader(declared, storage, ledger)
     listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
     with closing(_read_ahead(storage, [each.found.name for each in pending.entries if each.state != LOST])) as reads:
-        again = [
-            each
-            if each.state == LOST
-            else reader.take_again(each, pending.number, next(reads), lambda name: listing().get(name))
-            for each in pending.entries
-        ]
-    entries = [each for each in again if each is not None]
-    if tuple(entries) == pending.entries:
+        for each in pending.entries:
+            if each.state == LOST:
+                reader.entries.append(each)
+            else:
+                reader.take_again(each, pending.number, next(reads), lambda name: listing().get(name))
+    if (entries := reader.entered()) == list(pending.entries):
         return reader.batch(pending)
     if not entries:
         return None
@@ -275,19 +311,17 @@ def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept |
     """
     planned = entries_of(ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE])))
     reader = _Reader(declared, storage)
-    entries: list[Entry] = []
     gone: list[str] = []
     with closing(_read_ahead(storage, [each.found.name for _, each in planned if each.state in READ])) as reads:
         for batch, each in planned:
             if each.state == UNREADABLE:
-                reader.rejected.append(_whole_file(declared, each.found, batch, each.reason))
-                entries.append(each)
+                reader.refuse(each, batch)
                 continue
             content, why = _as_it_was(next(reads), each.sha256)
             if content is not None:
-                entries.append(reader.parse(each.found, content, each.sha256, batch))
+                reader.unpack(each.found, content, each.sha256, batch)
             elif kept and (file := kept.file(each.found.name, batch, each.records)) is not None:
-                entries.append(reader.take_kept(each, *file, batch))
+                reader.take_kept(each, *file, batch)
             else:
                 gone.append(f"{each.found.name} (batch {batch}): {why}")
     if gone:
@@ -295,7 +329,7 @@ def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept |
             f"{declared.key} cannot be made anew: of {len(planned)} files, {len(gone)} are not what was read, and no "
             f"table keeps what they held: {'; '.join(gone[:10])}. Nothing was written. Put back the files or the table."
         )
-    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(entries)))
+    return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(reader.entered())))
 
 
 def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, str]:
@@ -323,27 +357,24 @@ def _declared_text(declared: Declaration) -> dict[str, pl.DataType]:
     return {name: dtype for name, dtype in declared.stored_schema.items() if name not in STORED_BESIDE}
 
 
-def _lines(declared: Declaration, rejected: pl.DataFrame, found: Found, batch: int) -> pl.DataFrame:
+def _lines(rejected: pl.DataFrame, declared: Declaration) -> pl.DataFrame:
+    reasons = pl.concat_list(pl.col("reason") + pl.col("note"))
+    return _set_aside(rejected.with_columns(kind=pl.lit("unread"), reasons=reasons, row=pl.col("raw")), declared)
+
+
+def _whole_file(declared: Declaration, entry: Entry, batch: int) -> pl.DataFrame:
+    rows = pl.DataFrame({"kind": ["file"], "reasons": [[entry.reason]], "source_file": [entry.found.name]})
     return _set_aside(
-        rejected.select(
-            "source_row", kind=pl.lit("unread"), reasons=pl.concat_list("reason"), row=pl.col("raw")
+        rows.with_columns(
+            source_row=pl.lit(None, pl.Int64), row=pl.lit(None, pl.String), batch=pl.lit(batch, pl.Int64)
         ),
-        declared, found, batch,
-    )  # fmt: skip
-
-
-def _whole_file(declared: Declaration, found: Found, batch: int, why: str) -> pl.DataFrame:
-    rows = pl.DataFrame({"kind": ["file"], "reasons": [[why]]}).with_columns(
-        source_row=pl.lit(None, pl.Int64), row=pl.lit(None, pl.String)
+        declared,
     )
-    return _set_aside(rows, declared, found, batch)
 
 
-def _set_aside(rows: pl.DataFrame, declared: Declaration, found: Found, batch: int) -> pl.DataFrame:
+def _set_aside(rows: pl.DataFrame, declared: Declaration) -> pl.DataFrame:
     return rows.with_columns(
         upstream=pl.lit(None, pl.String),
         source_name=pl.lit(declared.name),
-        source_file=pl.lit(found.name),
-        batch=pl.lit(batch, pl.Int64),
         quarantined_at=pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")),
     ).select(SET_ASIDE.names())

@@ -591,8 +591,8 @@ def test_counts_are_taken_by_other_code_than_the_reader(house: House):
     house.land("notes/a", note(1, 2, 3))
     read = landing.read_json_lines
 
-    def loses_one(text: bytes, schema: pl.Schema) -> object:
-        parsed = read(text, schema)
+    def loses_one(files: list[bytes], schema: pl.Schema) -> object:
+        parsed = read(files, schema)
         return type(parsed)(parsed.accepted.head(2), parsed.rejected, 2)
 
     with patch.object(landing, "read_json_lines", loses_one):

@@ -33,7 +33,8 @@ FIELDS: dict[str, Any] = {
 
 
 def read(*lines: str | bytes) -> Parsed:
-    return read_json_lines(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines), SCHEMA)
+    content = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
+    return read_json_lines([content], SCHEMA)
 
 
 def accepted(line: str | bytes) -> dict[str, Any]:
@@ -51,11 +52,11 @@ def reason(line: str | bytes) -> str:
 
 def exactly(content: bytes, schema: pl.Schema = SCHEMA) -> Parsed:
     with patch.object(json_lines, "_plain", lambda *_: None):
-        return read_json_lines(content, schema)
+        return read_json_lines([content], schema)
 
 
 def assert_both_ways_agree(content: bytes) -> Parsed:
-    plain, exact = read_json_lines(content, SCHEMA), exactly(content)
+    plain, exact = read_json_lines([content], SCHEMA), exactly(content)
     assert plain.accepted.equals(exact.accepted)
     assert plain.rejected.equals(exact.rejected)
     assert plain.records == exact.records == plain.accepted.height + plain.rejected.height
@@ -67,15 +68,21 @@ def assert_both_ways_agree(content: bytes) -> Parsed:
 
 def test_the_columns_are_those_of_the_schema_then_extra_and_source_row():
     parsed = read('{"order_no":"1"}')
-    assert parsed.accepted.schema == pl.Schema({**SCHEMA, "extra": TEXT, "source_row": pl.Int64})
-    assert parsed.rejected.schema == pl.Schema({"source_row": pl.Int64, "raw": TEXT, "reason": TEXT})
+    assert parsed.accepted.schema == pl.Schema(
+        {**SCHEMA, "extra": TEXT, "source_file": pl.Int64, "source_row": pl.Int64}
+    )
+    assert parsed.rejected.schema == pl.Schema(
+        {"source_file": pl.Int64, "source_row": pl.Int64, "raw": TEXT, "reason": TEXT}
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\r\n", b" \t\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 def test_a_file_without_a_line_has_no_records_but_all_columns(content: bytes):
-    parsed = read_json_lines(content, SCHEMA)
+    parsed = read_json_lines([content], SCHEMA)
     assert parsed.records == 0
-    assert parsed.accepted.schema == pl.Schema({**SCHEMA, "extra": TEXT, "source_row": pl.Int64})
+    assert parsed.accepted.schema == pl.Schema(
+        {**SCHEMA, "extra": TEXT, "source_file": pl.Int64, "source_row": pl.Int64}
+    )
 
 
 def test_source_row_is_the_line_number_counted_with_blank_lines_and_rejects():
@@ -84,15 +91,26 @@ def test_source_row_is_the_line_number_counted_with_blank_lines_and_rejects():
     assert parsed.rejected["source_row"].to_list() == [4]
 
 
+def test_files_that_are_read_together_keep_their_place_and_count_their_own_lines():
+    files = [b'{"order_no":"a"}\n{', b"", b'\xef\xbb\xbf\n{"order_no":"b"}', b"{", b'{"order_no":{}}\n{"order_no":"c"}']
+    parsed = read_json_lines(files, SCHEMA)
+    assert parsed.accepted.select("order_no", "source_file", "source_row").rows() == [
+        ("a", 0, 1),
+        ("b", 2, 2),
+        ("c", 4, 2),
+    ]
+    assert parsed.rejected.select("source_file", "source_row").rows() == [(0, 2), (3, 1), (4, 1)]
+
+
 def test_a_type_that_is_not_stored_as_text_is_refused_at_once():
     with pytest.raises(TypeError, match="Int64"):
-        read_json_lines(b"", pl.Schema({"qty": pl.Int64}))
+        read_json_lines([b""], pl.Schema({"qty": pl.Int64}))
 
 
 def test_a_field_name_that_is_no_python_name_is_read():
     schema = pl.Schema({"order-no": TEXT, "class": TEXT, "Größe": TEXT, "f0": TEXT})
     row = '{"f0":"x","Größe":1,"class":2,"order-no":3}'.encode()
-    for parsed in (read_json_lines(row, schema), exactly(row, schema)):
+    for parsed in (read_json_lines([row], schema), exactly(row, schema)):
         assert parsed.accepted.row(0)[:4] == ("3", "2", "1", "x")
 
 
@@ -114,7 +132,7 @@ def test_a_number_is_kept_as_it_was_written(number: str):
 
 def test_booleans_are_words_and_null_and_absent_are_null():
     row = accepted('{"order_no":true,"amount":false,"tags":[true,null],"lines":null}')
-    assert list(row.values()) == ["true", "false", None, None, ["true", None], None, 1]
+    assert list(row.values()) == ["true", "false", None, None, ["true", None], None, 0, 1]
 
 
 def test_null_and_empty_lists_and_structs_stay_apart():
@@ -179,13 +197,13 @@ def test_a_field_first_seen_after_row_100_is_not_dropped():
 
 def test_one_bad_line_costs_that_line_only():
     parsed = read(*['{"order_no":"x"}'] * 1500, "{bad}", *['{"order_no":"y"}'] * 1500)
-    assert (parsed.accepted.height, parsed.rejected.rows()[0][:2], parsed.records) == (3000, (1501, "{bad}"), 3001)
+    assert (parsed.accepted.height, parsed.rejected.rows()[0][1:3], parsed.records) == (3000, (1501, "{bad}"), 3001)
 
 
 def test_a_value_of_the_wrong_shape_is_rejected_and_not_nulled_and_costs_no_other_row():
     parsed = read('{"amount":1}', '{"amount":{"gbp":1}}', '{"amount":"1O.50"}')
     assert parsed.accepted["amount"].to_list() == ["1", "1O.50"]
-    assert parsed.rejected.rows() == [(2, '{"amount":{"gbp":1}}', "amount: expected a scalar, got an object")]
+    assert parsed.rejected.rows() == [(0, 2, '{"amount":{"gbp":1}}', "amount: expected a scalar, got an object")]
 
 
 def test_values_of_mixed_kinds_in_one_field_are_all_kept():
@@ -265,7 +283,7 @@ def test_a_rejected_line_is_kept_as_it_came_with_strange_bytes_escaped():
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_another_unicode_encoding_is_rejected_and_nothing_of_it_is_lost(encoding: str):
     content = '{"order_no":"1"}\n{"order_no":"2"}\n'.encode(encoding)
-    parsed = read_json_lines(content, SCHEMA)
+    parsed = read_json_lines([content], SCHEMA)
     assert parsed.accepted.is_empty()
     assert parsed.records == parsed.rejected.height == sum(1 for line in content.split(b"\n") if line.strip(b" \r\t"))
 
@@ -276,9 +294,11 @@ def test_zero_bytes_make_the_reason_ask_for_utf_16():
 
 def test_a_line_over_the_limit_is_rejected_and_one_at_the_limit_is_not():
     content = b'{"order_no":"1234"}\n{"order_no":"12345"}\n{"order_no":"1"}\n{"new_name":"1234"}'
-    parsed = read_json_lines(content, SCHEMA, longest=19)
+    parsed = read_json_lines([content], SCHEMA, longest=19)
     assert parsed.accepted["source_row"].to_list() == [1, 3, 4]
-    assert parsed.rejected.rows() == [(2, '{"order_no":"12345"}', "the line has 20 bytes, more than the limit of 19")]
+    assert parsed.rejected.rows() == [
+        (0, 2, '{"order_no":"12345"}', "the line has 20 bytes, more than the limit of 19")
+    ]
 
 
 def test_an_object_with_very_many_keys_and_one_repeated_is_rejected_in_time():
@@ -298,7 +318,7 @@ def test_accepted_and_rejected_are_the_lines_that_the_standard_library_counts_an
         b'{"lines":[{"sku":"1"}],"tags":[]}',
         b'{"lines":[{"sku":"1"',
     ] * 300
-    parsed = read_json_lines(b"\n".join(lines), SCHEMA)
+    parsed = read_json_lines([b"\n".join(lines)], SCHEMA)
     good = [number for number, line in enumerate(lines, start=1) if is_object(line)]
     assert parsed.accepted["source_row"].to_list() == good
     assert parsed.records == sum(1 for line in lines if line.strip())
@@ -392,20 +412,20 @@ def test_what_is_stored_of_a_line_reads_as_the_line_did_by_the_same_schema_and_b
 ):
     full = [{**each, "more": more, "un/kn~own": {"deep": unknown}} for each in written]
     content = "\n".join(json.dumps(each, **style) for each in full).encode()
-    came = read_json_lines(content, SCHEMA).accepted
+    came = read_json_lines([content], SCHEMA).accepted
     again = "\n".join(
         json_line(row, extra) for row, extra in zip(came.select(*SCHEMA).to_dicts(), came["extra"], strict=True)
     ).encode()
     for schema in (SCHEMA, WIDER):
         assert (
-            read_json_lines(again, schema)
+            read_json_lines([again], schema)
             .accepted.drop("extra")
-            .equals(read_json_lines(content, schema).accepted.drop("extra"))
+            .equals(read_json_lines([content], schema).accepted.drop("extra"))
         )
         extras = [
             [
                 json.loads(each or "{}", parse_float=str, parse_int=str)
-                for each in read_json_lines(text, schema).accepted["extra"]
+                for each in read_json_lines([text], schema).accepted["extra"]
             ]
             for text in (again, content)
         ]
@@ -448,9 +468,9 @@ def test_the_plain_way_takes_plain_documents():
     plain = content.replace(b',"customer":null', b"")
     with patch.object(json_lines, "_exact", side_effect=AssertionError("the exact way was asked")):
         spaced = plain.replace(b":", b": ").replace(b",", b", ")
-        assert read_json_lines(plain + spaced, SCHEMA).accepted.height == 2
+        assert read_json_lines([plain + spaced], SCHEMA).accepted.height == 2
         with pytest.raises(AssertionError, match="exact way"):
-            read_json_lines(content, SCHEMA)
+            read_json_lines([content], SCHEMA)
 
 
 def test_no_character_is_written_longer_than_it_was_read_which_the_plain_way_leans_on():
