@@ -98,7 +98,7 @@ def test_what_is_set_aside_at_landing_ends_the_run_with_1_and_the_rest_is_taken(
     pollute(tmp_path, "2010-12-02", "{torn", '{"order_no": "1"}')
     said = drained("run", exits=1).stdout
     assert "1 set aside" in said
-    assert "check records_are_readable is red:\n        erp/orders/dt=2010-12-02/orders.jsonl.gz: 1 of 2" in said
+    assert "check records_are_readable is red:\n        erp/orders/dt=2010-12-02/orders.jsonl.gz, line 1: not" in said
     assert SHOW_ASIDE in said
     assert f"What bronze/erp_orders set aside, and why: {SHOW_ASIDE}" in drained("status").stdout
     asked = drained(*shlex.split(SHOW_ASIDE)[1:]).stdout

@@ -14,6 +14,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS
 from lakehouse.engine.orchestrate.inputs import Rows
+from lakehouse.engine.orchestrate.work import EXAMPLES
 from lakehouse.engine.quality.verdict import Verdict
 from lakehouse.engine.quality.why import why_unread
 
@@ -76,6 +77,12 @@ def _with_source(rows: pl.DataFrame, places: pl.DataFrame, handed: pl.LazyFrame,
     return wanted.with_columns(at.alias(_NTH)).join(
         came.with_columns(nth.alias(_NTH)), on=[*shared, _NTH], how="left", nulls_equal=True, maintain_order="left"
     )
+
+
+def where_and_why(rows: pl.DataFrame) -> list[str]:
+    """Where the first of some rows that are set aside stand in their files, and why they are."""
+    first = rows.select("source_file", "source_row", "reasons").head(EXAMPLES)
+    return [f"{file}, line {line}: {'; '.join(reasons)}" for file, line, reasons in first.rows()]
 
 
 def not_yet_there(rows: pl.DataFrame, own: Handle | None, address: Address) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
@@ -9,6 +11,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.landing import Batch, next_batch, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
+from lakehouse.engine.orchestrate.aside import where_and_why
 from lakehouse.engine.orchestrate.inputs import refuse_other_columns
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 
@@ -84,22 +87,14 @@ def _findings(batch: Batch) -> tuple[Finding, ...]:
     entries = batch.plan.entries
     latest = {each.found.name: each for each in entries}  # of a rebuild: a file may have been sent again since
     unreadable = [each.reason for each in latest.values() if each.state == UNREADABLE]  # names the file
-    odd = [f"{each.found.name}: {each.quarantined} of {each.records}" for each in entries if each.quarantined]
+    odd = batch.rejected.filter(pl.col("kind") != "file")
     lost = [f"{each.found.name}: {each.reason}" for each in entries if each.state == LOST]
-    lines = batch.rejected.height - batch.count(UNREADABLE)
-    adds_up = batch.records == batch.accepted.height + lines and len(entries) == batch.count(
+    adds_up = batch.records == batch.accepted.height + odd.height and len(entries) == batch.count(
         *READ, DUPLICATE, UNREADABLE, LOST
     )
     return (
-        _finding("files_are_readable", unreadable, len(entries)),
-        _finding("records_are_readable", odd, batch.records),
-        _finding("no_planned_file_is_lost", lost, len(entries)),
+        Finding.counted("files_are_readable", len(unreadable), len(entries), examples=unreadable),
+        Finding.counted("records_are_readable", odd.height, batch.records, examples=where_and_why(odd)),
+        Finding.counted("no_planned_file_is_lost", len(lost), len(entries), examples=lost),
         Finding("counts_add_up", adds_up, facts=_facts(batch)),
     )
-
-
-def _finding(name: str, culprits: list[str], of: int) -> Finding:
-    facts: dict[str, object] = {"failed": len(culprits), "of": of}
-    if culprits:
-        facts["examples"] = culprits[:10]
-    return Finding(name, not culprits, facts=facts)

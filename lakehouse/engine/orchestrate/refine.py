@@ -16,7 +16,7 @@ from lakehouse.engine.declare.write import Append, Merge, Overwrite, Reading
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
-from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows
+from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
 from lakehouse.engine.orchestrate.corrections import no_longer_held
 from lakehouse.engine.orchestrate.counting import Counted, counted
 from lakehouse.engine.orchestrate.inputs import (
@@ -151,12 +151,11 @@ class _Run:
     def _findings(self, count: Counted, verdict: Verdict) -> tuple[Finding, ...]:
         severity = "WARN" if self.declared.quarantines and verdict.is_accepted.any() else "ERROR"
         found = {SHAPE: Finding(SHAPE, passed=True), CONSERVES: _conserved(count)}
-        failed = self.unread.height
-        reasons = self.unread["reasons"].list.first().head(10).to_list()
-        found[READS] = Finding(READS, not failed, severity, {"failed": failed, "of": count.read, "examples": reasons})
+        unread, at = self.unread.height, where_and_why(self.unread)
+        found[READS] = Finding.counted(READS, unread, count.read, examples=at, severity=severity)
         for each in verdict.outcomes:
-            name, facts = each.rule.name, {"failed": each.failed, "of": each.of}
-            found[name] = Finding(name, not each.failed, severity, facts)
+            name, rows = each.rule.name, verdict.examples(each.rule, self.declared.key_columns)
+            found[name] = Finding.counted(name, each.failed, each.of, examples=rows, severity=severity)
         if _watches_corrections(self.declared):
             found[CORRECTIONS] = self._corrections()
         return tuple(found[each.name] for each in checks_of(self.declared))

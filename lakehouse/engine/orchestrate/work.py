@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,11 @@ from lakehouse.engine.delta.handle import Handle
 LOGIC = "logic"
 """The transaction that says which logic made the table whole: first write, Overwrite, rebuild."""
 
+EXAMPLES = 10
+"""Culprits that a red check names, at most."""
+
+type Severity = Literal["ERROR", "WARN"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -20,8 +25,18 @@ class Finding:
 
     name: str
     passed: bool
-    severity: Literal["ERROR", "WARN"] = "ERROR"
+    severity: Severity = "ERROR"
     facts: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @classmethod
+    def counted(
+        cls, name: str, failed: int, of: int, *, examples: Sequence[str], severity: Severity = "ERROR"
+    ) -> Finding:
+        """Of a check that is asked of each of some things: how many failed, and the first of those in words."""
+        facts: dict[str, object] = {"failed": failed, "of": of}
+        if failed:
+            facts["examples"] = list(examples[:EXAMPLES])
+        return cls(name, not failed, severity, facts)
 
 
 @dataclass(frozen=True)

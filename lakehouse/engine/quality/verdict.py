@@ -24,19 +24,20 @@ _SHORT = {
     "not_equal_to": ("ne", "is not"),
 }
 _LONGEST = 40
+_EXAMPLES = 10
 
 
 @dataclass(frozen=True)
 class Rule:
     """One rule: `holds` gives a Boolean series as long as the frame, true where the row is right, never null.
 
-    `column` is the one it is about, if it is about one.
+    `columns` are those it asks.
     """
 
     name: str
     description: str
     holds: Callable[[pl.DataFrame], pl.Series]
-    column: str | None = None
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,18 @@ class Verdict:
         return [each for each in self.outcomes if each.failed]
 
     def said(self, key: Sequence[str]) -> list[str]:
-        """Each broken rule in words, with the first row that breaks it: its `key` and the column in question."""
-        return [f"{each.failed:,} {each.rule.name} ({self._example(each.rule, key)})" for each in self.broken]
+        """Each broken rule in words, with the first row that breaks it."""
+        return [
+            f"{each.failed:,} {each.rule.name} ({each.rule.description.removesuffix('.')}; "
+            f"as in {self.examples(each.rule, key)[0]})"
+            for each in self.broken
+        ]
 
-    def _example(self, rule: Rule, key: Sequence[str]) -> str:
-        row = self.rejected.filter(self.reasons.list.contains(rule.name)).row(0, named=True)
-        shown = [*key, *([rule.column] if rule.column and rule.column not in key else [])]
-        values = (f"{name} = {_cut(str(row[name]))}" for name in shown or row)
-        return f"{rule.description.removesuffix('.')}; as in {', '.join(values)}"
+    def examples(self, rule: Rule, key: Sequence[str]) -> list[str]:
+        """The first rows that break a rule: of each its `key` and the columns that the rule asks."""
+        shown = list(dict.fromkeys([*key, *rule.columns])) or self.rejected.columns
+        rows = self.rejected.filter(self.reasons.list.contains(rule.name)).select(shown).head(_EXAMPLES)
+        return [", ".join(f"{name} = {_cut(str(row[name]))}" for name in shown) for row in rows.rows(named=True)]
 
 
 def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] = ()) -> list[Rule]:
@@ -86,7 +91,10 @@ def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] =
         found.append(_key_rule(key_of(contract)))
     schema: Any = contract.to_schema()  # pandera leaves its checks untyped
     by_name = {each.name: each for each in schema.checks}
-    found += [Rule(each.name, each.description, _ask(by_name[each.name], None)) for each in row_checks_of(contract)]
+    found += [
+        Rule(each.name, each.description, _ask(by_name[each.name], None), tuple(each.claim().meta.root_names()))
+        for each in row_checks_of(contract)
+    ]
     return found
 
 
@@ -126,13 +134,13 @@ def _column_rules(contract: type[Contract], never_null: Sequence[str]) -> Iterat
     schema = contract.to_schema()
     for each in columns_of(contract):
         if not each.nullable or each.name in never_null:
-            yield Rule(f"{each.name}__not_null", f"{each.name} is never empty.", _not_null(each.name), each.name)
+            yield Rule(f"{each.name}__not_null", f"{each.name} is never empty.", _not_null(each.name), (each.name,))
         for check in schema.columns[each.name].checks:
             statistics: dict[str, Any] = check.statistics or {}
             short, sign = _SHORT.get(check.name, (check.name, None))
             bounds = ", ".join(str(value) if sign else f"{name}={value}" for name, value in statistics.items())
             said = f"{each.name} {sign or short} {bounds}".strip()
-            yield Rule(f"{each.name}__{short}", said, _ask(check, each.name), each.name)
+            yield Rule(f"{each.name}__{short}", said, _ask(check, each.name), (each.name,))
 
 
 def _not_null(name: str) -> Callable[[pl.DataFrame], pl.Series]:

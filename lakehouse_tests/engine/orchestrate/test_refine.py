@@ -130,6 +130,9 @@ def test_a_row_that_does_not_read_is_set_aside_by_each_reader_with_its_text_file
     assert red(done[ERP.key][0]) == {}
     for reader in (ORDERS, LINES):
         assert red(done[reader.key][0]) == {"reads_exactly": "WARN"}
+        first, second = finding(done[reader.key][0], "reads_exactly").facts["examples"]
+        assert first.startswith("erp/orders/dt=2024-05-01/orders.jsonl.gz, line 2: lines[0].unit_price: '1O.50' is not")
+        assert "line 3: lines[0].unit_price: '10.5055' is not an exact" in second
         assert done[reader.key][0].refusal is None
         assert numbers(house, reader, "order_no") == [("1",)]
         where = aside(house, reader, "kind", "upstream", "source_name", "source_file", "source_row", "batch")
@@ -158,6 +161,8 @@ def test_a_row_that_breaks_a_rule_is_set_aside_as_it_came_out_with_where_it_came
     house.drain(SENT)
     work = house.run(KEPT)
     assert red(work) == {"line_no__ge": "WARN", "an_amount_is_not_negative": "WARN"}
+    facts = finding(work, "an_amount_is_not_negative").facts
+    assert facts == {"failed": 1, "of": 3, "examples": ["order_no = 1, line_no = 0, amount = -1.001"]}
     assert work.refusal is None
     assert numbers(house, KEPT, "order_no", "line_no") == [("1", 1), ("2", 1)]
     stored = house.set_aside(KEPT).row(0, named=True)

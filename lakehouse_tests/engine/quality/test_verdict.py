@@ -67,6 +67,15 @@ def test_a_row_has_every_reason_that_it_falls_for():
     ]
 
 
+def test_rows_that_break_a_rule_are_told_by_their_key_and_the_columns_that_it_asks():
+    verdict = judge(Goods, goods(("A", 7, Decimal(1)), ("B", 1, Decimal(1)), ("b", 6, Decimal(1))), unique=False)
+    examples = {each.rule.name: verdict.examples(each.rule, ["code"]) for each in verdict.broken}
+    assert examples == {
+        "code__str_matches": ["code = b"],
+        "big_ones_cost_more": ["code = A, size = 7, price = 1.000", "code = b, size = 6, price = 1.000"],
+    }
+
+
 def test_a_null_that_may_stand_breaks_no_rule():
     assert broken(goods(("A", None, Decimal(1)))) == {}
 
