@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
 
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 _UTC = pl.Datetime("us", "UTC")
@@ -94,8 +95,8 @@ class Slices:
         keys = [repr(str(key)) for key in self.keys]
         asked = ", ".join(keys) if len(keys) <= _EXAMPLES else f"{keys[0]} to {keys[-1]}, {len(keys):,} in all"
         return (
-            f"{self.asset} refused {outside[_ROWS].sum():,} of {total:,} rows that lie outside the run's partitions "
-            f"({asked}): {'; '.join(examples)}. Nothing was written. "
+            f"{self.asset} refused {outside[_ROWS].sum():,} of {number(total, 'row')} that lie outside the run's "
+            f"partitions ({asked}): {'; '.join(examples)}. Nothing was written. "
             "Filter them in the asset, or run the partitions they belong to."
         )
 
@@ -235,4 +236,4 @@ def _integer(key: str, dtype: pl.DataType) -> int:
 
 def _example(row: Mapping[str, Any]) -> str:
     values = [f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}" for name, value in row.items()]
-    return f"{' and '.join(values[:-1])} ({row[_ROWS]:,} rows)"
+    return f"{' and '.join(values[:-1])} ({number(row[_ROWS], 'row')})"

@@ -320,7 +320,7 @@ def test_a_range_is_refused_whole_and_tells_examples(world: World):
     sales = giving(counted(1, 4, 1), **by("day", DAYS, **SINGLE_RUN))
     sentence = world.refused(sales, span=("2024-05-02", "2024-05-03"))
     assert "refused 5 of 10 rows" in sentence
-    assert "day = 2024-05-04 (4 rows); day = 2024-05-01 (1 rows)" in sentence
+    assert "day = 2024-05-04 (4 rows); day = 2024-05-01 (1 row)" in sentence
 
 
 def test_a_run_of_a_partitioned_asset_without_a_partition_is_refused(world: World):

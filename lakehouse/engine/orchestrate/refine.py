@@ -10,6 +10,7 @@ from itertools import count
 import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Reading
@@ -180,7 +181,7 @@ class _Run:
             return None
         broken = verdict.said(self.declared.key_columns)
         broken += [f"{unread:,} {READS}"] if unread else []
-        said = f"{key} refused {rejected:,} of {of:,} rows: {', '.join(broken)}."
+        said = f"{key} refused {rejected:,} of {number(of, 'row')}: {', '.join(broken)}."
         if not self.declared.quarantines:
             return (
                 f"{said} Nothing was written; {self.stands}. Mend them upstream and rebuild, mend the rule, or "

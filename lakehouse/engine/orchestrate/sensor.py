@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration
@@ -67,13 +68,13 @@ def look(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
 
 
 def _in_words(source: Files, seen: Arrivals, pending: int | None) -> str:
-    said = f"Saw {len(seen.fresh):,} new or changed files and {seen.known:,} known ones at {source.pattern}"
+    said = f"Saw {number(len(seen.fresh), 'new or changed file')} and {seen.known:,} known at {source.pattern}"
     if seen.fresh:
         first = seen.fresh[0].name
         said += f" ({first})" if len(seen.fresh) == 1 else f" ({first} … {seen.fresh[-1].name})"
     if seen.settling:
         settle = f"{source.settle.total_seconds():g} s"
-        said += f"; {len(seen.settling):,} more were touched within the last {settle} and are left to settle"
+        said += f"; {len(seen.settling):,} more touched within the last {settle}, left to settle"
     if pending is not None:
         said += "; a planned batch is not finished"
     return f"{said}."

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from lakehouse.engine.declare.number import number
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -37,13 +39,13 @@ class Difference:
 
     def __str__(self) -> str:
         if self.is_none:
-            return f"no difference: {self.same:,} rows are the same"
+            return f"no difference: {number(self.same, 'row')} the same"
         said = (
-            f"{self.same:,} rows the same, {self.new.height:,} new, {self.gone.height:,} gone, "
+            f"{number(self.same, 'row')} the same, {self.new.height:,} new, {self.gone.height:,} gone, "
             f"{self.changed.height:,} changed"
         )
         if self.columns and self._rows_are_the_same:
-            said = f"{self.same:,} rows, the same in the other columns"
+            said = f"{number(self.same, 'row')}, the same in the other columns"
         return "; ".join([*self.columns, said])
 
 

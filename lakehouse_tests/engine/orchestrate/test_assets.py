@@ -464,7 +464,7 @@ def test_a_red_error_of_silver_fails_the_run_and_stops_what_is_downstream(house:
     red = checks(result, "silver/counts")["pieces__ge"]
     assert (red.passed, red.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert (
-        "silver/counts refused 1 of 1 rows: 1 pieces__ge (pieces >= 0; as in no = 1, pieces = -1)."
+        "silver/counts refused 1 of 1 row: 1 pieces__ge (pieces >= 0; as in no = 1, pieces = -1)."
         in refusals(result)["silver__counts"]
     )
     assert not [each for each in result.all_events if each.step_key == "gold__totals" and each.is_step_start]

@@ -117,7 +117,7 @@ def minutes_later(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
 
 
 def test_an_empty_landing_is_said_and_asks_for_nothing(house: House):
-    assert house.tick() == "Saw 0 new or changed files and 0 known ones at notes/*.jsonl. Nothing to take."
+    assert house.tick() == "Saw 0 new or changed files and 0 known at notes/*.jsonl. Nothing to take."
 
 
 def test_new_files_ask_for_one_run_without_a_run_key_and_without_a_list_of_files(house: House):
@@ -130,7 +130,7 @@ def test_new_files_ask_for_one_run_without_a_run_key_and_without_a_list_of_files
     assert request.asset_selection is None  # the sensor's own target: this table
     assert set(request.tags) >= {ARRIVALS, SAW}
     assert request.tags[SAW] == (
-        "Saw 2 new or changed files and 0 known ones at notes/*.jsonl (notes/a.jsonl … notes/b.jsonl)."
+        "Saw 2 new or changed files and 0 known at notes/*.jsonl (notes/a.jsonl … notes/b.jsonl)."
     )
 
 
@@ -145,7 +145,7 @@ def test_the_sensor_runs_by_default_targets_its_table_and_looks_four_times_a_min
 def test_what_was_taken_is_known_and_asks_for_nothing(house: House):
     house.land("a", "1")
     assert house.run().success
-    assert house.tick() == "Saw 0 new or changed files and 1 known ones at notes/*.jsonl. Nothing to take."
+    assert house.tick() == "Saw 0 new or changed files and 1 known at notes/*.jsonl. Nothing to take."
 
 
 def test_a_corrected_file_asks_again(house: House):
@@ -280,8 +280,8 @@ def test_crashes_in_a_row_are_asked_for_after_pauses_that_double_up_to_an_hour(
 def test_a_file_that_still_settles_is_left_and_named(house: House):
     house.land("a", "1")
     assert house.tick(slow_notes) == (
-        "Saw 0 new or changed files and 0 known ones at notes/*.jsonl; 1 more were touched within the last 3600 s and "
-        "are left to settle. Nothing to take."
+        "Saw 0 new or changed files and 0 known at notes/*.jsonl; 1 more touched within the last 3600 s, "
+        "left to settle. Nothing to take."
     )
 
 
@@ -293,7 +293,7 @@ def test_two_thousand_files_are_looked_at_within_two_seconds_of_cpu(house: House
     said = house.tick()
     took = time.process_time() - began
     assert isinstance(said, dg.RunRequest)
-    assert said.tags[SAW].startswith("Saw 1,000 new or changed files and 1,000 known ones")  # a batch is 1,000
+    assert said.tags[SAW].startswith("Saw 1,000 new or changed files and 1,000 known")  # a batch is 1,000
     assert took < 2, took
 
 

@@ -20,7 +20,7 @@ def test_rows_in_another_order_are_no_difference():
     a, b = (1, "x", [1]), (2, None, None)
     found = difference(frame(a, b), frame(b, a), ["id"])
     assert found.is_none
-    assert str(found) == "no difference: 2 rows are the same"
+    assert str(found) == "no difference: 2 rows the same"
 
 
 def test_a_changed_row_shows_what_it_was_and_would_be():
@@ -47,7 +47,7 @@ def test_columns_that_come_go_or_change_their_type_are_named_and_the_others_comp
         "new column: by_web; column gone: value; type of n: Int64 -> String; 2 rows, the same in the other columns"
     )
     assert not found.is_none
-    assert str(difference(before, after.head(1), ["id"])).endswith("1 rows the same, 0 new, 1 gone, 0 changed")
+    assert str(difference(before, after.head(1), ["id"])).endswith("1 row the same, 0 new, 1 gone, 0 changed")
 
 
 def test_a_key_that_changes_its_type_names_no_row_of_both():
@@ -57,7 +57,7 @@ def test_a_key_that_changes_its_type_names_no_row_of_both():
 
 def test_columns_in_another_order_are_named():
     found = difference(pl.DataFrame({"a": [1], "b": [2]}), pl.DataFrame({"b": [2], "a": [1]}), ["a"])
-    assert str(found) == "order of the columns: b, a; 1 rows, the same in the other columns"
+    assert str(found) == "order of the columns: b, a; 1 row, the same in the other columns"
 
 
 def test_tables_without_a_column_in_common_have_no_row_in_common():
