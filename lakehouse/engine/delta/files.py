@@ -123,7 +123,7 @@ class _Names:
 
 
 def _measure(handle: Handle, paths: list[str], shape: pl.Schema, unmeasured: Collection[str]) -> list[str]:
-    """Statistics from the files as they lie, so that a file that does not read back is never committed."""
+    """Statistics from the files as they lie: one whose measured columns do not read back is never committed."""
     stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
     measured = pl.Schema({name: dtype for name, dtype in stored.items() if name not in unmeasured})
     return measure([scan_files(handle.address, [path], stored, ()) for path in paths], measured)
