@@ -153,7 +153,8 @@ def _exact(line: bytes, shape: _Record, longest: int) -> tuple[msgspec.Struct, s
         raise _Rejected("holds half of a surrogate pair, which no text can hold") from wrong
     except json.JSONDecodeError as wrong:
         hint = "; it holds zero bytes, is it UTF-16?" if b"\0" in line else ""
-        raise _Rejected(f"not one JSON object: {wrong.msg} at character {wrong.pos + 1}{hint}") from wrong
+        what = wrong.msg.removesuffix(" at")
+        raise _Rejected(f"not one JSON object: {what} at character {wrong.pos + 1}{hint}") from wrong
     except RecursionError as deep:
         raise _Rejected("nested too deep to read") from deep
     extra = ",".join(f"{_json(pointer)}:{value}" for pointer, value in unknown.items())

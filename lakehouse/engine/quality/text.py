@@ -112,7 +112,8 @@ def _leaf(text: pl.Expr, column: Column) -> pl.Expr:
 
 def _distinct_once(texts: pl.Series, read: pl.Expr, dtype: pl.DataType) -> pl.Series:
     """Prices and times repeat: where they do, each distinct text is read once, for a quarter of the work."""
-    if texts.approx_n_unique() * _OFTEN >= texts.len():
+    several: Any = texts.approx_n_unique()
+    if several * _OFTEN >= texts.len():
         return texts.to_frame(_TEXT).select(read).to_series()
     distinct = texts.unique()
     return texts.replace_strict(distinct, distinct.to_frame(_TEXT).select(read).to_series(), return_dtype=dtype)

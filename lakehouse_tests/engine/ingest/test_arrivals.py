@@ -177,7 +177,8 @@ def test_a_torn_last_line_is_set_aside_with_its_text_and_the_rest_is_taken(house
     house.land("notes/a", note(1, 2) + '{"id":3,"te')
     work = house.drain(NOTES)[NOTES.key][0]
     assert red(work) == {"records_are_readable": "ERROR"}
-    assert finding(work, "records_are_readable").facts == {"failed": 1, "of": 3, "examples": ["notes/a: 1 of 3"]}
+    why = "notes/a, line 3: not one JSON object: Unterminated string starting at character 9"
+    assert finding(work, "records_are_readable").facts == {"failed": 1, "of": 3, "examples": [why]}
     assert ids(house) == ["1", "2"]
     assert house.set_aside(NOTES).select("kind", "source_file", "source_row", "row").rows() == [
         ("unread", "notes/a", 3, '{"id":3,"te')
