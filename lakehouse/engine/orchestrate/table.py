@@ -3,6 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, TypedDict, Unpack, cast
 
 import dagster as dg
@@ -69,9 +70,19 @@ def table(
     def of(transform: Callable[..., pl.LazyFrame]) -> Table:
         declared = declare(transform, write=write, source=source, rejects=rejects, conserves=conserves, drops=drops)
         _refuse_in_lake(declared)
+        _refuse_unknown(declared, dagster)
         return _asset(declared, cast("dict[str, Any]", dagster))
 
     return of
+
+
+def _refuse_unknown(declared: Declaration, words: Mapping[str, object]) -> None:
+    known = [*inspect.getfullargspec(table).kwonlyargs, *DagsterWords.__annotations__]
+    for word in words:
+        if word not in inspect.signature(dg.asset).parameters:
+            near = get_close_matches(word, known, n=1)
+            hint = f"; did you mean {near[0]}=?" if near else f" (it has {', '.join(sorted(known))})."
+            raise DeclarationError(f"{declared.key}: @table has no {word}={hint}")
 
 
 def _refuse_in_lake(declared: Declaration) -> None:

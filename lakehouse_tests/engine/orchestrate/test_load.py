@@ -9,7 +9,21 @@ from typing import Annotated
 import polars as pl
 import pytest
 
-from lakehouse import Append, Bronze, Files, Frame, JsonLines, Measure, Merge, New, Silver, check, column, table
+from lakehouse import (
+    Append,
+    Bronze,
+    Files,
+    Frame,
+    JsonLines,
+    Measure,
+    Merge,
+    New,
+    Quarantine,
+    Silver,
+    check,
+    column,
+    table,
+)
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.orchestrate.load import tables_in
 
@@ -86,3 +100,18 @@ def test_a_check_named_as_one_of_the_engine_s_own_is_refused() -> None:
         @table(write=Merge())
         def shaped(sent: New[LoadSent]) -> Frame[Shaped]:
             return sent.select("n")
+
+
+def test_a_word_that_neither_table_nor_dagster_has_is_refused_with_the_one_that_was_meant() -> None:
+    class Meant(Silver):
+        """One row per number."""
+
+        n: int = column("A number", key=True)
+
+    def meant(sent: New[LoadSent]) -> Frame[Meant]:
+        return sent.select("n")
+
+    with pytest.raises(DeclarationError, match=r"silver/meant: @table has no reject=; did you mean rejects=\?"):
+        table(write=Merge(), reject=Quarantine())(meant)  # type: ignore[call-arg]
+    with pytest.raises(DeclarationError, match=r"silver/meant: @table has no zzz= \(it has automation_condition, "):
+        table(write=Merge(), zzz=1)(meant)  # type: ignore[call-arg]
