@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from lakehouse.engine.declare.number import number
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -66,11 +68,17 @@ class Lakehouse:
         return [each for each in self.assets if isinstance(each, Table)]
 
     @property
-    def plain(self) -> list[Sequence[str]]:
-        """The keys of the plain assets that stand beside the tables."""
+    def plain(self) -> dict[tuple[str, ...], str]:
+        """The keys of the plain assets that stand beside the tables, each with the command that materializes it."""
+        from lakehouse.engine.orchestrate.rebuild import launch
         from lakehouse.engine.orchestrate.table import Table
 
-        return [key.path for each in self.assets if not isinstance(each, Table) for key in each.keys]
+        return {
+            tuple(spec.key.path): launch(spec.key.to_user_string(), is_partitioned=spec.partitions_def is not None)
+            for each in self.assets
+            if not isinstance(each, Table)
+            for spec in each.specs
+        }
 
     @cached_property
     def place(self) -> Place:
@@ -103,8 +111,9 @@ def land(
         out.print("No orders landed on these days: the example has 2010-12-01 to 2011-12-10.")
         return
     out.print(
-        f"{landed.objects:,} order documents of {landed.first} to {landed.last}: {landed.written} files written, "
-        f"{landed.already_there} were already there." + (" Next: lakehouse run" if landed.written else "")
+        f"{number(landed.objects, 'order document')} of {landed.first} to {landed.last}: "
+        f"{number(landed.written, 'file')} written, {landed.already_there} already there."
+        + (" Next: lakehouse run" if landed.written else "")
     )
 
 
@@ -149,7 +158,7 @@ def _run(opened: Lakehouse) -> int:
             red |= _tell(ran)
             spinner.update("Looking for what is due …")
         stale = left_stale(opened.tables, opened.place)
-    done = f"{_number(len(wrote), 'table')} written" if wrote else "Nothing changed"
+    done = f"{number(len(wrote), 'table')} written" if wrote else "Nothing changed"
     done += f", {len(refused)} refused" if refused else "" if wrote else ": nothing is due"
     out.print(f"{done} ({time.monotonic() - began:.1f} s).")
     if stale:
@@ -164,9 +173,10 @@ def _tell(ran: Ran) -> bool:
     aside = ran.facts.get("rows_quarantined", 0)
     if ran.rows_written is not None:
         superseded, kept = ran.facts.get("rows_superseded", 0), ran.facts.get("files_only_the_table_kept", 0)
-        said = f"  [green]✓[/] {ran.key}: {ran.rows_written:,} rows written, version {ran.facts['delta/version']}"
+        said = f"  [green]✓[/] {ran.key}: {number(ran.rows_written, 'row')} written"
+        said += f", version {ran.facts['delta/version']}"
         said += f", {superseded:,} superseded by later arrivals" if superseded else ""
-        said += f", {_number(kept, 'file')} from what the table kept of them" if kept else ""
+        said += f", {number(kept, 'file')} from what the table kept of them" if kept else ""
         said += f", {ran.checks - len(ran.red)} of {ran.checks} checks green"
         out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
     if ran.error:
@@ -187,11 +197,11 @@ def _tell(ran: Ran) -> bool:
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False) -> None:
     """Where every table stands, from the Delta log: version, rows, bytes, what is set aside, whether it is stale."""
-    from lakehouse.engine.orchestrate.status import hints
+    from lakehouse.engine.orchestrate.status import hints, state
     from lakehouse.engine.orchestrate.status import status as look
 
     opened = Lakehouse()
-    found = look(opened.tables, opened.place, opened.instance, opened.plain)
+    found = look(opened.tables, opened.place, opened.instance, [*opened.plain])
     if as_json:
         sys.stdout.write(json.dumps([asdict(each) for each in found], default=_text, indent=2) + "\n")
         return
@@ -206,7 +216,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         drawn.add_row(
             each.key, _count(each.version), _count(each.rows), f"{each.quarantined:,}",
             f"{each.updated_at:%Y-%m-%d %H:%M}" if each.updated_at else "never",
-            f"[{'red' if each.failed else 'yellow'}]{', '.join(each.state)}[/]" if each.state else "",
+            Text(state(each, found, opened.tables), style="red" if each.failed else "yellow"),
         )  # fmt: skip
     if found:
         out.print(drawn)
@@ -218,10 +228,6 @@ def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
@@ -229,8 +235,8 @@ def _text(value: object) -> str:
 @app.command()
 def rebuild(
     selection: Annotated[str, typer.Argument(help="A table, silver/orders; with + also all that is downstream.")],
-    compare: Annotated[bool, typer.Option("--compare", help="Show the exact difference first, and ask.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Show first what it changes, exactly, and ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --compare: show, and write without asking.")] = False,
 ) -> None:
     """Make silver/orders anew, or silver/orders+ with all that is downstream: from all that their upstreams hold."""
     from lakehouse.engine.orchestrate.rebuild import compare as differ
@@ -239,12 +245,14 @@ def rebuild(
     from lakehouse.engine.orchestrate.run import is_due
 
     opened = Lakehouse()
-    tables = selected(opened.definitions, opened.tables, selection)
+    tables, plain = selected(opened.definitions, opened.tables, selection)
     for place, table in enumerate(tables):
         if compare:
             difference = differ(table.declaration, opened.place)
             out.print(f"{table.declaration.key}: {difference}", markup=False, soft_wrap=True)
             _draw(difference)
+            if difference.is_none:
+                out.print("It would mark the rows as of today's logic, and fill the quarantine anew.", soft_wrap=True)
             if not yes and not typer.confirm(f"Write {table.declaration.key}?"):
                 out.print(f"Left as they stand: {_keys(tables[place:])}.", soft_wrap=True)
                 raise typer.Exit(DRAINED)
@@ -254,6 +262,8 @@ def rebuild(
             if rest := tables[place + 1 :]:
                 out.print(f"Left as they stand: {_keys(rest)}.", soft_wrap=True)
             raise typer.Exit(REFUSED)
+    for key, way in plain.items():
+        out.print(f"{key} is a plain Dagster asset and stands as it is. Next: {way}", style="yellow", soft_wrap=True)
     if due := [each for each in opened.tables if is_due(each.declaration, opened.place)]:
         out.print(f"There is more to do for {_keys(due)}. Next: lakehouse run", style="yellow", soft_wrap=True)
 
@@ -271,7 +281,7 @@ def _draw(difference: Difference) -> None:
 def _draw_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     drawn = Drawn(box=None, header_style="bold")
     for name in names:
-        drawn.add_column(Text(name))
+        drawn.add_column(Text(name), overflow="fold")  # a value is never cut: what is too long goes on below
     for row in rows:
         drawn.add_row(*(Text("" if value is None else str(value)) for value in row))  # Text: nothing in it is markup
     out.print(drawn)
@@ -283,10 +293,11 @@ def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gol
     from lakehouse.engine.serve.local_sql import connect, query
 
     opened = Lakehouse()
-    connection = connect([each.declaration for each in opened.tables], opened.place, opened.plain)
-    names, rows = query(connection, statement)
+    connection = connect([each.declaration for each in opened.tables], opened.place, [*opened.plain])
+    ways = {(each.declaration.layer, each.declaration.name): "lakehouse run" for each in opened.tables}
+    names, rows = query(connection, statement, {**ways, **opened.plain}.items())
     _draw_rows(names, rows)
-    out.print(_number(len(rows), "row"), style="dim")
+    out.print(number(len(rows), "row"), style="dim")
 
 
 @app.command(hidden=NO_EXAMPLE)
@@ -298,9 +309,10 @@ def demo() -> None:
     replay, opened = _replay(), Lakehouse()
     with told.status("Landing three months of orders …"):
         landed = replay(opened.place.landing, date(2010, 12, 1), date(2011, 2, 28))
+    files = number(landed.written + landed.already_there, "file")
     out.print(
-        f"Landed {landed.objects:,} order documents in {landed.written + landed.already_there} files "
-        f"({landed.written} new) below {opened.place.landing.address()}"
+        f"{'Landed' if landed.written else 'Nothing new to land:'} {landed.objects:,} order documents in {files} "
+        f"below {opened.place.landing.address()}"
     )
     code = _run(opened)
     drawn = Drawn("table", box=None, header_style="bold")

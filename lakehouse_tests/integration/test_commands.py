@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shlex
@@ -13,6 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from lakehouse import cli
 
 STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
@@ -66,12 +70,12 @@ def pollute(home: Path, day: str, *lines: str) -> None:
 
 def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_second_time(lakehouse: Command) -> None:
     first = lakehouse("demo").stdout
-    assert "4,101 order documents" in first
+    assert "Landed 4,101 order documents in 71 files below " in first
     for said in ("bronze/erp_orders", "103,420", "gold/daily_sales", "make dev", "lakehouse sql"):
         assert said in first
     second = lakehouse("demo").stdout
     assert "Nothing changed" in second
-    assert "(0 new)" in second
+    assert "Nothing new to land: 4,101 order documents in 71 files below " in second
 
 
 def test_status_of_tables_that_were_never_written_has_no_versions(lakehouse: Command) -> None:
@@ -81,6 +85,9 @@ def test_status_of_tables_that_were_never_written_has_no_versions(lakehouse: Com
 
 def test_status_of_tables_that_were_never_written_says_what_to_do(lakehouse: Command) -> None:
     assert "Nothing was written yet. Next: let files land, then lakehouse run" in lakehouse("status").stdout
+    landed = lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-01").stdout
+    assert "order documents of 2010-12-01 to 2010-12-01: 1 file written, 0 already there. Next: lakehouse run" in landed
+    assert "Landed, and not read yet: 1 file for bronze/erp_orders. Next: lakehouse run" in lakehouse("status").stdout
 
 
 def test_status_in_json_says_where_every_table_stands(drained: Command) -> None:
@@ -149,9 +156,24 @@ def test_a_value_is_never_cut_nor_taken_for_markup_where_it_is_piped(lakehouse: 
     assert lakehouse("sql", f"select '{value}' as long").stdout.split() == ["long", value, "1", "row"]
 
 
+def test_on_a_narrow_terminal_a_long_value_goes_on_below_and_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=40, file=io.StringIO(), record=True)
+    monkeypatch.setattr(cli, "out", console)
+    cli._draw_rows(["source_file", "row"], [["erp/orders/dt=2010-12-02/orders.jsonl.gz", "{" + "x" * 60]])
+    said = console.export_text()
+    assert "…" not in said
+    assert said.count("x") == 60
+
+
+def test_the_help_of_a_command_says_what_its_argument_is(lakehouse: Command) -> None:
+    assert "A table, silver/orders; with + also all that is downstream." in lakehouse("rebuild", "--help").stdout
+    assert "As in: " in lakehouse("sql", "--help").stdout
+
+
 def test_a_rebuild_says_first_that_nothing_differs_and_then_writes(drained: Command) -> None:
     said = drained("rebuild", "silver/orders+", "--compare", "--yes").stdout
     assert said.count("no difference") == 2
+    assert said.count("It would mark the rows as of today's logic, and fill the quarantine anew.") == 2
     assert "silver/orders: 137 rows written, version 2" in said
     assert "gold/daily_sales" in said
     assert "Nothing changed" in drained("run").stdout

@@ -24,8 +24,13 @@ class NoSuchTable(WrongUsage):
     """A selection names no table."""
 
 
-def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: str) -> list[Table]:
-    """The tables of `silver/orders`, `silver/orders+` (and all downstream) or `+silver/orders`, upstreams first."""
+def selected(
+    definitions: dg.Definitions, tables: Sequence[Table], selection: str
+) -> tuple[list[Table], Mapping[str, str]]:
+    """The tables of `silver/orders`, `silver/orders+` (and all downstream) or `+silver/orders`, upstreams first.
+
+    Beside them, by key, the commands that materialize the plain assets among these.
+    """
     known = {each.declaration.key: each for each in tables}
     match = _SELECTION.match(selection)
     if match is None or match[2] not in known:
@@ -35,8 +40,10 @@ def selected(definitions: dg.Definitions, tables: Sequence[Table], selection: st
             raise NoSuchTable(f"{selection!r} names no table: none is declared below lakehouse/tables yet.")
         raise NoSuchTable(f"{selection!r} names no table. Known: {', '.join(known)}; add + for all that is downstream.")
     words = dg.AssetSelection.from_string(f'{match[1]}key:"{match[2]}"{match[3]}')
-    keys = {each.to_user_string() for each in words.resolve(definitions.resolve_asset_graph())}
-    return [table for key, table in known.items() if key in keys]
+    graph = definitions.resolve_asset_graph()
+    chosen = {each.to_user_string(): graph.get(each) for each in sorted(words.resolve(graph))}
+    plain = {key: launch(key, is_partitioned=each.is_partitioned) for key, each in chosen.items() if key not in known}
+    return [table for key, table in known.items() if key in chosen], plain
 
 
 def _plain(definitions: dg.Definitions, key: str) -> str | None:
@@ -44,11 +51,15 @@ def _plain(definitions: dg.Definitions, key: str) -> str | None:
     graph, asset = definitions.resolve_asset_graph(), dg.AssetKey(key.split("/"))
     if not graph.has(asset):
         return None
-    partition = " --partition <key>" if graph.get(asset).is_partitioned else ""
     return (
         f"{key} is a plain Dagster asset, and only a @table can be made anew by rebuild. Materialize it: "
-        f"dg launch --assets {key}{partition}"
+        f"{launch(key, is_partitioned=graph.get(asset).is_partitioned)}"
     )
+
+
+def launch(key: str, *, is_partitioned: bool) -> str:
+    """The command that materializes a plain asset."""
+    return f"dg launch --assets {key}" + (" --partition <key>" if is_partitioned else "")
 
 
 def compare(declared: Declaration, place: Place) -> Difference:

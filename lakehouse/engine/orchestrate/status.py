@@ -9,11 +9,14 @@ from functools import cache, partial
 
 import dagster as dg
 
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Overwrite
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest.landing import arrivals
+from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.run import is_due
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
@@ -52,11 +55,6 @@ class Status:
     last_run: LastRun | None
 
     @property
-    def state(self) -> list[str]:
-        """What is to be said of it; nothing where all is well."""
-        return [*(["logic changed"] if self.stale else []), *(["last run failed"] if self.failed else [])]
-
-    @property
     def failed(self) -> bool:
         return self.last_run is not None and self.last_run.status == "FAILURE"
 
@@ -74,6 +72,15 @@ def status(
     return found + [
         _plain(key, handle, _last_run("/".join(key), instance, steps)) for key, handle in others if handle is not None
     ]
+
+
+def state(each: Status, found: Sequence[Status], tables: Sequence[Table]) -> str:
+    """What is to be said of one of the tables that were `found`, in a few words; nothing where all is well."""
+    known = {table.declaration.key: table.declaration for table in tables}
+    above = _above(known[each.key]) if each.key in known else set[str]()
+    said = ["logic changed"] if each.stale else []
+    said += [f"logic of {other.key} changed" for other in found if other.stale and other.key in above]
+    return ", ".join([*said, *(["last run failed"] if each.failed else [])])
 
 
 def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> Status:
@@ -162,7 +169,7 @@ def logic_changed(tables: Sequence[Table], stale: Sequence[str]) -> str:
     """What is to be said, and done, about tables whose logic changed."""
     known = {each.declaration.key: each.declaration for each in tables}
     mixed = any(not isinstance(known[key].write, Overwrite) for key in stale)
-    rest = "; rows written since follow the new one" if mixed else ""
+    rest = "; rows stay as they were made, and new ones follow the new logic" if mixed else ""
     ways = " && ".join(f"lakehouse rebuild {key}+" for key in stale if not _above(known[key]) & set(stale))
     return f"The logic of {', '.join(stale)} changed since it was last made whole{rest}. Next: {ways}"
 
@@ -180,8 +187,11 @@ def show_aside(key: str) -> str:
 
 def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Iterator[str]:
     """What a person may do next, a line each."""
+    waiting = [f"{number(count, 'file')} for {key}" for key, count in _waiting(tables, place) if count]
     if not found:
         yield "No table is declared yet: put a file below lakehouse/tables (README: Your first table)."
+    elif waiting:
+        yield f"Landed, and not read yet: {', '.join(waiting)}. Next: lakehouse run"
     elif all(each.version is None for each in found):
         yield "Nothing was written yet. Next: let files land, then lakehouse run"
     if stale := [each.key for each in found if each.stale]:
@@ -193,6 +203,14 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
     for each in found:
         if each.quarantined:
             yield f"What {each.key} set aside, and why: {show_aside(each.key)}"
+
+
+def _waiting(tables: Sequence[Table], place: Place) -> Iterator[tuple[str, int]]:
+    """By bronze table, how many files landed that it has not read; one listing each."""
+    for declared in (each.declaration for each in tables if each.declaration.is_bronze):
+        ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
+        seen = arrivals(declared, place.landing, ledger)
+        yield declared.key, len(seen.fresh) + len(seen.settling)
 
 
 def _after_failure(failed: Status, declared: Declaration | None, place: Place) -> str:

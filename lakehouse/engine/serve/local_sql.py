@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -31,6 +31,21 @@ _SQL_TYPES = {
 }
 
 
+_WRITES = {
+    duckdb.StatementType.ALTER,
+    duckdb.StatementType.CREATE,
+    duckdb.StatementType.DELETE,
+    duckdb.StatementType.DROP,
+    duckdb.StatementType.INSERT,
+    duckdb.StatementType.MERGE_INTO,
+    duckdb.StatementType.UPDATE,
+}
+_ONLY_READS = (
+    "lakehouse sql only reads, and this statement would write: it was not run. A table changes with what lands "
+    "(lakehouse run), or with its file (lakehouse rebuild)."
+)
+
+
 class SqlError(WrongUsage):
     """DuckDB could not run the statement."""
 
@@ -55,42 +70,61 @@ def connect(
         if each.is_bronze:
             _view(connection, ("ledger", beside), place.ledger(each), ledger.SCHEMA)
     for key in plain:
-        schema, *name = key if len(key) > 1 else ("main", *key)
-        _view(connection, (schema, "_".join(name)), place.lake.address(*key))
+        _view(connection, _schema_and_name(key), place.lake.address(*key))
     return connection
 
 
-def query(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of one statement. Raises SqlError with DuckDB's own sentence."""
+def query(
+    connection: duckdb.DuckDBPyConnection, statement: str, ways: Iterable[tuple[Sequence[str], str]] = ()
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of one statement. Raises SqlError with DuckDB's own sentence, or where it would write.
+
+    `ways` are keys of tables, each with the command that writes it: said where a table is not there.
+    """
     try:
         statements = connection.extract_statements(statement)
         if len(statements) != 1:
-            raise SqlError(_not_one(len(statements), connection))
+            raise SqlError(_not_one(len(statements), connection, ways))
+        if statements[0].type in _WRITES:
+            raise SqlError(_ONLY_READS)
         if _SHOW_TABLES.fullmatch(statement):
             return ["table"], [(name,) for name in _names(connection)]
         result = connection.execute(statements[0])
         return [column[0] for column in result.description or []], result.fetchall()
     except duckdb.CatalogException as error:
-        raise SqlError(f"{error}\n{_there(connection)}") from error
+        raise SqlError(f"{error}\n{_there(connection, ways)}") from error
     except duckdb.Error as error:
         raise SqlError(str(error)) from error
 
 
-def _not_one(number: int, connection: duckdb.DuckDBPyConnection) -> str:
+def _not_one(number: int, connection: duckdb.DuckDBPyConnection, ways: Iterable[tuple[Sequence[str], str]]) -> str:
     if number:
         return f"There are {number} statements, and only one is asked at a time: call lakehouse sql for each."
-    return f'No statement was given. As in: lakehouse sql "show tables"\n{_there(connection)}'
+    return f'No statement was given. As in: lakehouse sql "show tables"\n{_there(connection, ways)}'
 
 
-def _there(connection: duckdb.DuckDBPyConnection) -> str:
-    return f"There are: {', '.join(_names(connection)) or 'no tables yet; next: lakehouse run'}"
+def _there(connection: duckdb.DuckDBPyConnection, ways: Iterable[tuple[Sequence[str], str]]) -> str:
+    names = _names(connection)
+    missing = [(name, way) for key, way in ways if (name := _shown(*_schema_and_name(key))) not in names]
+    said = f"There are: {', '.join(names) or 'no tables yet'}"
+    return said + "".join(f"\n{name} was not written yet. Next: {way}" for name, way in missing)
+
+
+def _schema_and_name(key: Sequence[str]) -> tuple[str, str]:
+    """A key's parts as a view's: a.b_c of ("a", "b", "c")."""
+    schema, *name = key if len(key) > 1 else ("main", *key)
+    return schema, "_".join(name)
 
 
 def _names(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """The views, as they are asked for; those of quarantines and ledgers last."""
     found = connection.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
     ordered = sorted(found, key=lambda each: (_BESIDE.index(each[0]) if each[0] in _BESIDE else -1, each))
-    return [name if schema == "main" else f"{schema}.{name}" for schema, name in ordered]
+    return [_shown(schema, name) for schema, name in ordered]
+
+
+def _shown(schema: str, name: str) -> str:
+    return name if schema == "main" else f"{schema}.{name}"
 
 
 def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:

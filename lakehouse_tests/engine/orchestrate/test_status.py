@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakehouse import Append, Bronze, Files, Frame, Gold, JsonLines, Merge, New, Overwrite, Silver, column, table
-from lakehouse.engine.orchestrate.status import hints, left_stale, logic_changed
+from lakehouse.engine.orchestrate.status import Status, hints, left_stale, logic_changed, state
 from lakehouse_tests.driver import House
 
 
@@ -64,7 +64,7 @@ def test_without_a_table_the_way_to_the_first_one_is_said(tmp_path: Path):
 def test_each_table_whose_logic_changed_is_made_anew_by_one_command_once():
     assert logic_changed(TABLES, ["silver/status_numbers", "silver/status_log", "gold/status_whole"]) == (
         "The logic of silver/status_numbers, silver/status_log, gold/status_whole changed since it was last made "
-        "whole; rows written since follow the new one. "
+        "whole; rows stay as they were made, and new ones follow the new logic. "
         "Next: lakehouse rebuild silver/status_numbers+ && lakehouse rebuild silver/status_log+"
     )
 
@@ -74,6 +74,30 @@ def test_of_a_table_that_is_written_whole_no_rows_of_two_logics_are_told():
         "The logic of gold/status_whole changed since it was last made whole. "
         "Next: lakehouse rebuild gold/status_whole+"
     )
+
+
+def standing(key: str, *, stale: bool = False) -> Status:
+    return Status(key, "a layer", "", 1, 1, 1, None, 0, None, stale=stale, last_run=None)
+
+
+def test_a_table_that_is_made_from_one_of_two_logics_says_from_which():
+    numbers, whole = standing("silver/status_numbers", stale=True), standing("gold/status_whole")
+    log, plain = standing("silver/status_log"), standing("gold/rates")
+    found = [numbers, log, whole, plain]
+    assert [state(each, found, TABLES) for each in found] == [
+        "logic changed", "", "logic of silver/status_numbers changed", "",
+    ]  # fmt: skip
+
+
+def test_files_that_landed_and_were_not_read_are_counted(tmp_path: Path):
+    house = House(tmp_path)
+    found = [standing(each.declaration.key) for each in TABLES]
+    for name in "ab":
+        house.land(f"sent/{name}.jsonl", f'{{"n": {ord(name)}}}')
+    said = "Landed, and not read yet: 2 files for bronze/status_sent. Next: lakehouse run"
+    assert list(hints(found, TABLES, house.place)) == [said]
+    house.drain(status_sent.declaration)
+    assert list(hints(found, TABLES, house.place)) == []
 
 
 def test_tables_of_todays_logic_or_never_written_are_not_stale(tmp_path: Path):

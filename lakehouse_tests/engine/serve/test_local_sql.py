@@ -96,6 +96,35 @@ def test_a_table_that_is_not_there_is_refused_with_those_that_are(house: House):
         query(drained(house, '{"n": 1}'), "select * from silver.sql_number")
 
 
+def test_a_table_that_was_not_written_yet_is_told_with_the_command_that_writes_it(house: House):
+    ways = [(("silver", "sql_numbers"), "lakehouse run"), (("rates",), "dg launch --assets rates")]
+    told = r"silver\.sql_numbers was not written yet\. Next: lakehouse run\nrates was not written yet\. Next: dg launch"
+    with pytest.raises(SqlError, match=told):
+        query(connect(TABLES, house.place), "select * from rates", ways)
+    Handle.create(house.place.lake.address("rates"), pl.Schema({"dollars": pl.Float64()}))
+    connection = connect(TABLES, house.place, [("rates",)])
+    with pytest.raises(SqlError, match=r"sql_numbers was not written yet\. Next: lakehouse run\Z"):
+        query(connection, "select * from silver.sql_numbers", ways)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from silver.sql_numbers",
+        "truncate silver.sql_numbers",
+        "insert into silver.sql_numbers values (2)",
+        "update silver.sql_numbers set n = 2",
+        "drop view silver.sql_numbers",
+        "create table t (n int)",
+    ],
+)
+def test_what_would_write_is_refused_since_sql_only_reads(house: House, statement: str):
+    connection = drained(house, '{"n": 1}')
+    with pytest.raises(SqlError, match="lakehouse sql only reads, and this statement would write: it was not run"):
+        query(connection, statement)
+    assert query(connection, "select n from silver.sql_numbers")[1] == [(1,)]
+
+
 @pytest.mark.parametrize("nothing", ["", "  ", "-- a comment", ";"])
 def test_no_statement_is_refused_with_what_there_is(house: House, nothing: str):
     with pytest.raises(SqlError, match=r"No statement was given.*\nThere are: quarantine"):
