@@ -10,7 +10,6 @@ import io
 import json
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, batched, chain
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -18,29 +17,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import msgspec
 import polars as pl
 
+from lakehouse.engine.ingest.parsed import REJECTED, Parsed, Reject
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Parsed", "json_line", "read_json_lines"]
+__all__ = ["json_line", "read_json_lines"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINES_AT_ONCE = 1024  # bounds the Python objects alive at a time: a few dozen MB for documents of 3 kB
 DEEPEST = 100  # levels of an unknown value; the recursion limit alone would judge by how deep our caller stands
-REJECTED = pl.Schema({"source_file": pl.Int64, "source_row": pl.Int64, "raw": pl.String, "reason": pl.String})
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """What became of the `records` of some files: `accepted` and `rejected` together hold each of them once.
-
-    accepted: the stored columns, `extra` (JSON object from JSON Pointer to unknown value, or null), `source_file`,
-    `source_row`. rejected: both of these, `raw` (bytes that are no UTF-8 as backslash escapes), `reason`.
-    `source_file` is the file's place among those given, from 0; lines count from 1.
-    """
-
-    accepted: pl.DataFrame
-    rejected: pl.DataFrame
-    records: int
 
 
 def read_json_lines(files: Iterable[bytes], schema: pl.Schema, longest: int = 64 << 20) -> Parsed:
@@ -51,7 +37,7 @@ def read_json_lines(files: Iterable[bytes], schema: pl.Schema, longest: int = 64
     """
     shape, decoder = _reader(tuple(schema.items()))
     accepted: list[pl.DataFrame] = []
-    rejected: list[_Reject] = []
+    rejected: list[Reject] = []
     for lines in batched(_lines(files), LINES_AT_ONCE):
         rows, rejects = _read(lines, shape, decoder, longest)
         try:
@@ -62,7 +48,7 @@ def read_json_lines(files: Iterable[bytes], schema: pl.Schema, longest: int = 64
         rejected += rejects
     taken = accepted[0] if len(accepted) == 1 else pl.concat(accepted or [shape.frame([])], rechunk=True)
     refused = pl.DataFrame(rejected, schema=REJECTED, orient="row")
-    return Parsed(taken, refused, taken.height + refused.height)
+    return Parsed(taken, refused)
 
 
 @cache
@@ -74,7 +60,6 @@ def _reader(fields: tuple[tuple[str, pl.DataType], ...]) -> tuple[_Record, _Deco
 
 type _Line = tuple[int, int, bytes]
 type _Row = tuple[msgspec.Struct, str | None, int, int]
-type _Reject = tuple[int, int, str, str]
 type _Decoder = msgspec.json.Decoder[msgspec.Struct]
 
 
@@ -88,10 +73,10 @@ def _lines(files: Iterable[bytes]) -> Iterator[_Line]:
 
 def _read(
     lines: Iterable[_Line], shape: _Record, decoder: _Decoder | None, longest: int
-) -> tuple[list[_Row], list[_Reject]]:
+) -> tuple[list[_Row], list[Reject]]:
     """Rows (record, extra, file, number) and rejects (file, number, raw, reason); plainly where `decoder` can."""
     rows: list[_Row] = []
-    rejects: list[_Reject] = []
+    rejects: list[Reject] = []
     for file, number, line in lines:
         record = _plain(line, decoder) if decoder and len(line) <= longest else None
         if record is not None:

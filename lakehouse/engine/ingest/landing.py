@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -18,9 +17,10 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone, Refused
 from lakehouse.engine.declare.ports import Found, Storage
-from lakehouse.engine.declare.table import STORED_BESIDE, Declaration
+from lakehouse.engine.declare.source import Format, JsonLines
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
-from lakehouse.engine.ingest.json_lines import read_json_lines
+from lakehouse.engine.ingest.formats import count_records, fitting, parse
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import (
     ACCEPTED,
@@ -85,6 +85,7 @@ class _Text:
     entry: int
     batch: int
     content: bytes
+    form: Format
     note: str = ""
     aside: int = 0
 
@@ -144,7 +145,12 @@ class _Reader:
         except Unreadable as why:
             self.refuse(Entry(UNREADABLE, found, sha256, reason=str(why)), batch)
             return
-        self.take_text(found, sha256, _Text(len(self.entries), batch, text))
+        form, why = fitting(self.declared, text)
+        if form is None:
+            why = str(Unreadable(found.name, why))
+            self.refuse(Entry(UNREADABLE, found, sha256, reason=why), batch)
+            return
+        self.take_text(found, sha256, _Text(len(self.entries), batch, text, form))
 
     def refuse(self, entry: Entry, batch: int) -> None:
         self.rejected.append(_whole_file(self.declared, entry, batch))
@@ -155,11 +161,15 @@ class _Reader:
         note = " (the line is written anew from what the table kept, its file is gone)"
         self.rejected.append(aside)
         self.kept.append(was.found.name)
-        self.take_text(was.found, was.sha256, _Text(len(self.entries), batch, text, note, aside.height))
+        self.take_text(was.found, was.sha256, _Text(len(self.entries), batch, text, JsonLines(), note, aside.height))
 
     def take_text(self, found: Found, sha256: str, text: _Text) -> None:
+        if self.texts and self.texts[0].form != text.form:
+            self.parse()
         state = REVISED if found.name in self.revised else ACCEPTED
-        self.entries.append(Entry(state, found, sha256, records=_records(text.content) + text.aside))
+        records = count_records(text.content, text.form) + text.aside
+        reason = f"read as {text.form}" if self.declared.source and len(self.declared.source.dialects) > 1 else ""
+        self.entries.append(Entry(state, found, sha256, records=records, reason=reason))
         self.revised.add(found.name)
         self.unpacked += len(text.content)
         self.texts.append(text)
@@ -175,13 +185,15 @@ class _Reader:
     def parse(self) -> None:
         """Parse the texts at hand together, and enter for each file what came of it."""
         texts, self.texts, self.parsed = self.texts, [], self.unpacked
-        parsed = read_json_lines([each.content for each in texts], pl.Schema(_declared_text(self.declared)))
+        parsed = parse(self.declared, [each.content for each in texts], texts[0].form)
         accepted, rejected = (
             dict(frame["source_file"].value_counts().iter_rows()) for frame in (parsed.accepted, parsed.rejected)
         )
         for place, text in enumerate(texts):
             counts = {"accepted": accepted.get(place, 0), "quarantined": rejected.get(place, 0) + text.aside}
             self.entries[text.entry] = replace(self.entries[text.entry], **counts)
+        for place, why in parsed.unreadable.items():
+            self.take_back(texts[place], why)
         entries = [self.entries[each.entry] for each in texts]
         beside = pl.DataFrame(
             {
@@ -193,6 +205,13 @@ class _Reader:
         )
         self.accepted.append(_from_files(parsed.accepted, beside.drop("note")))
         self.rejected.append(_lines(_from_files(parsed.rejected, beside), self.declared))
+
+    def take_back(self, text: _Text, why: str) -> None:
+        """Only while it was parsed did the file turn out unreadable."""
+        found, sha256 = self.entries[text.entry].found, self.entries[text.entry].sha256
+        entry = Entry(UNREADABLE, found, sha256, reason=str(Unreadable(found.name, why)))
+        self.rejected.append(_whole_file(self.declared, entry, text.batch))
+        self.entries[text.entry] = entry
 
     def batch(self, plan: Plan, waiting: int = 0) -> Batch:
         schema = self.declared.stored_schema
@@ -210,11 +229,6 @@ def _from_files(rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _records(text: bytes) -> int:
-    """Lines that are not blank, counted by other code than that which reads them."""
-    return sum(1 for line in io.BytesIO(text.removeprefix(b"\xef\xbb\xbf")) if line.strip(b" \t\r\n"))
 
 
 def arrivals(declared: Declaration, storage: Storage, ledger: Ledger) -> Arrivals:
@@ -351,10 +365,6 @@ def _reader(declared: Declaration, storage: Storage, ledger: Ledger) -> _Reader:
     done = ledger.done().filter(pl.col("sha256") != "", pl.col("state") != DUPLICATE, pl.col("state") != LOST)
     known = {sha: f"{name} (batch {batch})" for sha, name, batch in done.select("sha256", "name", "batch").iter_rows()}
     return _Reader(declared, storage, known, set(done.filter(pl.col("state").is_in(READ))["name"]))
-
-
-def _declared_text(declared: Declaration) -> dict[str, pl.DataType]:
-    return {name: dtype for name, dtype in declared.stored_schema.items() if name not in STORED_BESIDE}
 
 
 def _lines(rejected: pl.DataFrame, declared: Declaration) -> pl.DataFrame:

@@ -44,7 +44,10 @@ SCHEMA = pl.Schema(
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of one file in one batch. Counts are records; `reason` says why it was not taken, if it was not."""
+    """What became of one file in one batch. Counts are records.
+
+    `reason` says why a file was not taken, or as which of several formats it was read.
+    """
 
     state: str
     found: Found

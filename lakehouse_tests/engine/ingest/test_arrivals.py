@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 from unittest.mock import patch
 
 import polars as pl
@@ -20,6 +21,7 @@ from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.ingest import landing
+from lakehouse.engine.ingest.parsed import Parsed
 from lakehouse_tests.driver import House, files_per_batch, finding, red
 from resources.local_disk import LocalDisk
 
@@ -590,12 +592,12 @@ def test_a_ledger_that_was_taken_away_does_not_double_the_table(house: House):
 
 def test_counts_are_taken_by_other_code_than_the_reader(house: House):
     house.land("notes/a", note(1, 2, 3))
-    read = landing.read_json_lines
+    read = landing.parse
 
-    def loses_one(files: list[bytes], schema: pl.Schema) -> object:
-        parsed = read(files, schema)
-        return type(parsed)(parsed.accepted.head(2), parsed.rejected, 2)
+    def loses_one(*asked: Any) -> Parsed:
+        parsed = read(*asked)
+        return Parsed(parsed.accepted.head(2), parsed.rejected)
 
-    with patch.object(landing, "read_json_lines", loses_one):
+    with patch.object(landing, "parse", loses_one):
         work = house.work(NOTES)
     assert red(work) == {"counts_add_up": "ERROR"}

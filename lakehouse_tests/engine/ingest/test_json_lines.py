@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.ingest import json_lines
-from lakehouse.engine.ingest.json_lines import Parsed, json_line, read_json_lines
+from lakehouse.engine.ingest.json_lines import json_line, read_json_lines
+from lakehouse.engine.ingest.parsed import Parsed
 
 TEXT = pl.String
 LINE = pl.Struct({"sku": TEXT, "qty": TEXT})

@@ -1,0 +1,146 @@
+"""CSV files that land: their format is found by their header, every record is counted, and what is odd has an end."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lakehouse.engine.declare.contract import Bronze, Silver, column
+from lakehouse.engine.declare.dtypes import Gbp
+from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.frames import Frame, New
+from lakehouse.engine.declare.source import Csv, Files, JsonLines
+from lakehouse.engine.declare.table import declare
+from lakehouse.engine.declare.text import number_text
+from lakehouse.engine.declare.write import Append, Merge, Quarantine
+from lakehouse_tests.driver import House, finding, red
+
+OLD, NEW = Csv(), Csv(delimiter=";", encoding="cp1252")
+
+
+class Priced(Bronze):
+    """One row per product and week."""
+
+    code: int = column("Number of the product")
+    name: str = column("What it is", nullable=True)
+    price: Gbp = column("Price of a piece", text=number_text(decimal=","))
+
+
+def priced() -> Frame[Priced]: ...
+
+
+PRICED = declare(
+    priced, write=Append(), source=Files("prices/*", formats=[OLD, NEW], settle=timedelta(seconds=2))
+)  # fmt: skip
+
+
+class Prices(Silver):
+    """One row per product."""
+
+    code: int = column("Number of the product", key=True)
+    price: Gbp = column("Price of a piece")
+
+
+def prices(rows: New[Priced]) -> Frame[Prices]:
+    return rows.select("code", "price")
+
+
+PRICES = declare(prices, write=Merge(), rejects=Quarantine())
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def every_record_is_counted(house: House):
+    yield
+    if house.open(PRICED) is not None:
+        house.assert_counts_add_up(PRICED)
+
+
+def test_each_file_is_read_as_the_first_format_that_fits_and_the_ledger_says_which(house: House):
+    house.land("prices/1.csv", b'code,name,price\n7,"Mug, red","2,55"\n')
+    house.land("prices/2.csv.gz", "code;name;price\r\n8;\u00a3 bag;1,5\r\n")
+    work = house.run(PRICED)
+    assert red(work) == {}
+    assert house.rows(PRICED).select("code", "name", "price", "source_file", "source_row").rows() == [
+        ("7", "Mug, red", "2,55", "prices/1.csv", 2),
+        ("8", "Â£ bag", "1,5", "prices/2.csv.gz", 2),
+    ]
+    assert house.ledger(PRICED)["reason"].to_list() == [
+        "read as Csv()",
+        "read as Csv(delimiter=';', encoding='cp1252')",
+    ]
+
+
+def test_a_file_that_fits_no_format_is_set_aside_whole_and_says_why_of_each(house: House):
+    house.land("prices/1.csv", b"code,title,price\n7,Mug,1\n")
+    house.land("prices/2.csv", b"code,name,price\n8,Bag,2\n")
+    work = house.run(PRICED)
+    assert red(work) == {"files_are_readable": "ERROR"}
+    said = (
+        "prices/1.csv cannot be read: as Csv(): column 'name' is missing, and 'title' came; as Csv(delimiter=';', "
+        "encoding='cp1252'): its header is one field, 'code,title,price' (is the delimiter another one?). "
+        "Nothing of it was taken; have its source send it again."
+    )
+    assert finding(work, "files_are_readable").facts["examples"] == [said]
+    assert house.rows(PRICED)["code"].to_list() == ["8"]
+
+
+def test_a_file_that_turns_out_unreadable_halfway_leaves_nothing(house: House):
+    house.land("prices/1.csv", b'code,name,price\n7,a,1\n8,"b\n' + b"9,c,3\n" * 300_000)
+    house.land("prices/2.csv", b"code,name,price\n8,Bag,2\n")
+    work = house.run(PRICED)
+    assert red(work) == {"files_are_readable": "ERROR"}
+    assert house.ledger(PRICED).select("state", "records", "accepted").rows() == [
+        ("unreadable", 0, 0),
+        ("accepted", 1, 1),
+    ]
+    assert house.rows(PRICED)["code"].to_list() == ["8"]
+
+
+def test_a_record_that_is_odd_is_set_aside_with_its_lines_and_a_value_by_its_reader(house: House):
+    house.land("prices/1.csv", b'code,name,price\n7,a\n8,b,"1,x"\n9,c,"2,5"\n')
+    house.drain(PRICED, PRICES)
+    assert house.set_aside(PRICED).select("source_row", "row").rows() == [(2, "7,a\n")]
+    assert house.set_aside(PRICES)["source_row"].to_list() == [3]
+    assert house.rows(PRICES).rows() == [(9, 2.5)]
+
+
+def test_unknown_columns_are_kept_and_come_back_when_they_are_declared_from_what_the_table_kept(house: House):
+    house.land("prices/1.csv", b"code,name,price,size\n7,a,1,XL\n")
+    house.run(PRICED)
+    assert house.rows(PRICED)["extra"].to_list() == ['{"/size":"XL"}']
+    house.file("prices/1.csv").unlink()
+    before = house.rows(PRICED)
+    house.run(PRICED, rebuild=True)
+    assert house.rows(PRICED).equals(before)
+
+
+def test_json_lines_and_csv_may_follow_one_another_in_one_source(house: House):
+    class Both(Bronze):
+        """One row per product."""
+
+        code: int = column("Number of the product")
+
+    def priced_in_both() -> Frame[Both]: ...
+
+    both = declare(priced_in_both, write=Append(), source=Files("both/*", formats=[Csv(), JsonLines()]))
+    house.land("both/1", b"code\n1\n")
+    house.land("both/2", b'{"code":2}\n')
+    assert red(house.run(both)) == {}
+    assert house.rows(both)["code"].to_list() == ["1", "2"]
+
+
+def test_a_list_in_a_csv_table_is_refused_at_load():
+    class Nested(Bronze):
+        """One row per product."""
+
+        codes: list[int] = column("Its numbers")
+
+    def nested() -> Frame[Nested]: ...
+
+    with pytest.raises(DeclarationError, match=r"bronze/nested: column 'codes' is .* a field of CSV is one text"):
+        declare(nested, write=Append(), source=Files("x/*", formats=Csv()))
