@@ -13,7 +13,8 @@ from lakehouse.engine.declare.text import TextFormat
 class Column:
     """One declared column. `dtype` is the promised Polars type; `fields` are those of a struct or of a list's structs.
 
-    `bounds` are the names of the bounds that were declared of it; what they mean is pandera's to say.
+    `bounds` are the names of the bounds that were declared of it; what they mean is pandera's to say. `was` is the name
+    under which its source sent it before.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Column:
     text: TextFormat | None = None
     fields: tuple[Column, ...] = ()
     bounds: tuple[str, ...] = ()
+    was: str | None = None

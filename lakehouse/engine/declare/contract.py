@@ -47,6 +47,7 @@ class _Facts:
     key: bool
     text: TextFormat | None
     bounds: tuple[str, ...]
+    was: str | None
 
 
 def column(
@@ -55,11 +56,13 @@ def column(
     key: bool = False,
     nullable: bool = False,
     text: TextFormat | None = None,
+    was: str | None = None,
     **bounds: Unpack[Bounds],
 ) -> Any:
     """One column: its words, and what must be true of it.
 
-    `key` columns name a row together: never null, never twice. `text` says how bronze text is written.
+    `key` columns name a row together: never null, never twice. `text` says how bronze text is written, `was` how its
+    source called a bronze column before: what comes under either name is stored under this one.
     `bounds` are pandera's own (`ge=`, `isin=`, `str_matches=` …), each an asset check of its own.
     """
     known = Bounds.__optional_keys__
@@ -69,7 +72,7 @@ def column(
         raise DeclarationError(
             f"column(…, {strangers[0]}=…): no such bound{hint} Bounds are {', '.join(sorted(known))}."
         )
-    facts = _Facts(key, text, tuple(bounds))
+    facts = _Facts(key, text, tuple(bounds), was)
     return pa.Field(description=description, nullable=nullable, metadata={_FACTS: facts}, **bounds)
 
 
@@ -110,6 +113,10 @@ class Struct:
                 raise DeclarationError(
                     f"{cls.__name__}.{each.name}: keys and bounds are not asked inside a Struct, which would let them "
                     "pass unseen; declare them on the table that has a row for each."
+                )
+            if each.was is not None:
+                raise DeclarationError(
+                    f"{cls.__name__}.{each.name}: was= renames a column of a bronze table, not a field of a Struct."
                 )
         cls.__lakehouse__ = _Declared(columns)
 
@@ -195,6 +202,7 @@ def _declare(cls: type[Contract]) -> None:
         # pandera takes Polars dtype instances; other annotations it would misread silently
         cls.__annotations__[each.name] = each.dtype
     if issubclass(cls, Bronze):
+        _refuse_shared_names(cls, columns)
         _refuse_rules_on_bronze(cls)
     for each in own:
         _try_claim(cls, each)
@@ -275,6 +283,7 @@ def _column(where: str, name: str, hint: Any, field: Any) -> Column:
         text=facts.text,
         fields=fields,
         bounds=facts.bounds,
+        was=facts.was,
     )
 
 
@@ -301,6 +310,16 @@ def _refuse_unfit_column(cls: type[Contract], column: Column) -> None:
         raise DeclarationError(
             f"{where}: text= says how bronze text is written; a {layer_of(cls)} column is typed already."
         )
+    if column.was is not None and not issubclass(cls, Bronze):
+        raise DeclarationError(
+            f"{where}: was= says how a source called it before; a {layer_of(cls)} column is named by its own table."
+        )
+
+
+def _refuse_shared_names(cls: type[Contract], columns: tuple[Column, ...]) -> None:
+    names = [name for each in columns for name in (each.name, each.was) if name is not None]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DeclarationError(f"{cls.__name__}: {twice[0]!r} would be two columns, by name and by was=.")
 
 
 def _refuse_rules_on_bronze(cls: type[Contract]) -> None:

@@ -26,6 +26,7 @@ from lakehouse.engine.ingest.parsed import REJECTED, Parsed, Reject
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from lakehouse.engine.declare.column import Column
     from lakehouse.engine.declare.source import Csv
 
 __all__ = ["count_records", "misfit", "read_csv"]
@@ -51,41 +52,41 @@ class _Layout:
     unknown: Mapping[str, int]
 
 
-def misfit(content: bytes, form: Csv, optional: Mapping[str, bool]) -> str | None:
-    """Why a file is not of this dialect, or has not the declared columns, told from its first record; None if it fits.
-
-    `optional` names the declared columns, and of each whether it may be null.
-    """
+def misfit(content: bytes, form: Csv, columns: Sequence[Column]) -> str | None:
+    """Why a file is not of this dialect, or has not the declared columns, by its first record; None where it fits."""
     try:
-        _layout(content, form, optional)
+        _layout(content, form, columns)
     except _Misfit as why:
         return str(why)
     return None
 
 
-def _layout(content: bytes, form: Csv, optional: Mapping[str, bool]) -> _Layout:
+def _layout(content: bytes, form: Csv, columns: Sequence[Column]) -> _Layout:
     first = next(_records(content, form), None)
     if first is None:
         raise _Misfit("it holds no header" if form.header else "it holds no record")
     if first.reason:
         raise _Misfit(f"its first record does not read: {first.reason}")
     if form.header:
-        return _by_header(first.fields, optional)
-    if len(first.fields) != len(optional):
-        raise _Misfit(f"its first record has {len(first.fields)} fields, and {len(optional)} columns are declared")
-    return _Layout(len(optional), {name: place for place, name in enumerate(optional)}, {})
+        return _by_header(first.fields, columns)
+    if len(first.fields) != len(columns):
+        raise _Misfit(f"its first record has {len(first.fields)} fields, and {len(columns)} columns are declared")
+    return _Layout(len(columns), {each.name: place for place, each in enumerate(columns)}, {})
 
 
-def _by_header(header: Sequence[str], optional: Mapping[str, bool]) -> _Layout:
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise _Misfit(f"its header names {', '.join(map(repr, twice))} more than once")
-    if len(header) == 1 and header[0] not in optional and any(name in header[0] for name in optional):
+def _by_header(header: Sequence[str], columns: Sequence[Column]) -> _Layout:
+    was = {each.was: each.name for each in columns if each.was is not None}
+    nullable = {each.name: each.nullable for each in columns}
+    if len(header) == 1 and header[0] not in nullable and any(name in header[0] for name in nullable):
         raise _Misfit(f"its header is one field, {header[0]!r} (is the delimiter another one?)")
-    places = {name: header.index(name) if name in header else None for name in optional}
-    unknown = {name: place for place, name in enumerate(header) if name not in optional}
+    now = [was.get(name, name) for name in header]
+    if twice := sorted({name for name, known in zip(header, now, strict=True) if now.count(known) > 1}):
+        raise _Misfit(f"its header names one column more than once: {', '.join(map(repr, twice))}")
+    places = {name: now.index(name) if name in now else None for name in nullable}
+    unknown = {name: place for place, name in enumerate(now) if name not in nullable}
     missing = [name for name, place in places.items() if place is None]
     # a column that may be null and is not there is null, but not where another one came that may be it, renamed
-    if unmet := [name for name in missing if unknown or not optional[name]]:
+    if unmet := [name for name in missing if unknown or not nullable[name]]:
         raise _Misfit("; ".join(_missing(name, unknown) for name in unmet))
     return _Layout(len(header), places, unknown)
 
@@ -95,21 +96,21 @@ def _missing(name: str, unknown: Mapping[str, int]) -> str:
         return f"column {name!r} is missing"
     close = get_close_matches(name, unknown, n=1, cutoff=0.5)
     came = ", ".join(map(repr, unknown))
-    return f"column {name!r} is missing, and {came} came" + (f" (is it {close[0]!r} now?)" if close else "")
+    return f"column {name!r} is missing, and {came} came" + (f" (if that is it: was={close[0]!r})" if close else "")
 
 
-def read_csv(files: Iterable[bytes], form: Csv, optional: Mapping[str, bool]) -> Parsed:
-    """Parse files of one dialect into the columns that `optional` names, as text; other columns go to `extra`.
+def read_csv(files: Iterable[bytes], form: Csv, columns: Sequence[Column]) -> Parsed:
+    """Parse files of one dialect into the declared columns, as text; other columns go to `extra`.
 
     A record that is not well-formed, or has not as many fields as the header, is rejected with all its lines. A file
     whose header does not fit, or that has a quote that nobody closes, is unreadable as a whole.
     """
-    accepted = [_arranged(_no_rows(0), _Layout(0, dict.fromkeys(optional), {}), 0)]
+    accepted = [_arranged(_no_rows(0), _Layout(0, dict.fromkeys(each.name for each in columns), {}), 0)]
     rejected: list[Reject] = []
     unreadable: dict[int, str] = {}
     for file, content in enumerate(files):
         try:
-            stands = _layout(content, form, optional)
+            stands = _layout(content, form, columns)
             rows, rejects = _plain(content, form, stands.width) or _exact(content, form, stands.width)
         except _Misfit as why:
             unreadable[file] = str(why)

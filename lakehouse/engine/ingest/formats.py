@@ -20,7 +20,7 @@ def fitting(declared: Declaration, content: bytes) -> tuple[Format | None, str]:
     assert declared.source is not None  # noqa: S101 # what has files is a bronze table
     said: list[str] = []
     for form in declared.source.dialects:
-        why = csv_records.misfit(content, form, _may_be_null(declared)) if isinstance(form, Csv) else None
+        why = csv_records.misfit(content, form, columns_of(declared.contract)) if isinstance(form, Csv) else None
         if why is None:
             return form, ""
         said.append(f"as {form}: {why}" if len(declared.source.dialects) > 1 else why)
@@ -30,8 +30,9 @@ def fitting(declared: Declaration, content: bytes) -> tuple[Format | None, str]:
 def parse(declared: Declaration, contents: Sequence[bytes], form: Format) -> Parsed:
     """The records of files of one format."""
     if isinstance(form, Csv):
-        return csv_records.read_csv(contents, form, _may_be_null(declared))
-    return read_json_lines(contents, _stored_text(declared))
+        return csv_records.read_csv(contents, form, columns_of(declared.contract))
+    was = {each.was: each.name for each in columns_of(declared.contract) if each.was is not None}
+    return read_json_lines(contents, _stored_text(declared), was=was)
 
 
 def count_records(content: bytes, form: Format) -> int:
@@ -39,10 +40,6 @@ def count_records(content: bytes, form: Format) -> int:
     if isinstance(form, Csv):
         return csv_records.count_records(content, form)
     return sum(1 for line in io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")) if line.strip(b" \t\r\n"))
-
-
-def _may_be_null(declared: Declaration) -> dict[str, bool]:
-    return {each.name: each.nullable for each in columns_of(declared.contract)}
 
 
 def _stored_text(declared: Declaration) -> pl.Schema:

@@ -29,13 +29,16 @@ LINES_AT_ONCE = 1024  # bounds the Python objects alive at a time: a few dozen M
 DEEPEST = 100  # levels of an unknown value; the recursion limit alone would judge by how deep our caller stands
 
 
-def read_json_lines(files: Iterable[bytes], schema: pl.Schema, longest: int = 64 << 20) -> Parsed:
+def read_json_lines(
+    files: Iterable[bytes], schema: pl.Schema, longest: int = 64 << 20, was: Mapping[str, str] | None = None
+) -> Parsed:
     r"""Parse files of UTF-8 JSON objects, one a line; a line longer than `longest` bytes is rejected.
 
     `schema` is the stored shape: String, Struct and List of these. Numbers and true/false are kept as their text; null
-    and absent are null; fields outside the schema, nested ones too, go to `extra`. Lines end in \n or \r\n.
+    and absent are null; fields outside the schema, nested ones too, go to `extra`. Lines end in \n or \r\n. `was` names
+    fields by what they were called before.
     """
-    shape, decoder = _reader(tuple(schema.items()))
+    shape, decoder = _reader(tuple(schema.items()), tuple((was or {}).items()))
     accepted: list[pl.DataFrame] = []
     rejected: list[Reject] = []
     for lines in batched(_lines(files), LINES_AT_ONCE):
@@ -52,9 +55,9 @@ def read_json_lines(files: Iterable[bytes], schema: pl.Schema, longest: int = 64
 
 
 @cache
-def _reader(fields: tuple[tuple[str, pl.DataType], ...]) -> tuple[_Record, _Decoder]:
+def _reader(fields: tuple[tuple[str, pl.DataType], ...], was: tuple[tuple[str, str], ...]) -> tuple[_Record, _Decoder]:
     """Made once for the many files of a source."""
-    shape = _Record(pl.Schema(fields))
+    shape = _Record(pl.Schema(fields), dict(was))
     return shape, msgspec.json.Decoder(shape.plain, float_hook=msgspec.Raw)
 
 
@@ -299,7 +302,8 @@ def _taker(place: int) -> Callable[[Iterable[msgspec.Struct]], list[Any]]:
 
 
 class _Record:
-    def __init__(self, schema: pl.Schema) -> None:
+    def __init__(self, schema: pl.Schema, was: Mapping[str, str] | None = None) -> None:
+        self.was: Mapping[str, str] = was or {}
         self.fields = {name: (place, _shape(dtype)) for place, (name, dtype) in enumerate(schema.items())}
         # f0, f1, …: a JSON key need not be a Python name. UNSET: an absent field is not written again as null
         self.plain: Any = msgspec.defstruct(
@@ -314,7 +318,10 @@ class _Record:
         if not isinstance(value, dict):
             raise _expected("an object", path, value)
         values: list[Any] = [None] * len(self.fields)
-        for name, inner in value.items():
+        for sent, inner in value.items():
+            name = self.was.get(sent, sent)
+            if name != sent and name in value:
+                raise _Rejected(f"both {sent!a} and {name!a} stand in it, the old name and the new one")
             if name not in self.fields:
                 unknown[_pointer((*path, name))] = _json(inner)
                 continue

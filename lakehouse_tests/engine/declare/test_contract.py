@@ -353,6 +353,11 @@ COLUMNS = {
         column("It", text=number_text(",")),
         "Things.it: text= says how bronze text is written; a silver column is typed already.",
     ),
+    "an old name of a typed column": (
+        str,
+        column("It", was="that"),
+        "Things.it: was= says how a source called it before; a silver column is named by its own table.",
+    ),
     "a bound of another type": (
         str,
         column("It", ge=1),
@@ -369,6 +374,22 @@ COLUMNS = {
 @pytest.mark.parametrize(("hint", "field", "sentence"), COLUMNS.values(), ids=list(COLUMNS))
 def test_a_column_that_cannot_work_is_refused(hint: Any, field: Any, sentence: str):
     assert refused(lambda: with_column(hint, field)).startswith(sentence)
+
+
+def test_an_old_name_is_no_other_columns_and_no_fields():
+    def twice() -> None:
+        class Twice(Bronze):
+            """One row per thing."""
+
+            it: str = column("It")
+            that: str = column("That", was="it")
+
+    def inside() -> None:
+        class Inside(Struct):
+            it: str = column("It", was="that")
+
+    assert refused(twice) == "Twice: 'it' would be two columns, by name and by was=."
+    assert refused(inside) == "Inside.it: was= renames a column of a bronze table, not a field of a Struct."
 
 
 def test_a_bound_that_does_not_exist_is_refused_with_the_nearest_one():

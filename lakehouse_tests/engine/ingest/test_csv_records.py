@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -10,32 +12,33 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.source import Csv
 from lakehouse.engine.ingest import csv_records
 from lakehouse.engine.ingest.csv_records import count_records, misfit, read_csv
 from lakehouse.engine.ingest.parsed import Parsed
 
-COLUMNS = {"id": False, "name": True}
+COLUMNS = (Column("id", pl.String()), Column("name", pl.String(), nullable=True))
 
 
-def read(content: bytes, form: Csv = Csv(), columns: dict[str, bool] = COLUMNS) -> Parsed:  # noqa: B008 # a value
+def read(content: bytes, form: Csv = Csv(), columns: Sequence[Column] = COLUMNS) -> Parsed:  # noqa: B008 # a value
     return read_csv([content], form, columns)
 
 
-def rows(content: bytes, form: Csv = Csv(), columns: dict[str, bool] = COLUMNS) -> list[tuple[Any, ...]]:  # noqa: B008
+def rows(content: bytes, form: Csv = Csv(), columns: Sequence[Column] = COLUMNS) -> list[tuple[Any, ...]]:  # noqa: B008
     """id, name, source_row of what was accepted; nothing may have been rejected."""
     parsed = read(content, form, columns)
     assert (parsed.rejected.rows(), parsed.unreadable) == ([], {})
     return parsed.accepted.select("id", "name", "source_row").rows()
 
 
-def exactly(content: bytes, form: Csv, columns: dict[str, bool] = COLUMNS) -> Parsed:
+def exactly(content: bytes, form: Csv, columns: Sequence[Column] = COLUMNS) -> Parsed:
     with patch.object(csv_records, "_plain", lambda *_: None):
         return read(content, form, columns)
 
 
-def assert_both_ways_agree(content: bytes, form: Csv, columns: dict[str, bool] = COLUMNS) -> Parsed:
+def assert_both_ways_agree(content: bytes, form: Csv, columns: Sequence[Column] = COLUMNS) -> Parsed:
     either, exact = read(content, form, columns), exactly(content, form, columns)
     assert either.accepted.rows() == exact.accepted.rows()
     assert either.rejected.rows() == exact.rejected.rows()
@@ -127,11 +130,18 @@ def test_a_column_that_may_be_null_may_be_missing():
 
 def test_a_column_that_seems_renamed_is_not_taken_for_null():
     why = misfit(b"id,Name\n1,a\n", Csv(), COLUMNS)
-    assert why == "column 'name' is missing, and 'Name' came (is it 'Name' now?)"
+    assert why == "column 'name' is missing, and 'Name' came (if that is it: was='Name')"
+
+
+def test_a_column_comes_under_the_name_it_had_before():
+    columns = (COLUMNS[0], replace(COLUMNS[1], was="title"))
+    assert rows(b"title,id\na,1\n", columns=columns) == rows(b"name,id\na,1\n", columns=columns) == [("1", "a", 2)]
+    why = misfit(b"id,name,title\n1,a,b\n", Csv(), columns)
+    assert why == "its header names one column more than once: 'name', 'title'"
 
 
 def test_a_name_that_comes_twice_fits_nothing():
-    assert misfit(b"id,name,id\n1,a,2\n", Csv(), COLUMNS) == "its header names 'id' more than once"
+    assert misfit(b"id,name,id\n1,a,2\n", Csv(), COLUMNS) == "its header names one column more than once: 'id'"
 
 
 def test_a_file_of_another_delimiter_does_not_fit():
@@ -202,7 +212,7 @@ def test_a_file_that_is_no_utf_16_is_unreadable():
 
 
 def test_a_line_of_one_column_that_is_empty_is_no_record():
-    assert assert_both_ways_agree(b"id\n1\n\n2\n", Csv(), {"id": False}).accepted["source_row"].to_list() == [2, 4]
+    assert assert_both_ways_agree(b"id\n1\n\n2\n", Csv(), COLUMNS[:1]).accepted["source_row"].to_list() == [2, 4]
 
 
 def test_files_that_are_read_together_keep_their_place():

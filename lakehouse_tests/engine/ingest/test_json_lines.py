@@ -115,6 +115,17 @@ def test_a_field_name_that_is_no_python_name_is_read():
         assert parsed.accepted.row(0)[:4] == ("3", "2", "1", "x")
 
 
+def test_a_field_comes_under_the_name_it_had_before():
+    was = {"number": "order_no"}
+    content = b'{"number":1}\n{"order_no":2}\n{"number":3,"order_no":4}\n{"tags":[],"number":null}'
+    parsed = read_json_lines([content], SCHEMA, was=was)
+    assert parsed.accepted["order_no"].to_list() == ["1", "2", None]
+    assert parsed.accepted["extra"].to_list() == [None, None, None]
+    assert parsed.rejected.select("source_row", "reason").rows() == [
+        (3, "both 'number' and 'order_no' stand in it, the old name and the new one")
+    ]
+
+
 # ---- values ----
 
 NUMBERS = [
