@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from lakehouse.engine.declare.contract import Bronze, Gold, Silver, Struct, check, column
     from lakehouse.engine.declare.dtypes import Gbp, Int32, Measure, Utc
     from lakehouse.engine.declare.frames import Frame, New
-    from lakehouse.engine.declare.source import Csv, Files, JsonLines
+    from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
     from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
     from lakehouse.engine.orchestrate.table import table
@@ -16,7 +16,7 @@ _ROOMS = {
     "declare.contract": "Bronze Gold Silver Struct check column",
     "declare.dtypes": "Gbp Int32 Measure Utc",
     "declare.frames": "Frame New",
-    "declare.source": "Csv Files JsonLines",
+    "declare.source": "Csv Files JsonLines Snapshots",
     "declare.text": "date_text local_time number_text true_false",
     "declare.write": "Append Merge Overwrite Quarantine",
     "orchestrate.table": "table",
@@ -39,6 +39,7 @@ __all__ = [
     "Overwrite",
     "Quarantine",
     "Silver",
+    "Snapshots",
     "Struct",
     "Utc",
     "check",

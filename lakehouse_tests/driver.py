@@ -21,7 +21,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest import landing
-from lakehouse.engine.ingest.ledger import Ledger
+from lakehouse.engine.ingest.ledger import READ, Ledger
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.work import Finding, Work
@@ -109,9 +109,7 @@ class House:
         files, bronze, aside = self.ledger(declared), self.rows(declared), self.set_aside(declared)
         lines = aside.filter(pl.col("kind") != "file")
         assert int(files["records"].sum()) == bronze.height + lines.height
-        for batch, name, records in (
-            files.filter(pl.col("state").is_in(landing.READ)).select("batch", "name", "records").rows()
-        ):
+        for batch, name, records in files.filter(pl.col("state").is_in(READ)).select("batch", "name", "records").rows():
             here = (pl.col("batch") == batch) & (pl.col("source_file") == name)
             assert records == bronze.filter(here).height + lines.filter(here).height
         ends = files["state"].value_counts()

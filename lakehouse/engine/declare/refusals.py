@@ -10,7 +10,7 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import LAYERS, Bronze
 from lakehouse.engine.declare.errors import DeclarationError
-from lakehouse.engine.declare.source import Csv
+from lakehouse.engine.declare.source import Csv, Snapshots
 from lakehouse.engine.declare.write import Append, Merge, why_not
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def _in_bronze(declared: Declaration, beside: pl.Schema) -> Iterator[str]:
         yield "bronze sets aside what it cannot read by itself; leave rejects=… to the tables that read it."
     if declared.conserves is not None or declared.drops:
         yield "landing counts every record by itself; leave conserves=… and drops=… to the tables that read it."
+    if isinstance(declared.source, Snapshots) and declared.source.valid_at not in declared.schema:
+        yield f"valid_at={declared.source.valid_at!r} names no column of {declared.contract.__name__}."
     if declared.source and any(isinstance(each, Csv) for each in declared.source.dialects):
         for name in (name for name, dtype in declared.schema.items() if dtype.is_nested()):
             yield f"column {name!r} is {declared.schema[name]}, and a field of CSV is one text; declare it `str`."

@@ -22,7 +22,7 @@ from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.logic import fingerprint
 from lakehouse.engine.declare.refusals import refuse
-from lakehouse.engine.declare.source import Files
+from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.trial import returned_schema, try_counting
 from lakehouse.engine.declare.write import Quarantine, Reading, Write
 
@@ -98,6 +98,12 @@ class Declaration:
             return self.schema
         text = {each.name: as_text(each.dtype) for each in columns_of(self.contract)}
         return pl.Schema({**text, **STORED_BESIDE})
+
+    @property
+    def beside_schema(self) -> pl.Schema:
+        """What a bronze table stores beside the text that its files hold."""
+        of_name = {self.source.valid_at: pl.String()} if isinstance(self.source, Snapshots) else {}
+        return pl.Schema({**of_name, **STORED_BESIDE})
 
     @property
     def handed_schema(self) -> pl.Schema:

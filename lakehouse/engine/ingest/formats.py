@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import columns_of
 from lakehouse.engine.declare.source import Csv, Format
-from lakehouse.engine.declare.table import STORED_BESIDE, Declaration
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.ingest import csv_records
 from lakehouse.engine.ingest.json_lines import read_json_lines
 from lakehouse.engine.ingest.parsed import Parsed
@@ -20,7 +21,7 @@ def fitting(declared: Declaration, content: bytes) -> tuple[Format | None, str]:
     assert declared.source is not None  # noqa: S101 # what has files is a bronze table
     said: list[str] = []
     for form in declared.source.dialects:
-        why = csv_records.misfit(content, form, columns_of(declared.contract)) if isinstance(form, Csv) else None
+        why = csv_records.misfit(content, form, _sent(declared)) if isinstance(form, Csv) else None
         if why is None:
             return form, ""
         said.append(f"as {form}: {why}" if len(declared.source.dialects) > 1 else why)
@@ -30,9 +31,9 @@ def fitting(declared: Declaration, content: bytes) -> tuple[Format | None, str]:
 def parse(declared: Declaration, contents: Sequence[bytes], form: Format) -> Parsed:
     """The records of files of one format."""
     if isinstance(form, Csv):
-        return csv_records.read_csv(contents, form, columns_of(declared.contract))
-    was = {each.was: each.name for each in columns_of(declared.contract) if each.was is not None}
-    return read_json_lines(contents, _stored_text(declared), was=was)
+        return csv_records.read_csv(contents, form, _sent(declared))
+    schema = pl.Schema({each.name: declared.stored_schema[each.name] for each in _sent(declared)})
+    return read_json_lines(contents, schema, was={each.was: each.name for each in _sent(declared) if each.was})
 
 
 def count_records(content: bytes, form: Format) -> int:
@@ -42,5 +43,6 @@ def count_records(content: bytes, form: Format) -> int:
     return sum(1 for line in io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")) if line.strip(b" \t\r\n"))
 
 
-def _stored_text(declared: Declaration) -> pl.Schema:
-    return pl.Schema({name: dtype for name, dtype in declared.stored_schema.items() if name not in STORED_BESIDE})
+def _sent(declared: Declaration) -> list[Column]:
+    """The columns that stand in the files themselves."""
+    return [each for each in columns_of(declared.contract) if each.name not in declared.beside_schema]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
 
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.table import STORED_BESIDE
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.json_lines import json_line
@@ -19,10 +18,14 @@ type _Files = Mapping[tuple[object, ...], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Kept:
-    """A bronze table at one version, and its quarantine, by file; read when first asked for, and held in memory."""
+    """A bronze table at one version, and its quarantine, by file; read when first asked for, and held in memory.
+
+    `beside` are the columns that no file holds.
+    """
 
     table: Handle
     aside: Address
+    beside: Collection[str]
 
     def file(self, name: str, batch: int, records: int) -> tuple[bytes, pl.DataFrame] | None:
         """The accepted records of a file, each on its line, and its rejected ones as they were set aside.
@@ -33,7 +36,7 @@ class Kept:
         rejected = self._rejected.get((name, batch), quarantine.ROWS.to_frame())
         if accepted.height + rejected.height != records:
             return None
-        stored = accepted.drop(STORED_BESIDE).iter_rows(named=True)
+        stored = accepted.drop(self.beside).iter_rows(named=True)
         lines = {
             number: json_line(fields, extra)
             for number, fields, extra in zip(accepted["source_row"], stored, accepted["extra"], strict=True)

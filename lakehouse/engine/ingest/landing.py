@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from itertools import accumulate
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone, Refused
 from lakehouse.engine.declare.ports import Found, Storage
-from lakehouse.engine.declare.source import Format, JsonLines
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
-from lakehouse.engine.ingest.formats import count_records, fitting, parse
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import (
-    ACCEPTED,
-    DUPLICATE,
     LOST,
     READ,
     REVISED,
     UNREADABLE,
-    Entry,
     Ledger,
     Plan,
     entries_of,
 )
-from lakehouse.engine.ingest.unpack import Unreadable, unpack
+from lakehouse.engine.ingest.reader import Batch, Reader, sha256_of
 
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
@@ -54,181 +47,6 @@ class Arrivals:
     def __str__(self) -> str:
         said = f"{len(self.fresh)} new or changed, {self.known} known"
         return f"{said}, {len(self.settling)} still settling" if self.settling else said
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A planned batch with its rows in hand: what goes to the bronze table and what to its quarantine.
-
-    waiting: fresh files left to the next batch; kept: the files of a rebuild that only their table still held.
-    """
-
-    plan: Plan
-    accepted: pl.DataFrame
-    rejected: pl.DataFrame
-    waiting: int = 0
-    kept: tuple[str, ...] = ()
-
-    def count(self, *states: str) -> int:
-        """Files in one of `states`."""
-        return sum(each.state in states for each in self.plan.entries)
-
-    @property
-    def records(self) -> int:
-        return sum(each.records for each in self.plan.entries)
-
-
-@dataclass(frozen=True)
-class _Text:
-    """An unpacked file that waits to be parsed, and the place of its entry; `aside`: records set aside before."""
-
-    entry: int
-    batch: int
-    content: bytes
-    form: Format
-    note: str = ""
-    aside: int = 0
-
-
-@dataclass
-class _Reader:
-    """Reads files once and keeps what they held; `known` maps content to where it was first seen."""
-
-    declared: Declaration
-    storage: Storage
-    known: dict[str, str] = field(default_factory=dict[str, str])
-    revised: set[str] = field(default_factory=set[str])
-    entries: list[Entry] = field(default_factory=list[Entry])
-    texts: list[_Text] = field(default_factory=list[_Text])
-    accepted: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
-    rejected: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
-    kept: list[str] = field(default_factory=list[str])
-    unpacked: int = 0
-    parsed: int = 0
-
-    def take(self, found: Found, batch: int, read: Callable[[], bytes]) -> None:
-        """Read one file and enter what becomes of it; nothing when it has grown or shrunk since it was listed."""
-        try:
-            content = read()
-        except FileGone:
-            self.entries.append(Entry(LOST, found, reason="listed, and gone before it could be read"))
-            return
-        if len(content) == found.size:
-            self.enter(found, content, batch)
-
-    def take_again(
-        self, planned: Entry, batch: int, read: Callable[[], bytes], listed: Callable[[str], Found | None]
-    ) -> None:
-        """Read a file as it was planned. Other bytes are taken as what is listed now, if they have settled."""
-        try:
-            content = read()
-        except FileGone:
-            why = "planned, and gone before it could be applied"
-            self.entries.append(Entry(LOST, planned.found, planned.sha256, reason=why))
-            return
-        if _sha256(content) == planned.sha256:
-            self.enter(planned.found, content, batch)
-        elif (now := listed(planned.found.name)) is not None:
-            self.take(now, batch, partial(self.storage.read, now.name))
-
-    def enter(self, found: Found, content: bytes, batch: int) -> None:
-        sha256 = _sha256(content)
-        if sha256 in self.known:
-            self.entries.append(Entry(DUPLICATE, found, sha256, reason=f"same content as {self.known[sha256]}"))
-            return
-        self.known[sha256] = f"{found.name} (batch {batch})"
-        self.unpack(found, content, sha256, batch)
-
-    def unpack(self, found: Found, content: bytes, sha256: str, batch: int) -> None:
-        try:
-            text = unpack(found.name, content)
-        except Unreadable as why:
-            self.refuse(Entry(UNREADABLE, found, sha256, reason=str(why)), batch)
-            return
-        form, why = fitting(self.declared, text)
-        if form is None:
-            why = str(Unreadable(found.name, why))
-            self.refuse(Entry(UNREADABLE, found, sha256, reason=why), batch)
-            return
-        self.take_text(found, sha256, _Text(len(self.entries), batch, text, form))
-
-    def refuse(self, entry: Entry, batch: int) -> None:
-        self.rejected.append(_whole_file(self.declared, entry, batch))
-        self.entries.append(entry)
-
-    def take_kept(self, was: Entry, text: bytes, aside: pl.DataFrame, batch: int) -> None:
-        """A file that only its table still holds; what was set aside of it stays so, as it came."""
-        note = " (the line is written anew from what the table kept, its file is gone)"
-        self.rejected.append(aside)
-        self.kept.append(was.found.name)
-        self.take_text(was.found, was.sha256, _Text(len(self.entries), batch, text, JsonLines(), note, aside.height))
-
-    def take_text(self, found: Found, sha256: str, text: _Text) -> None:
-        if self.texts and self.texts[0].form != text.form:
-            self.parse()
-        state = REVISED if found.name in self.revised else ACCEPTED
-        records = count_records(text.content, text.form) + text.aside
-        reason = f"read as {text.form}" if self.declared.source and len(self.declared.source.dialects) > 1 else ""
-        self.entries.append(Entry(state, found, sha256, records=records, reason=reason))
-        self.revised.add(found.name)
-        self.unpacked += len(text.content)
-        self.texts.append(text)
-        if self.unpacked - self.parsed >= BYTES_AT_ONCE:
-            self.parse()
-
-    def entered(self) -> list[Entry]:
-        """An entry for each file that was taken, its records counted."""
-        if self.texts:
-            self.parse()
-        return self.entries
-
-    def parse(self) -> None:
-        """Parse the texts at hand together, and enter for each file what came of it."""
-        texts, self.texts, self.parsed = self.texts, [], self.unpacked
-        parsed = parse(self.declared, [each.content for each in texts], texts[0].form)
-        accepted, rejected = (
-            dict(frame["source_file"].value_counts().iter_rows()) for frame in (parsed.accepted, parsed.rejected)
-        )
-        for place, text in enumerate(texts):
-            counts = {"accepted": accepted.get(place, 0), "quarantined": rejected.get(place, 0) + text.aside}
-            self.entries[text.entry] = replace(self.entries[text.entry], **counts)
-        for place, why in parsed.unreadable.items():
-            self.take_back(texts[place], why)
-        entries = [self.entries[each.entry] for each in texts]
-        beside = pl.DataFrame(
-            {
-                "source_file": [each.found.name for each in entries],
-                "file_sha256": [each.sha256 for each in entries],
-                "batch": pl.Series([each.batch for each in texts], dtype=pl.Int64),
-                "note": [each.note for each in texts],
-            },
-        )
-        self.accepted.append(_from_files(parsed.accepted, beside.drop("note")))
-        self.rejected.append(_lines(_from_files(parsed.rejected, beside), self.declared))
-
-    def take_back(self, text: _Text, why: str) -> None:
-        """Only while it was parsed did the file turn out unreadable."""
-        found, sha256 = self.entries[text.entry].found, self.entries[text.entry].sha256
-        entry = Entry(UNREADABLE, found, sha256, reason=str(Unreadable(found.name, why)))
-        self.rejected.append(_whole_file(self.declared, entry, text.batch))
-        self.entries[text.entry] = entry
-
-    def batch(self, plan: Plan, waiting: int = 0) -> Batch:
-        schema = self.declared.stored_schema
-        rows = [
-            each.with_columns(source_name=pl.lit(self.declared.name)).select(schema.names()) for each in self.accepted
-        ]
-        accepted = pl.concat([schema.to_frame(), *rows])
-        return Batch(plan, accepted, pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting, tuple(self.kept))
-
-
-def _from_files(rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the columns of `files`, of which `source_file` is the place."""
-    return rows.with_columns(*files[rows["source_file"]])
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def arrivals(declared: Declaration, storage: Storage, ledger: Ledger) -> Arrivals:
@@ -284,7 +102,7 @@ def _read_ahead(storage: Storage, names: Sequence[str]) -> Generator[Callable[[]
 
 def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
     fresh = arrivals(declared, storage, ledger).fresh
-    reader = _reader(declared, storage, ledger)
+    reader = Reader.after(ledger, declared, storage)
     looked_at = 0
     chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
     with closing(_read_ahead(storage, [each.name for each in chosen])) as reads:
@@ -301,7 +119,7 @@ def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | No
 
 def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Plan) -> Batch | None:
     """Apply exactly what was planned; where a file is not what it was, plan the batch anew. None: nothing is left."""
-    reader = _reader(declared, storage, ledger)
+    reader = Reader.after(ledger, declared, storage)
     listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
     with closing(_read_ahead(storage, [each.found.name for each in pending.entries if each.state != LOST])) as reads:
         for each in pending.entries:
@@ -324,7 +142,7 @@ def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept |
     of those of which it has not.
     """
     planned = entries_of(ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE])))
-    reader = _Reader(declared, storage)
+    reader = Reader(declared, storage)
     gone: list[str] = []
     with closing(_read_ahead(storage, [each.found.name for _, each in planned if each.state in READ])) as reads:
         for batch, each in planned:
@@ -352,39 +170,10 @@ def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, st
         content = read()
     except FileGone:
         return None, "no longer there"
-    return (content, "") if _sha256(content) == sha256 else (None, "holds other content now")
+    return (content, "") if sha256_of(content) == sha256 else (None, "holds other content now")
 
 
 def current_contents(ledger: Ledger) -> pl.DataFrame:
     """Of every file that was read, where its newest content is: source_file, batch, and whether it is a revision."""
     read = ledger.done().filter(pl.col("state").is_in(READ)).unique("name", keep="last", maintain_order=True)
     return read.select(source_file="name", batch="batch", revised=pl.col("state") == REVISED)
-
-
-def _reader(declared: Declaration, storage: Storage, ledger: Ledger) -> _Reader:
-    done = ledger.done().filter(pl.col("sha256") != "", pl.col("state") != DUPLICATE, pl.col("state") != LOST)
-    known = {sha: f"{name} (batch {batch})" for sha, name, batch in done.select("sha256", "name", "batch").iter_rows()}
-    return _Reader(declared, storage, known, set(done.filter(pl.col("state").is_in(READ))["name"]))
-
-
-def _lines(rejected: pl.DataFrame, declared: Declaration) -> pl.DataFrame:
-    reasons = pl.concat_list(pl.col("reason") + pl.col("note"))
-    return _set_aside(rejected.with_columns(kind=pl.lit("unread"), reasons=reasons, row=pl.col("raw")), declared)
-
-
-def _whole_file(declared: Declaration, entry: Entry, batch: int) -> pl.DataFrame:
-    rows = pl.DataFrame({"kind": ["file"], "reasons": [[entry.reason]], "source_file": [entry.found.name]})
-    return _set_aside(
-        rows.with_columns(
-            source_row=pl.lit(None, pl.Int64), row=pl.lit(None, pl.String), batch=pl.lit(batch, pl.Int64)
-        ),
-        declared,
-    )
-
-
-def _set_aside(rows: pl.DataFrame, declared: Declaration) -> pl.DataFrame:
-    return rows.with_columns(
-        upstream=pl.lit(None, pl.String),
-        source_name=pl.lit(declared.name),
-        quarantined_at=pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")),
-    ).select(SET_ASIDE.names())

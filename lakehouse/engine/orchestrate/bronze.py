@@ -9,8 +9,9 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
-from lakehouse.engine.ingest.landing import Batch, next_batch, reread
+from lakehouse.engine.ingest.landing import next_batch, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
+from lakehouse.engine.ingest.reader import Batch
 from lakehouse.engine.orchestrate.aside import where_and_why
 from lakehouse.engine.orchestrate.inputs import refuse_other_columns
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
@@ -36,7 +37,10 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
             ledger = ledger.wholly_applied()
         ledger.pending()  # a batch that is planned stays so for the next run; one too many is refused
         batch: Batch | None = reread(
-            declared, place.landing, ledger, Kept(own, place.quarantine(declared)) if own else None
+            declared,
+            place.landing,
+            ledger,
+            Kept(own, place.quarantine(declared), declared.beside_schema) if own else None,
         )
     else:
         refuse_other_columns(declared, own)

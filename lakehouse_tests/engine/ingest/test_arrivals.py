@@ -20,7 +20,8 @@ from lakehouse.engine.declare.source import Files, JsonLines
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
 from lakehouse.engine.delta.delivery import deliver
-from lakehouse.engine.ingest import landing
+from lakehouse.engine.ingest import landing, reader
+from lakehouse.engine.ingest.ledger import Entry, Ledger
 from lakehouse.engine.ingest.parsed import Parsed
 from lakehouse_tests.driver import House, files_per_batch, finding, red
 from resources.local_disk import LocalDisk
@@ -358,7 +359,7 @@ def test_plans_that_were_not_applied_leave_the_ledger_with_the_next_batch(house:
     house.land("notes/b", note(3))
     house.drain(NOTES)
     ledger = house.place.ledger(NOTES)
-    stored = landing.Ledger.open(NOTES, ledger, house.open(NOTES))._rows()
+    stored = Ledger.open(NOTES, ledger, house.open(NOTES))._rows()
     assert stored.select("batch", "name", "accepted").rows() == [(1, "notes/a", 1), (2, "notes/b", 1)]
 
 
@@ -407,16 +408,16 @@ def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: H
         house.land("notes/before", note(0))
         house.drain(NOTES)
     house.land("notes/a", note(1))
-    commit = landing.Ledger.commit
+    commit = Ledger.commit
     rivals: list[object] = []
 
-    def slower(ledger: landing.Ledger, entries: list[landing.Entry]) -> object:
+    def slower(ledger: Ledger, entries: list[Entry]) -> object:
         if not rivals:
             rivals.append(None)
             rivals.append(house.work(NOTES))
         return commit(ledger, entries)
 
-    with patch.object(landing.Ledger, "commit", slower), pytest.raises(Conflict):
+    with patch.object(Ledger, "commit", slower), pytest.raises(Conflict):
         house.work(NOTES)
     house.drain(NOTES)
     assert ids(house) == (["1"] if is_first else ["0", "1"])
@@ -441,7 +442,7 @@ def test_one_that_opened_the_table_before_two_batches_came_plans_nothing(house: 
     house.drain(NOTES)
     house.land("notes/c", note(3))
     house.work(NOTES)
-    ledger = landing.Ledger.open(NOTES, house.place.ledger(NOTES), stale)
+    ledger = Ledger.open(NOTES, house.place.ledger(NOTES), stale)
     house.land("notes/c", note(4))
     with pytest.raises(Conflict, match="Another run may have been faster"):
         landing.next_batch(NOTES, house.place.landing, ledger)
@@ -592,12 +593,12 @@ def test_a_ledger_that_was_taken_away_does_not_double_the_table(house: House):
 
 def test_counts_are_taken_by_other_code_than_the_reader(house: House):
     house.land("notes/a", note(1, 2, 3))
-    read = landing.parse
+    read = reader.parse
 
     def loses_one(*asked: Any) -> Parsed:
         parsed = read(*asked)
         return Parsed(parsed.accepted.head(2), parsed.rejected)
 
-    with patch.object(landing, "parse", loses_one):
+    with patch.object(reader, "parse", loses_one):
         work = house.work(NOTES)
     assert red(work) == {"counts_add_up": "ERROR"}

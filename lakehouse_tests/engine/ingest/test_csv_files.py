@@ -1,6 +1,6 @@
 """CSV files that land: their format is found by their header, every record is counted, and what is odd has an end."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,10 @@ from lakehouse.engine.declare.contract import Bronze, Silver, column
 from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.frames import Frame, New
-from lakehouse.engine.declare.source import Csv, Files, JsonLines
+from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
 from lakehouse.engine.declare.table import declare
 from lakehouse.engine.declare.text import number_text
-from lakehouse.engine.declare.write import Append, Merge, Quarantine
+from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
 from lakehouse_tests.driver import House, finding, red
 
 OLD, NEW = Csv(), Csv(delimiter=";", encoding="cp1252")
@@ -43,6 +43,13 @@ class Prices(Silver):
 
 def prices(rows: New[Priced]) -> Frame[Prices]:
     return rows.select("code", "price")
+
+
+class Days(Silver):
+    """One row per product and day."""
+
+    dt: date = column("Day of the count", key=True)
+    code: int = column("Number of the product", key=True)
 
 
 PRICES = declare(prices, write=Merge(), rejects=Quarantine())
@@ -132,6 +139,83 @@ def test_json_lines_and_csv_may_follow_one_another_in_one_source(house: House):
     house.land("both/2", b'{"code":2}\n')
     assert red(house.run(both)) == {}
     assert house.rows(both)["code"].to_list() == ["1", "2"]
+
+
+# ---- snapshots: each file is the whole at a time ----
+
+
+class Counted(Bronze):
+    """One row per product and day."""
+
+    dt: date = column("Day of the count")
+    code: int = column("Number of the product")
+
+
+def counted() -> Frame[Counted]: ...
+
+
+COUNTED = declare(
+    counted, write=Append(), source=Snapshots("count/dt=*/all.csv", formats=[Csv(), JsonLines()], valid_at="dt")
+)
+
+
+def told(house: House) -> list[tuple[str, str, int]]:
+    return house.rows(COUNTED).select("dt", "code", "batch").rows()
+
+
+def test_the_same_content_at_another_time_is_another_snapshot_and_again_at_the_same_it_is_none(house: House):
+    house.land("count/dt=2024-01-01/all.csv", b"code\n1\n")
+    house.land("count/dt=2024-01-02/all.csv", b"code\n1\n")
+    assert red(house.run(COUNTED)) == {}
+    house.land("count/dt=2024-01-02/all.csv", b"code\n1\n")
+    house.run(COUNTED)
+    assert told(house) == [("2024-01-01", "1", 1), ("2024-01-02", "1", 1)]
+    assert house.ledger(COUNTED)["state"].to_list() == ["accepted", "accepted", "duplicate"]
+    house.assert_counts_add_up(COUNTED)
+
+
+def test_the_time_is_typed_for_readers_and_a_name_that_is_no_time_is_set_aside_there(house: House):
+    def days(rows: Frame[Counted]) -> Frame[Days]:
+        return rows.select("dt", "code")
+
+    house.land("count/dt=2024-01-01/all.csv", b"code\n1\n")
+    house.land("count/dt=someday/all.csv", b"code\n2\n")
+    read = declare(days, write=Overwrite(), rejects=Quarantine())
+    house.drain(COUNTED, read)
+    assert house.rows(read).rows() == [(date(2024, 1, 1), 1)]
+    assert house.set_aside(read)["source_file"].to_list() == ["count/dt=someday/all.csv"]
+
+
+def test_snapshots_of_json_and_those_whose_files_are_gone_have_their_time(house: House):
+    house.land("count/dt=2024-01-01/all.csv", b"code,dt\n1,x\n")
+    house.land("count/dt=2024-01-02/all.csv", b'{"code":1,"dt":"y"}\n')
+    house.run(COUNTED)
+    before = house.rows(COUNTED)
+    assert told(house) == [("2024-01-01", "1", 1), ("2024-01-02", "1", 1)]
+    assert before["extra"].to_list() == ['{"/dt":"x"}', '{"/dt":"y"}']
+    house.file("count/dt=2024-01-01/all.csv").unlink()
+    assert house.run(COUNTED, rebuild=True).facts["files_only_the_table_kept"] == 1
+    assert house.rows(COUNTED).equals(before)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "valid_at", "why"),
+    [
+        ("count/*/all.csv", "dt", "taken from the file's name, and 0 parts of the pattern begin with 'dt='"),
+        ("dt=*/dt=*/all.csv", "dt", "and 2 parts of the pattern begin with 'dt='"),
+        ("count/day=*/all.csv", "day", "valid_at='day' names no column of Timed"),
+    ],
+)
+def test_a_time_that_cannot_be_known_is_refused_at_load(pattern: str, valid_at: str, why: str):
+    class Timed(Bronze):
+        """One row per product and day."""
+
+        dt: date = column("Day of the count")
+
+    def timed() -> Frame[Timed]: ...
+
+    with pytest.raises(DeclarationError, match=why):
+        declare(timed, write=Append(), source=Snapshots(pattern, formats=Csv(), valid_at=valid_at))
 
 
 def test_a_list_in_a_csv_table_is_refused_at_load():
