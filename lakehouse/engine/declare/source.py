@@ -12,12 +12,12 @@ from lakehouse.engine.declare.errors import DeclarationError
 
 @dataclass(frozen=True)
 class JsonLines:
-    """One JSON object a line; `.gz` is unpacked."""
+    """One JSON object a line; `.gz` and `.zip` are unpacked."""
 
 
 @dataclass(frozen=True)
 class Csv:
-    """Records of separated fields; `.gz` is unpacked. Every field is text, an empty one null.
+    """Records of separated fields; `.gz` and `.zip` are unpacked. Every field is text, an empty one null.
 
     With a `header` the columns are found by name, in any order; without one they stand in the order of the contract.
     `preamble` lines before the header are passed over, as are lines that begin with `comment`. A `quote` within quotes

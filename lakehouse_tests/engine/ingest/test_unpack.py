@@ -1,7 +1,9 @@
 """Unpacking: whole or not at all, and never more than the limit."""
 
 import gzip
+import io
 import tracemalloc
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +27,59 @@ def test_all_members_are_unpacked_in_order(parts: list[bytes]):
 
 def test_the_ending_may_be_in_capitals():
     assert unpack("ORDERS.JSONL.GZ", PACKED) == b"one line\n" * 1000
+
+
+def zipped(*files: tuple[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", kind) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+KINDS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+TEXT = b"code,name\n" + bytes(range(256)) * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_zip_of_one_file_is_unpacked_whatever_it_is_called_in_there(kind: int):
+    assert unpack("a.zip", zipped(("folder/", b""), ("../b.csv", TEXT), kind=kind)) == TEXT
+    assert unpack("a.ZIP", zipped(("b.csv", b""), kind=kind)) == b""
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ([], "the zip holds 0 files, expected one"),
+        ([("a.csv", b"1"), ("b.csv", b"2")], r"the zip holds 2 files, expected one \('a\.csv', 'b\.csv'\)"),
+    ],
+)
+def test_a_zip_of_none_or_several_files_is_unreadable(files: list[tuple[str, bytes]], why: str):
+    with pytest.raises(Unreadable, match=why):
+        unpack("a.zip", zipped(*files))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_cut_and_no_flipped_byte_of_a_zip_gives_other_content(kind: int):
+    packed = zipped(("b.csv", TEXT), kind=kind)
+    for length in range(len(packed)):
+        with pytest.raises(Unreadable):
+            unpack("a.zip", packed[:length])
+    came = 0
+    for place in range(len(packed)):
+        odd = bytearray(packed)
+        odd[place] ^= 0xFF
+        try:
+            assert unpack("a.zip", bytes(odd)) == TEXT  # times and rights are no content
+            came += 1
+        except Unreadable:
+            pass
+    assert came < 90  # two headers
+
+
+def test_a_zip_bomb_costs_no_more_than_the_limit():
+    with pytest.raises(Unreadable, match="unpacks to more than the limit of 1,000,000 bytes"):
+        unpack("a.zip", zipped(("b", bytes(10_000_000))), limit=1_000_000)
 
 
 def test_every_cut_through_a_packed_file_is_unreadable():
