@@ -15,7 +15,7 @@ from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
+from itertools import batched, chain, islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["count_records", "misfit", "read_csv"]
 
 LONGEST_FIELD = 1 << 20  # characters; what is longer is a quote that nobody closed
-csv.field_size_limit(LONGEST_FIELD)
+csv.field_size_limit(LONGEST_FIELD)  # of the process; the library has no other
+RECORDS_AT_ONCE = 50_000  # bounds the Python objects alive at a time
 _LINE = "source_row"
-
-
 _NO_BYTE = re.compile("[\udc80-\udcff]")
 
 
@@ -169,14 +168,17 @@ def _plain(content: bytes, form: Csv, width: int) -> _Read | None:
         return None
     end = "\r\n" if b"\r\n" in text else "\n"
     style = "never" if form.quote is None else "always" if text.startswith(form.quote.encode()) else "necessary"
-    written = read.write_csv(
+    out = io.BytesIO()
+    read.write_csv(
+        out,
         include_header=False,
         separator=form.delimiter,
         quote_char=form.quote or '"',
         quote_style=style,
         line_terminator=end,
         null_value="",
-    ).encode()
+    )
+    written = out.getvalue()
     if read.width != width or text not in (written, written.removesuffix(end.encode())):
         return None
     if width == 1 and read.to_series().null_count():
@@ -274,17 +276,18 @@ def _refuse_endless(broken: csv.Error) -> None:
 
 
 def _exact(content: bytes, form: Csv, width: int) -> _Read:
-    rows: list[tuple[str | int | None, ...]] = []
+    frames = [_no_rows(width)]
     rejects: list[tuple[int, str, str]] = []
-    records = _records(content, form)
-    if form.header:
-        next(records)
-    for each in records:
-        reason = each.reason
-        if not reason and len(each.fields) != width:
-            reason = f"{number(len(each.fields), 'field')}, expected {width}"
-        if reason:
-            rejects.append((each.line, each.raw, reason))
-        else:
-            rows.append((*(field or None for field in each.fields), each.line))
-    return pl.DataFrame(rows, schema=_no_rows(width).schema, orient="row"), rejects
+    for some in batched(islice(_records(content, form), int(form.header), None), RECORDS_AT_ONCE):
+        rows: list[tuple[str | int | None, ...]] = []
+        for each in some:
+            if reason := each.reason or _miscounted(each, width):
+                rejects.append((each.line, each.raw, reason))
+            else:
+                rows.append((*(field or None for field in each.fields), each.line))
+        frames.append(pl.DataFrame(rows, schema=frames[0].schema, orient="row"))
+    return pl.concat(frames), rejects
+
+
+def _miscounted(record: _Record, width: int) -> str:
+    return "" if len(record.fields) == width else f"{number(len(record.fields), 'field')}, expected {width}"
