@@ -242,7 +242,6 @@ def rebuild(
     from lakehouse.engine.orchestrate.rebuild import compare as differ
     from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
     from lakehouse.engine.orchestrate.rebuild import selected
-    from lakehouse.engine.orchestrate.run import is_due
 
     opened = Lakehouse()
     tables, plain = selected(opened.definitions, opened.tables, selection)
@@ -264,8 +263,30 @@ def rebuild(
             raise typer.Exit(REFUSED)
     for key, way in plain.items():
         out.print(f"{key} is a plain Dagster asset and stands as it is. Next: {way}", style="yellow", soft_wrap=True)
+    _tell_due(opened)
+
+
+def _tell_due(opened: Lakehouse) -> None:
+    from lakehouse.engine.orchestrate.run import is_due
+
     if due := [each for each in opened.tables if is_due(each.declaration, opened.place)]:
         out.print(f"There is more to do for {_keys(due)}. Next: lakehouse run", style="yellow", soft_wrap=True)
+
+
+@app.command()
+def reingest(
+    table: Annotated[str, typer.Argument(help="A bronze table, bronze/erp_orders.")],
+    files: Annotated[str, typer.Option("--files", help="Which files, by the ends of their names: 'dt=2011-09-05/*'.")],
+) -> None:
+    """Read files again that were read before, or could not be: as after a wrong encoding in the table's formats."""
+    from lakehouse.engine.orchestrate.rebuild import reingest as read_again
+    from lakehouse.engine.orchestrate.rebuild import selected
+
+    opened = Lakehouse()
+    (chosen, *_), _ = selected(opened.definitions, opened.tables, table.rstrip("+"))
+    red = _tell(read_again(opened.definitions, chosen, opened.instance, files))
+    _tell_due(opened)
+    raise typer.Exit(REFUSED if red else DRAINED)
 
 
 def _keys(tables: Sequence[Table]) -> str:

@@ -56,16 +56,16 @@ class House:
         at = (modified_at or self.clock).timestamp()
         os.utime(path, (at, at))
 
-    def work(self, declared: Declaration, *, rebuild: bool = False) -> Work:
+    def work(self, declared: Declaration, *, rebuild: bool = False, reingest: str = "") -> Work:
         """What one run works out, nothing delivered."""
         if declared.is_bronze:
-            return land(declared, self.place, rebuild=rebuild)
+            return land(declared, self.place, rebuild=rebuild, reingest=reingest)
         upstreams = {read.upstream.key: self.open(read.upstream) for read in declared.reads}
         return refine(declared, self.place, upstreams, rebuild=rebuild)
 
-    def run(self, declared: Declaration, *, rebuild: bool = False) -> Work:
+    def run(self, declared: Declaration, *, rebuild: bool = False, reingest: str = "") -> Work:
         """One run of one table."""
-        work = self.work(declared, rebuild=rebuild)
+        work = self.work(declared, rebuild=rebuild, reingest=reingest)
         if work.delivery is not None:
             deliver(work.delivery)
         return work

@@ -127,6 +127,18 @@ def test_a_rebuild_goes_on_past_what_was_once_set_aside_and_says_what_else_is_du
     assert "There is more to do for bronze/erp_orders. Next: lakehouse run" in said
 
 
+def test_files_are_read_again_on_purpose_and_count_once(drained: Command) -> None:
+    said = drained("reingest", "bronze/erp_orders", "--files", "dt=2010-12-01/*").stdout
+    assert "✓ bronze/erp_orders: 137 rows written, version 2" in said
+    assert "There is more to do for silver/order_lines, silver/orders. Next: lakehouse run" in said
+    drained("run")
+    found = {each["key"]: each["rows"] for each in json.loads(drained("status", "--json").stdout)}
+    assert found == {"bronze/erp_orders": 274, "silver/orders": 137, "silver/order_lines": 3082, "gold/daily_sales": 7}
+    missing = drained("reingest", "bronze/erp_orders", "--files", "dt=2011*/*", exits=1).stdout
+    assert "'dt=2011*/*' fits none of 1 file that were read and still lie there, such as erp/orders/dt=20" in missing
+    assert "silver/orders reads no files" in drained("reingest", "silver/orders", "--files", "*", exits=2).stderr
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(drained: Command, tmp_path: Path) -> None:
     pollute(tmp_path, "2010-12-02")
     (tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-02" / "orders.jsonl.gz").write_bytes(b"no gzip")

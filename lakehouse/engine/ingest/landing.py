@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import accumulate
+from pathlib import PurePosixPath
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone, Refused
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Found, Storage
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.ingest.kept import Kept
@@ -120,6 +122,7 @@ def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | No
 def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Plan) -> Batch | None:
     """Apply exactly what was planned; where a file is not what it was, plan the batch anew. None: nothing is left."""
     reader = Reader.after(ledger, declared, storage)
+    reader.forget(pending.entries)
     listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
     with closing(_read_ahead(storage, [each.found.name for each in pending.entries if each.state != LOST])) as reads:
         for each in pending.entries:
@@ -132,6 +135,40 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     if not entries:
         return None
     _, plan = ledger.commit(entries)
+    return reader.batch(plan)
+
+
+def read_again(declared: Declaration, storage: Storage, ledger: Ledger, files: str) -> Batch:
+    """A batch, its plan committed, of files that were read or could not be: each counts as corrected by itself.
+
+    `files` is a glob of the ends of their names, as in 'dt=2011-09-05/*'. Refused where it fits no such file, or more
+    than a batch holds.
+    """
+    assert declared.source is not None  # noqa: S101 # what has files is a bronze table
+    if ledger.pending() is not None:
+        raise Refused(
+            f"{declared.key} has a batch that is planned and not applied. Nothing was read. First: lakehouse run"
+        )
+    before = set(ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE]))["name"])
+    listed = [each for each in storage.files(declared.source.pattern) if each.name in before]
+    chosen = [each for each in listed if PurePosixPath(each.name).match(files)]
+    if not chosen:
+        raise Refused(
+            f"{declared.key}: {files!r} fits none of {number(len(listed), 'file')} that were read and still lie there"
+            + (f", such as {listed[-1].name}." if listed else ".")
+            + " Nothing was read."
+        )
+    if len(_at_most(BYTES_PER_BATCH, chosen[:FILES_PER_BATCH])) < len(chosen):
+        raise Refused(
+            f"{declared.key}: {files!r} fits {number(len(chosen), 'file')}, and a batch holds {FILES_PER_BATCH:,} of "
+            f"{BYTES_PER_BATCH >> 20:,} MB together. Nothing was read. Name fewer, one batch after the other."
+        )
+    reader = Reader.after(ledger, declared, storage)
+    reader.known.clear()
+    with closing(_read_ahead(storage, [each.name for each in chosen])) as reads:
+        for each, read in zip(chosen, reads, strict=True):
+            reader.take(each, ledger.applied + 1, read)
+    _, plan = ledger.commit(reader.entered())
     return reader.batch(plan)
 
 

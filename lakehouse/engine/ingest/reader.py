@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -91,6 +91,12 @@ class Reader:
             for sha256, name, batch in done.select("sha256", "name", "batch").iter_rows()
         }
         return cls(declared, storage, known, set(done.filter(pl.col("state").is_in(READ))["name"]))
+
+    def forget(self, entries: Sequence[Entry]) -> None:
+        """Take these files whatever was read before: they were planned so."""
+        for each in entries:
+            if each.state != DUPLICATE:
+                self.known.pop(_identity(self.declared, each.found.name, each.sha256), None)
 
     def take(self, found: Found, batch: int, read: Callable[[], bytes]) -> None:
         """Read one file and enter what becomes of it; nothing when it has grown or shrunk since it was listed."""

@@ -9,7 +9,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
-from lakehouse.engine.ingest.landing import next_batch, reread
+from lakehouse.engine.ingest.landing import next_batch, read_again, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
 from lakehouse.engine.ingest.reader import Batch
 from lakehouse.engine.orchestrate.aside import where_and_why
@@ -28,8 +28,11 @@ CHECKS = (
 )
 
 
-def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
-    """Plan (or take up again) one batch and read it; commits the plan to the ledger, nothing else."""
+def land(declared: Declaration, place: Place, *, rebuild: bool = False, reingest: str = "") -> Work:
+    """Plan (or take up again) one batch and read it; commits the plan to the ledger, nothing else.
+
+    reingest: a glob of files that are read again on purpose, in place of what has landed.
+    """
     own = Handle.open(place.table(declared))
     ledger = Ledger.open(declared, place.ledger(declared), own)
     if rebuild:
@@ -44,7 +47,11 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False) -> Work:
         )
     else:
         refuse_other_columns(declared, own)
-        batch = next_batch(declared, place.landing, ledger)
+        batch = (
+            read_again(declared, place.landing, ledger, reingest)
+            if reingest
+            else next_batch(declared, place.landing, ledger)
+        )
     if batch is None:
         tidy(own, place.quarantine(declared))
         return Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})

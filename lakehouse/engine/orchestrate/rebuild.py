@@ -82,7 +82,18 @@ def compare(declared: Declaration, place: Place) -> Difference:
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:
     """Make one table anew, in a run of its own that Dagster records."""
+    return _run(definitions, table, instance, {"rebuild": True})
+
+
+def reingest(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, files: str) -> Ran:
+    """Read files of a bronze table again on purpose, in a run of its own; `files`: a glob of the ends of names."""
+    if not table.declaration.is_bronze:
+        raise NoSuchTable(f"{table.declaration.key} reads no files; a bronze table does. Next: lakehouse rebuild")
+    return _run(definitions, table, instance, {"reingest": files})
+
+
+def _run(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, asked: Mapping[str, object]) -> Ran:
     key = table.declaration.key
-    config = {"ops": {key.replace("/", "__"): {"config": {"rebuild": True}}}}
+    config = {"ops": {key.replace("/", "__"): {"config": asked}}}
     result = run_job(definitions, [key], instance, config=config)
     return next(outcomes(result, [key]))

@@ -24,13 +24,21 @@ _NOTHING_NEW = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """Makes Dagster log no materialization of an output that is given: where none is given, it skips all that is downstream
 in the same run, also what has work of its own to do."""
 
-CONFIG = {
-    "rebuild": dg.Field(
-        bool,
-        default_value=False,
-        description="Make the table anew from all that its upstreams hold, and replace table and quarantine.",
-    )
-}
+_REBUILD = dg.Field(
+    bool,
+    default_value=False,
+    description="Make the table anew from all that its upstreams hold, and replace table and quarantine.",
+)
+_REINGEST = dg.Field(
+    str,
+    default_value="",
+    description="Files that are read again although they were read before, as in dt=2011-09-05/*. Else what is new.",
+)
+
+
+def config_of(declared: Declaration) -> dict[str, dg.Field]:
+    """What may be said to one run of the table, in the UI too."""
+    return {"rebuild": _REBUILD, **({"reingest": _REINGEST} if declared.is_bronze else {})}
 
 
 def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
@@ -39,9 +47,9 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
 
     def step(context: dg.AssetExecutionContext, **handles: Handle | None) -> Iterator[Any]:
         place = Place(context.resources.lake, context.resources.landing)
-        rebuild = bool(context.op_execution_context.op_config["rebuild"])
+        asked = context.op_execution_context.op_config
         pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
-        yield from _events(declared, _work(declared, place, pinned, rebuild=rebuild))
+        yield from _events(declared, _work(declared, place, pinned, **asked))
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
@@ -52,11 +60,13 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
     return step
 
 
-def _work(declared: Declaration, place: Place, pinned: dict[str, Handle | None], *, rebuild: bool) -> Work:
+def _work(
+    declared: Declaration, place: Place, pinned: dict[str, Handle | None], *, rebuild: bool, reingest: str = ""
+) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
         if declared.is_bronze:
-            return land(declared, place, rebuild=rebuild)
+            return land(declared, place, rebuild=rebuild, reingest=reingest)
         return refine(declared, place, pinned, rebuild=rebuild)
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error

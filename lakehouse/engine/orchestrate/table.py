@@ -15,7 +15,7 @@ from lakehouse.engine.declare.table import Conserves, Declaration, declare
 from lakehouse.engine.declare.write import Quarantine, Write
 from lakehouse.engine.delta.storable import check_storable
 from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadata, specs_of
-from lakehouse.engine.orchestrate.step import CONFIG, step_of
+from lakehouse.engine.orchestrate.step import config_of, step_of
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what is transient only (another writer was first, a server did not answer); a refusal is never repeated."""
@@ -113,7 +113,7 @@ def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
         code_version=str(declared.logic),
         check_specs=check_specs(declared),
         required_resource_keys={"lake", "landing"},
-        config_schema=CONFIG,
+        config_schema=config_of(declared),
         output_required=False,
         dagster_type=dg.Any,  # type: ignore[arg-type] # Dagster's own constant, typed as a class
         **words,

@@ -1,5 +1,6 @@
 """CSV files that land: their format is found by their header, every record is counted, and what is odd has an end."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import pytest
 
 from lakehouse.engine.declare.contract import Bronze, Silver, column
 from lakehouse.engine.declare.dtypes import Gbp
-from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
 from lakehouse.engine.declare.table import declare
 from lakehouse.engine.declare.text import number_text
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
-from lakehouse_tests.driver import House, finding, red
+from lakehouse_tests.driver import House, files_per_batch, finding, red
 
 OLD, NEW = Csv(), Csv(delimiter=";", encoding="cp1252")
 
@@ -139,6 +140,90 @@ def test_json_lines_and_csv_may_follow_one_another_in_one_source(house: House):
     house.land("both/2", b'{"code":2}\n')
     assert red(house.run(both)) == {}
     assert house.rows(both)["code"].to_list() == ["1", "2"]
+
+
+# ---- files that are read again on purpose ----
+
+WEST, EAST = Csv(encoding="latin-1"), Csv(encoding="cp1250")
+SPELT = Files("spelt/dt=*/*", formats=[WEST], settle=timedelta(seconds=0))
+
+
+class Spelt(Bronze):
+    """One row per name."""
+
+    code: int = column("Number of the name")
+    name: str = column("How it is spelt")
+
+
+def spelt() -> Frame[Spelt]: ...
+
+
+WRONG = declare(spelt, write=Append(), source=SPELT)
+RIGHT = declare(spelt, write=Append(), source=replace(SPELT, formats=[EAST, Csv(delimiter=";", encoding="cp1250")]))
+
+
+class Names(Silver):
+    """One row per name."""
+
+    code: int = column("Its number", key=True)
+    name: str = column("How it is spelt")
+
+
+def names(rows: New[Spelt]) -> Frame[Names]:
+    return rows.select("code", "name")
+
+
+NAMES = declare(names, write=Merge())
+
+
+def spell(house: House) -> None:
+    house.land("spelt/dt=1/a", "code,name\n1,Łódź\n".encode("cp1250"))
+    house.land("spelt/dt=2/a", "code;name\n2,x;Wrocław\n".encode("cp1250"))
+    house.land("spelt/dt=3/a", b"code,name\n3,Mainz\n")
+    house.drain(WRONG, NAMES)
+    assert house.rows(NAMES)["name"].to_list() == ["£ódź".replace("ź", "\x9f"), "Mainz"]
+
+
+def test_files_that_were_read_wrongly_are_read_again_and_count_as_corrected(house: House):
+    spell(house)
+    work = house.run(RIGHT, reingest="dt=1/*")
+    house.drain(RIGHT, NAMES)
+    assert work.facts["files"] == 1
+    assert sorted(house.rows(NAMES).rows()) == [(1, "Łódź"), (3, "Mainz")]
+    assert house.ledger(RIGHT).select("name", "state", "batch").rows()[-1] == ("spelt/dt=1/a", "revised", 2)
+    house.assert_counts_add_up(RIGHT)
+
+
+def test_a_file_that_could_not_be_read_is_taken_once_it_can(house: House):
+    spell(house)
+    assert house.ledger(WRONG)["state"].to_list() == ["accepted", "unreadable", "accepted"]
+    house.run(RIGHT, reingest="spelt/dt=2/a")
+    assert house.ledger(RIGHT)["state"].to_list()[-1] == "accepted"
+    assert house.set_aside(RIGHT).filter(kind="file").height == 1
+    assert house.rows(RIGHT)["name"].to_list()[-1] == "Wrocław"
+    house.assert_counts_add_up(RIGHT)
+
+
+def test_a_crash_after_the_plan_applies_it_as_it_was_planned(house: House):
+    spell(house)
+    house.work(RIGHT, reingest="*")
+    with pytest.raises(Refused, match="First: lakehouse run"):
+        house.work(RIGHT, reingest="*")
+    house.drain(RIGHT, NAMES)
+    assert house.ledger(RIGHT)["state"].to_list()[3:] == ["revised", "accepted", "revised"]
+    assert sorted(house.rows(NAMES)["name"]) == ["Mainz", "Łódź"]
+    house.assert_counts_add_up(RIGHT)
+
+
+def test_files_that_were_never_read_are_not_read_again(house: House):
+    spell(house)
+    house.land("spelt/dt=4/a", b"code,name\n4,Bonn\n")
+    with pytest.raises(Refused, match=r"'dt=4/\*' fits none of 3 files that were read .* such as spelt/dt=3/a\."):
+        house.run(RIGHT, reingest="dt=4/*")
+    with files_per_batch(2), pytest.raises(Refused, match=r"'\*' fits 3 files, and a batch holds 2 of 1,024 MB"):
+        house.run(RIGHT, reingest="*")
+    house.drain(RIGHT)
+    assert house.rows(RIGHT)["code"].to_list() == ["1", "3", "4"]
 
 
 # ---- snapshots: each file is the whole at a time ----
