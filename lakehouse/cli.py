@@ -279,14 +279,36 @@ def reingest(
     files: Annotated[str, typer.Option("--files", help="Which files, by the ends of their names: 'dt=2011-09-05/*'.")],
 ) -> None:
     """Read files again that were read before, or could not be: as after a wrong encoding in the table's formats."""
+    from lakehouse.engine.orchestrate.rebuild import named
     from lakehouse.engine.orchestrate.rebuild import reingest as read_again
-    from lakehouse.engine.orchestrate.rebuild import selected
 
     opened = Lakehouse()
-    (chosen, *_), _ = selected(opened.definitions, opened.tables, table.rstrip("+"))
-    red = _tell(read_again(opened.definitions, chosen, opened.instance, files))
+    red = _tell(read_again(opened.definitions, named(opened.tables, table), opened.instance, files))
     _tell_due(opened)
     raise typer.Exit(REFUSED if red else DRAINED)
+
+
+@app.command()
+def why(
+    table: Annotated[str, typer.Argument(help="A table, silver/orders.")],
+    key: Annotated[list[str], typer.Argument(help="The values of its key, or of the first columns of it.")],
+) -> None:
+    """What is known of a row: how it stands, the files it came with, what was set aside, what was made of it."""
+    from lakehouse.engine.orchestrate.rebuild import named
+    from lakehouse.engine.orchestrate.story import story
+
+    opened = Lakehouse()
+    declared = named(opened.tables, table).declaration
+    known = story(declared, [each.declaration for each in opened.tables], opened.place, key)
+    for title, rows in (
+        (f"{declared.key}, {', '.join(map(' = '.join, zip(declared.key_columns, key, strict=False)))}", known.standing),
+        (f"Came with (version: of {declared.key}, the first that had read it)", known.arrivals),
+        ("Was set aside", known.set_aside),
+        *((f"Made of it: {name}", rows) for name, rows in known.made.items()),
+    ):
+        out.print(title + ("" if rows.height else ": nothing"), style="bold", soft_wrap=True, markup=False)
+        if rows.height:
+            _draw_rows(rows.columns, rows.rows())
 
 
 def _keys(tables: Sequence[Table]) -> str:

@@ -139,6 +139,15 @@ def test_files_are_read_again_on_purpose_and_count_once(drained: Command) -> Non
     assert "silver/orders reads no files" in drained("reingest", "silver/orders", "--files", "*", exits=2).stderr
 
 
+def test_why_tells_where_a_row_is_from_and_what_was_made_of_it(drained: Command) -> None:
+    said = drained("why", "silver/orders", "536365").stdout
+    assert "silver/orders, order_no = 536365" in said
+    assert "bronze/erp_orders  erp/orders/dt=2010-12-01/orders.jsonl.gz  1           1      1" in said
+    assert "Was set aside: nothing" in said
+    assert "Made of it: gold/daily_sales" in said
+    assert "'silver/ordrs' names no table. Known: " in drained("why", "silver/ordrs", "1", exits=2).stderr
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(drained: Command, tmp_path: Path) -> None:
     pollute(tmp_path, "2010-12-02")
     (tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-02" / "orders.jsonl.gz").write_bytes(b"no gzip")

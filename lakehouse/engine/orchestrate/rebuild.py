@@ -46,6 +46,14 @@ def selected(
     return [table for key, table in known.items() if key in chosen], plain
 
 
+def named(tables: Sequence[Table], key: str) -> Table:
+    """The table with this key."""
+    known = {each.declaration.key: each for each in tables}
+    if key not in known:
+        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join(known) or 'none is declared yet'}.")
+    return known[key]
+
+
 def _plain(definitions: dg.Definitions, key: str) -> str | None:
     """What is to be done instead, where the key is that of a plain asset."""
     graph, asset = definitions.resolve_asset_graph(), dg.AssetKey(key.split("/"))
