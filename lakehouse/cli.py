@@ -240,11 +240,13 @@ def rebuild(
 ) -> None:
     """Make silver/orders anew, or silver/orders+ with all that is downstream: from all that their upstreams hold."""
     from lakehouse.engine.orchestrate.rebuild import compare as differ
+    from lakehouse.engine.orchestrate.rebuild import left_behind, selected
     from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
-    from lakehouse.engine.orchestrate.rebuild import selected
 
     opened = Lakehouse()
     tables, plain = selected(opened.definitions, opened.tables, selection)
+    if behind := left_behind(opened.tables, tables):
+        out.print(f"{_keys(behind)} will have to be made anew after it; {selection}+ does both.", style="yellow")
     for place, table in enumerate(tables):
         if compare:
             difference = differ(table.declaration, opened.place)
@@ -254,6 +256,7 @@ def rebuild(
                 out.print("It would mark the rows as of today's logic, and fill the quarantine anew.", soft_wrap=True)
             if not yes and not typer.confirm(f"Write {table.declaration.key}?"):
                 out.print(f"Left as they stand: {_keys(tables[place:])}.", soft_wrap=True)
+                _tell_due(opened, left_behind(opened.tables, tables[:place]))
                 raise typer.Exit(DRAINED)
         ran = make_anew(opened.definitions, table, opened.instance)
         _tell(ran)
@@ -263,13 +266,15 @@ def rebuild(
             raise typer.Exit(REFUSED)
     for key, way in plain.items():
         out.print(f"{key} is a plain Dagster asset and stands as it is. Next: {way}", style="yellow", soft_wrap=True)
-    _tell_due(opened)
+    _tell_due(opened, behind)
 
 
-def _tell_due(opened: Lakehouse) -> None:
+def _tell_due(opened: Lakehouse, behind: Sequence[Table] = ()) -> None:
     from lakehouse.engine.orchestrate.run import is_due
 
-    if due := [each for each in opened.tables if is_due(each.declaration, opened.place)]:
+    for each in behind:
+        out.print(f"Next: lakehouse rebuild {each.declaration.key}+", style="yellow")
+    if due := [each for each in opened.tables if each not in behind and is_due(each.declaration, opened.place)]:
         out.print(f"There is more to do for {_keys(due)}. Next: lakehouse run", style="yellow", soft_wrap=True)
 
 
@@ -298,14 +303,10 @@ def why(
     from lakehouse.engine.orchestrate.story import story
 
     opened = Lakehouse()
-    declared = named(opened.tables, table).declaration
-    known = story(declared, [each.declaration for each in opened.tables], opened.place, key)
-    for title, rows in (
-        (f"{declared.key}, {', '.join(map(' = '.join, zip(declared.key_columns, key, strict=False)))}", known.standing),
-        (f"Came with (version: of {declared.key}, the first that had read it)", known.arrivals),
-        ("Was set aside", known.set_aside),
-        *((f"Made of it: {name}", rows) for name, rows in known.made.items()),
-    ):
+    known = story(
+        named(opened.tables, table).declaration, [each.declaration for each in opened.tables], opened.place, key
+    )
+    for title, rows in known.chapters():
         out.print(title + ("" if rows.height else ": nothing"), style="bold", soft_wrap=True, markup=False)
         if rows.height:
             _draw_rows(rows.columns, rows.rows())

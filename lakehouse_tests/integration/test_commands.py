@@ -127,6 +127,19 @@ def test_a_rebuild_goes_on_past_what_was_once_set_aside_and_says_what_else_is_du
     assert "There is more to do for bronze/erp_orders. Next: lakehouse run" in said
 
 
+def test_a_rebuild_names_the_tables_that_cannot_go_on_after_it(drained: Command) -> None:
+    said = drained("rebuild", "bronze/erp_orders").stdout
+    assert "silver/order_lines, silver/orders will have to be made anew after it; bronze/erp_orders+ does both." in said
+    assert "Next: lakehouse rebuild silver/order_lines+\nNext: lakehouse rebuild silver/orders+\n" in said
+    assert "lakehouse run" not in said
+    stuck = drained("status").stdout
+    assert "version 2 took 1 file away" in stuck
+    assert "Make it anew: lakehouse rebuild silver/orders+" in stuck
+    drained("rebuild", "silver/orders+")
+    drained("rebuild", "silver/order_lines+")
+    assert "anew" not in drained("status").stdout
+
+
 def test_files_are_read_again_on_purpose_and_count_once(drained: Command) -> None:
     said = drained("reingest", "bronze/erp_orders", "--files", "dt=2010-12-01/*").stdout
     assert "✓ bronze/erp_orders: 137 rows written, version 2" in said

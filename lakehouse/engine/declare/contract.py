@@ -67,8 +67,8 @@ def column(
     """
     known = Bounds.__optional_keys__
     if strangers := sorted(set(bounds) - known):
-        near = get_close_matches(strangers[0], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        near = get_close_matches(strangers[0], known, n=3, cutoff=0.75)
+        hint = f"; did you mean {' or '.join(map(repr, sorted(near)))}?" if near else "."
         raise DeclarationError(
             f"column(…, {strangers[0]}=…): no such bound{hint} Bounds are {', '.join(sorted(known))}."
         )

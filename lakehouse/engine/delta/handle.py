@@ -186,13 +186,13 @@ class Handle:
     def since(self, position: int) -> pl.LazyFrame:
         """The rows that the versions (position, self.version] appended, in commit, then file, then row order.
 
-        Refused, naming `lakehouse rebuild`, when that cannot be told: rows were taken away in between, a log or a
+        Refused when that cannot be told: rows were taken away in between, a log or a
         compacted file is gone, or `position` lies ahead of the table.
         """
         if position > self.version:
             raise Refused(
                 f"{self.address} stands at version {self.version}, and was read up to version {position}: it was "
-                "restored or made anew. Nothing was read. Make the reading table anew: lakehouse rebuild."
+                "restored or made anew. Nothing was read."
             )
         paths = appended(self.address, position, self.version)
         standing = set(self._files["path"])
@@ -306,7 +306,7 @@ class Handle:
             except FileNotFoundError as gone:
                 raise Refused(
                     f"{self.address}: the appended file {path} was compacted and cleaned away before it was read. "
-                    "Nothing was read. Make the reading table anew: lakehouse rebuild."
+                    "Nothing was read."
                 ) from gone
 
     def _refuse_torn_commit(self) -> None:

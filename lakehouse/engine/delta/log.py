@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.place import log_file, storage_options
 
@@ -68,21 +69,21 @@ def appended(address: Address, position: int, version: int) -> list[str]:
     except FileNotFoundError as gone:
         raise Refused(
             f"{address}: the log of a version after {position} is gone ({gone}), so what was appended since then "
-            "cannot be told. Nothing was read. Make the reading table anew: lakehouse rebuild."
+            "cannot be told. Nothing was read."
         ) from gone
     paths: list[str] = []
     for commit in commits:
         removed = sum(1 for remove in commit.of("remove") if remove.get("dataChange", True))
         if removed:
             raise Refused(
-                f"{address}: version {commit.version} took {removed} files away, so the rows since version {position} "
-                "are not only appended ones. Nothing was read. Make the reading table anew: lakehouse rebuild."
+                f"{address}: version {commit.version} took {number(removed, 'file')} away, so the rows since version "
+                f"{position} are not only appended ones. Nothing was read."
             )
         for add in commit.of("add"):
             if add.get("deletionVector"):
                 raise Refused(
                     f"{address}: version {commit.version} carries a deletion vector, written by another engine. "
-                    "Nothing was read. Make the reading table anew: lakehouse rebuild."
+                    "Nothing was read."
                 )
             if add.get("dataChange", True):
                 paths.append(unquote(add["path"]))

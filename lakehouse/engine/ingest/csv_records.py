@@ -93,7 +93,7 @@ def _by_header(header: Sequence[str], columns: Sequence[Column]) -> _Layout:
 def _missing(name: str, unknown: Mapping[str, int]) -> str:
     if not unknown:
         return f"column {name!r} is missing"
-    close = get_close_matches(name, unknown, n=1, cutoff=0.5)
+    close = [*unknown] if len(unknown) == 1 else get_close_matches(name, unknown, n=1, cutoff=0.5)
     came = ", ".join(map(repr, unknown))
     return f"column {name!r} is missing, and {came} came" + (f" (if that is it: was={close[0]!r})" if close else "")
 

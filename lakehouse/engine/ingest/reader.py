@@ -85,12 +85,12 @@ class Reader:
     @classmethod
     def after(cls, ledger: Ledger, declared: Declaration, storage: Storage) -> Reader:
         """A reader that knows what the ledger says was read before."""
-        done = ledger.done().filter(pl.col("sha256") != "", pl.col("state") != DUPLICATE, pl.col("state") != LOST)
+        read = ledger.done().filter(pl.col("state").is_in(READ))
         known = {
             _identity(declared, name, sha256): f"{name} (batch {batch})"
-            for sha256, name, batch in done.select("sha256", "name", "batch").iter_rows()
+            for sha256, name, batch in read.select("sha256", "name", "batch").iter_rows()
         }
-        return cls(declared, storage, known, set(done.filter(pl.col("state").is_in(READ))["name"]))
+        return cls(declared, storage, known, set(read["name"]))
 
     def forget(self, entries: Sequence[Entry]) -> None:
         """Take these files whatever was read before: they were planned so."""
@@ -129,7 +129,6 @@ class Reader:
         if identity in self.known:
             self.entries.append(Entry(DUPLICATE, found, sha256, reason=f"same content as {self.known[identity]}"))
             return
-        self.known[identity] = f"{found.name} (batch {batch})"
         self.unpack(found, content, sha256, batch)
 
     def unpack(self, found: Found, content: bytes, sha256: str, batch: int) -> None:
@@ -140,10 +139,16 @@ class Reader:
             return
         form, why = fitting(self.declared, text)
         if form is None:
-            why = str(Unreadable(found.name, why))
-            self.refuse(Entry(UNREADABLE, found, sha256, reason=why), batch)
+            self.refuse(Entry(UNREADABLE, found, sha256, reason=self.unfit(found, why)), batch)
             return
         self.take_text(found, sha256, _Text(len(self.entries), batch, text, form))
+
+    def unfit(self, found: Found, why: str) -> str:
+        """A file that unpacks and is not of the declared formats, with both ways out."""
+        return (
+            f"{found.name} cannot be read: {why}. Nothing of it was taken; have its source send it as declared, or "
+            f"mend formats=, then: lakehouse reingest {self.declared.key} --files '{found.name}'"
+        )
 
     def refuse(self, entry: Entry, batch: int) -> None:
         self.rejected.append(_whole_file(self.declared, entry, batch))
@@ -164,6 +169,7 @@ class Reader:
         reason = f"read as {text.form}" if self.declared.source and len(self.declared.source.dialects) > 1 else ""
         self.entries.append(Entry(state, found, sha256, records=records, reason=reason))
         self.revised.add(found.name)
+        self.known[_identity(self.declared, found.name, sha256)] = f"{found.name} (batch {text.batch})"
         self.unpacked += len(text.content)
         self.texts.append(text)
         if self.unpacked - self.parsed >= BYTES_AT_ONCE:
@@ -206,7 +212,8 @@ class Reader:
     def take_back(self, text: _Text, why: str) -> None:
         """Only while it was parsed did the file turn out unreadable."""
         found, sha256 = self.entries[text.entry].found, self.entries[text.entry].sha256
-        entry = Entry(UNREADABLE, found, sha256, reason=str(Unreadable(found.name, why)))
+        del self.known[_identity(self.declared, found.name, sha256)]
+        entry = Entry(UNREADABLE, found, sha256, reason=self.unfit(found, why))
         self.rejected.append(_whole_file(self.declared, entry, text.batch))
         self.entries[text.entry] = entry
 

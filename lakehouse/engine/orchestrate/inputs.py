@@ -51,7 +51,7 @@ class Input:
         try:
             return self.handle.since(self.since).select(schema.names())
         except Refused as why:
-            raise Refused(f"{self.reader}: {why} That is: lakehouse rebuild {self.reader}+") from why
+            raise Refused(f"{self.reader}: {why} Make it anew: lakehouse rebuild {self.reader}+") from why
 
     @property
     def _is_whole(self) -> bool:

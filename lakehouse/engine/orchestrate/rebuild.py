@@ -10,6 +10,7 @@ import dagster as dg
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.refine import refine
@@ -68,6 +69,17 @@ def _plain(definitions: dg.Definitions, key: str) -> str | None:
 def launch(key: str, *, is_partitioned: bool) -> str:
     """The command that materializes a plain asset."""
     return f"dg launch --assets {key}" + (" --partition <key>" if is_partitioned else "")
+
+
+def left_behind(tables: Sequence[Table], made: Sequence[Table]) -> list[Table]:
+    """Tables that read the new rows of one of these: once it is made anew, what is new to them cannot be told."""
+    keys = {each.declaration.key for each in made}
+    return [
+        each
+        for each in tables
+        if each.declaration.key not in keys
+        and any(read.reading is Reading.NEW and read.upstream.key in keys for read in each.declaration.reads)
+    ]
 
 
 def compare(declared: Declaration, place: Place) -> Difference:

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import LakehouseError, Terminal
+from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
@@ -87,6 +87,20 @@ class _Stand:
 def is_due(declared: Declaration, place: Place) -> bool:
     """Whether a run of the table would find something to do, or be refused."""
     return _stand(declared, place).is_due
+
+
+def stuck(declared: Declaration, place: Place) -> str | None:
+    """Why a run of the table would be refused before it reads a row, with the way out; None where it would not."""
+    if declared.is_bronze:
+        return None
+    own = Handle.open(place.table(declared))
+    upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+    try:
+        for each in open_inputs(declared, own, upstreams, whole=False):
+            each.stored.collect_schema()
+    except Refused as why:
+        return str(why)
+    return None
 
 
 def _as_read(inputs: object, made: Mapping[str, int]) -> object:

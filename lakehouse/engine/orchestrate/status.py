@@ -17,7 +17,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import arrivals
 from lakehouse.engine.ingest.ledger import Ledger
-from lakehouse.engine.orchestrate.run import is_due
+from lakehouse.engine.orchestrate.run import is_due, stuck
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
 
@@ -197,8 +197,10 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
     if stale := [each.key for each in found if each.stale]:
         yield logic_changed(tables, stale)
     declared = {each.declaration.key: each.declaration for each in tables}
+    refusals = {key: why for key, each in declared.items() if (why := stuck(each, place)) is not None}
+    yield from refusals.values()
     for each in found:
-        if each.failed:
+        if each.failed and each.key not in refusals:
             yield f"The last run of {each.key} failed{_after_failure(each, declared.get(each.key), place)}"
     for each in found:
         if each.quarantined:

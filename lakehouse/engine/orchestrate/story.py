@@ -29,17 +29,27 @@ class NoSuchKey(WrongUsage):
 
 @dataclass(frozen=True)
 class Story:
-    """Rows of one key. At most 20 of each are told.
+    """Rows of one key of one table, `asked` in words. At most 20 of each are told.
 
     standing: the table's. arrivals: file, line and batch of every bronze row that has the key, and the table's version
     that first held it, where the log says so. set_aside: rows of the quarantines that name the key. made: by table, the
     rows of those that read this one which come of its standing rows.
     """
 
+    table: str
+    asked: str
     standing: pl.DataFrame
     arrivals: pl.DataFrame
     set_aside: pl.DataFrame
     made: Mapping[str, pl.DataFrame]
+
+    def chapters(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Each with its title, as a person reads them."""
+        yield f"{self.table}, {self.asked}", self.standing
+        yield f"Came with (version: of {self.table}, the first that had read it)", self.arrivals
+        yield "Was set aside", self.set_aside
+        for key, rows in self.made.items():
+            yield f"Made of it: {key}", rows
 
 
 def story(declared: Declaration, tables: Sequence[Declaration], place: Place, values: Sequence[str]) -> Story:
@@ -56,6 +66,8 @@ def story(declared: Declaration, tables: Sequence[Declaration], place: Place, va
     ours = {each.name: each for each in columns_of(declared.contract)}
     standing = own.scan().filter(pl.col(name) == _typed(declared, ours[name], value) for name, value in key.items())
     return Story(
+        declared.key,
+        ", ".join(f"{name} = {value}" for name, value in key.items()),
         standing.head(_SHOWN).collect(),
         _concat((_arrivals(own, read.upstream, place, key) for read in declared.reads), _CAME),
         _concat(_set_aside([declared, *(read.upstream for read in declared.reads)], place, key), _LEFT),

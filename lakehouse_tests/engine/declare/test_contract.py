@@ -376,6 +376,12 @@ def test_a_column_that_cannot_work_is_refused(hint: Any, field: Any, sentence: s
     assert refused(lambda: with_column(hint, field)).startswith(sentence)
 
 
+def test_where_two_bounds_are_as_near_both_are_named():
+    assert refused(lambda: column("It", gte=0)).startswith(
+        "column(…, gte=…): no such bound; did you mean 'ge' or 'gt'?"
+    )  # type: ignore[call-arg]
+
+
 def test_an_old_name_is_no_other_columns_and_no_fields():
     def twice() -> None:
         class Twice(Bronze):

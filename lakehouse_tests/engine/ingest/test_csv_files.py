@@ -89,12 +89,23 @@ def test_a_file_that_fits_no_format_is_set_aside_whole_and_says_why_of_each(hous
     work = house.run(PRICED)
     assert red(work) == {"files_are_readable": "ERROR"}
     said = (
-        "prices/1.csv cannot be read: as Csv(): column 'name' is missing, and 'title' came; as Csv(delimiter=';', "
-        "encoding='cp1252'): its header is one field, 'code,title,price' (is the delimiter another one?). "
-        "Nothing of it was taken; have its source send it again."
+        "prices/1.csv cannot be read: as Csv(): column 'name' is missing, and 'title' came (if that is it: was='title'); "
+        "as Csv(delimiter=';', encoding='cp1252'): its header is one field, 'code,title,price' (is the delimiter another one?). "
+        "Nothing of it was taken; have its source send it as declared, or mend formats=, then: lakehouse reingest "
+        "bronze/priced --files 'prices/1.csv'"
     )
     assert finding(work, "files_are_readable").facts["examples"] == [said]
     assert house.rows(PRICED)["code"].to_list() == ["8"]
+
+
+def test_a_file_that_could_not_be_read_is_no_ones_duplicate(house: House):
+    house.land("spelt/dt=1/a", b"code;name\n1,x\n")
+    house.land("spelt/dt=2/a", b"code;name\n1,x\n")
+    house.run(WRONG)
+    house.land("spelt/dt=3/a", b"code;name\n1,x\n")
+    house.run(RIGHT)
+    assert house.ledger(RIGHT)["state"].to_list() == ["unreadable", "unreadable", "accepted"]
+    house.assert_counts_add_up(RIGHT)
 
 
 def test_a_file_that_turns_out_unreadable_halfway_leaves_nothing(house: House):
