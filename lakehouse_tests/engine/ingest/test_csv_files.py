@@ -89,8 +89,9 @@ def test_a_file_that_fits_no_format_is_set_aside_whole_and_says_why_of_each(hous
     work = house.run(PRICED)
     assert red(work) == {"files_are_readable": "ERROR"}
     said = (
-        "prices/1.csv cannot be read: as Csv(): column 'name' is missing, and 'title' came (if that is it: was='title'); "
-        "as Csv(delimiter=';', encoding='cp1252'): its header is one field, 'code,title,price' (is the delimiter another one?). "
+        "prices/1.csv cannot be read: as Csv(): column 'name' is missing, and 'title' came (if that is it: "
+        "was='title'); as Csv(delimiter=';', encoding='cp1252'): its header is one field, 'code,title,price' "
+        "(is the delimiter another one?). "
         "Nothing of it was taken; have its source send it as declared, or mend formats=, then: lakehouse reingest "
         "bronze/priced --files 'prices/1.csv'"
     )
