@@ -69,6 +69,16 @@ def every_record_is_counted(house: House):
         house.assert_counts_add_up(NOTES)
 
 
+def test_the_ledger_counts_each_file_by_itself_though_they_are_parsed_together(house: House):
+    house.land("notes/a", note(1) + "{\n" + note(2, 3))
+    house.land("notes/b", note(4) + "{\n{\n")
+    house.land("notes/c", "")
+    house.land("notes/d", note(5, 6))
+    house.run(NOTES)
+    counts = house.ledger(NOTES).select("name", "records", "accepted", "quarantined").rows()
+    assert counts == [("notes/a", 4, 3, 1), ("notes/b", 3, 1, 2), ("notes/c", 0, 0, 0), ("notes/d", 2, 2, 0)]
+
+
 def test_a_new_file_is_taken_once_and_its_rows_say_where_they_are_from(house: House):
     house.land("notes/a", note(1, 2))
     first, second = house.drain(NOTES)[NOTES.key]
