@@ -170,13 +170,10 @@ def _tell(ran: Ran) -> bool:
     """What a run did to a table, then what is red about it. True where it needs a person."""
     from lakehouse.engine.orchestrate.status import show_aside
 
-    aside = ran.facts.get("rows_quarantined", 0)
+    facts, aside = ran.facts, ran.facts.get("rows_quarantined", 0)
     if ran.rows_written is not None:
-        superseded, kept = ran.facts.get("rows_superseded", 0), ran.facts.get("files_only_the_table_kept", 0)
-        said = f"  [green]✓[/] {ran.key}: {number(ran.rows_written, 'row')} written"
-        said += f", version {ran.facts['delta/version']}"
-        said += f", {superseded:,} superseded by later arrivals" if superseded else ""
-        said += f", {number(kept, 'file')} from what the table kept of them" if kept else ""
+        said = f"  [green]✓[/] {ran.key}: {number(ran.rows_written, 'row')} written, version {facts['delta/version']}"
+        said += "".join(f", {each}" for each in ran.remarks)
         said += f", {ran.checks - len(ran.red)} of {ran.checks} checks green"
         out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
     if ran.error:

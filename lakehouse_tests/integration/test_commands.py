@@ -161,6 +161,14 @@ def test_why_tells_where_a_row_is_from_and_what_was_made_of_it(drained: Command)
     assert "'silver/ordrs' names no table. Known: " in drained("why", "silver/ordrs", "1", exits=2).stderr
 
 
+def test_fields_that_no_column_declares_do_not_pass_in_silence(drained: Command, tmp_path: Path) -> None:
+    taken = gzip.decompress((tmp_path / "landing/erp/orders/dt=2010-12-01/orders.jsonl.gz").read_bytes()).decode()
+    first = taken.splitlines()[0]
+    pollute(tmp_path, "2010-12-02", first.replace("{", '{"voucher":"X1",', 1), first)
+    said = drained("run").stdout
+    assert "2 rows written, version 2, 1 with fields that no column declares, kept in extra, 4 of 4 checks" in said
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(drained: Command, tmp_path: Path) -> None:
     pollute(tmp_path, "2010-12-02")
     (tmp_path / "landing" / "erp" / "orders" / "dt=2010-12-02" / "orders.jsonl.gz").write_bytes(b"no gzip")

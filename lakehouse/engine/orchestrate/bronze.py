@@ -90,6 +90,7 @@ def _facts(batch: Batch) -> dict[str, object]:
         "files_only_the_table_kept": len(batch.kept),
         "records_read": batch.records,
         "rows_accepted": batch.accepted.height,
+        "rows_with_undeclared_fields": batch.accepted["extra"].count(),
         "rows_quarantined": batch.rejected.height,
     }
 

@@ -21,6 +21,11 @@ from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
+_REMARKS = {
+    "rows_superseded": "superseded by later arrivals",
+    "files_only_the_table_kept": "of its files read from what it had kept of them",
+    "rows_with_undeclared_fields": "with fields that no column declares, kept in extra",
+}
 
 
 class DoesNotDrain(Terminal):
@@ -44,6 +49,11 @@ class Ran:
     def rows_written(self) -> int | None:
         """None where nothing was written."""
         return self.facts.get("rows_written")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is worth a word beside the rows that were written."""
+        return [f"{self.facts[name]:,} {words}" for name, words in _REMARKS.items() if self.facts.get(name)]
 
 
 def drain(
