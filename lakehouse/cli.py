@@ -376,11 +376,10 @@ def _errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from lakehouse.engine.declare.errors import LakehouseError, WrongUsage
+        from lakehouse.engine.declare.errors import WrongUsage
         from lakehouse.engine.orchestrate.broken_file import why_broken
 
-        said = str(error) if isinstance(error, LakehouseError) else why_broken(error)
-        if said is None:
+        if (said := why_broken(error)) is None:
             raise
         told.print(said, style="red", markup=False, soft_wrap=True)
         raise SystemExit(WRONG_USAGE if isinstance(error, WrongUsage) else REFUSED) from None

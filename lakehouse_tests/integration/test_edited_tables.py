@@ -203,7 +203,10 @@ def test_a_file_that_python_cannot_import_is_told_in_four_lines(
 
 def test_a_word_that_a_table_does_not_have_is_told_with_the_one_that_was_meant(project: Project) -> None:
     project.edit("tables/gold/daily_sales.py", "owners=", "owner=")
-    assert project("status", exits=1) == "gold/daily_sales: @table has no owner=; did you mean owners=?\n"
+    assert project("status", exits=1) == (
+        "gold/daily_sales: @table has no owner=; did you mean owners=?\n"
+        "    lakehouse/tables/gold/daily_sales.py, line 23\n"
+    )
 
 
 def test_an_error_of_the_engine_keeps_its_traceback(project: Project) -> None:
