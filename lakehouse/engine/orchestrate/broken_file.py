@@ -16,18 +16,18 @@ _IMPORTED = "<module>"
 def why_broken(error: Exception) -> str | None:
     """What is to be said of an error of ours, or of a file of the business that cannot be imported; None for all else.
 
-    A declaration's error comes with its file and line, Python's own with file, line and source. Another error that was raised by the engine itself is one of the engine, whatever file made it happen.
+    A declaration's error comes with its file and line, Python's own with file, line and source. Another error that was
+    raised by the engine itself is one of the engine, whatever file made it happen.
     """
     told = TracebackException.from_exception(error)
+    business = [each for each in told.stack if _is_business(each.filename)]
     if isinstance(error, LakehouseError):
-        declared = [each for each in told.stack if _is_business(each.filename)]
-        at = declared[-1] if isinstance(error, DeclarationError) and declared else None
+        at = business[-1] if isinstance(error, DeclarationError) and business else None
         return f"{error}\n    {_shown(at)}, line {at.lineno}" if at else str(error)
     lines = list(told.format_exception_only())
     if isinstance(error, SyntaxError) and error.filename and _is_business(error.filename):
         at = FrameSummary(error.filename, error.lineno, _IMPORTED, line=error.text)
         return _said(at, lines[-1])  # file and line are said before it
-    business = [each for each in told.stack if _is_business(each.filename)]
     is_of_engine = told.stack[-1].filename.startswith(str(_ENGINE))
     if is_of_engine or not any(each.name == _IMPORTED for each in business):
         return None
