@@ -186,8 +186,8 @@ class Handle:
     def since(self, position: int) -> pl.LazyFrame:
         """The rows that the versions (position, self.version] appended, in commit, then file, then row order.
 
-        Refused when that cannot be told: rows were taken away in between, a log or a
-        compacted file is gone, or `position` lies ahead of the table.
+        Refused when that cannot be told: rows were taken away in between, a log or a compacted file is gone, or
+        `position` lies ahead of the table.
         """
         if position > self.version:
             raise Refused(

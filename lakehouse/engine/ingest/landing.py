@@ -34,7 +34,6 @@ from lakehouse.engine.ingest.reader import Batch, Reader, sha256_of
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
 FILES_AHEAD = 8
-BYTES_AT_ONCE = 8 << 20  # small files are parsed together: a frame for each costs more than its rows
 WRONG_CLOCK = timedelta(days=1)
 
 

@@ -103,14 +103,19 @@ def stuck(declared: Declaration, place: Place) -> str | None:
     """Why a run of the table would be refused before it reads a row, with the way out; None where it would not."""
     if declared.is_bronze:
         return None
-    own = Handle.open(place.table(declared))
-    upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+    own, upstreams = _opened(declared, place)
     try:
         for each in open_inputs(declared, own, upstreams, whole=False):
             each.stored.collect_schema()
     except Refused as why:
         return str(why)
     return None
+
+
+def _opened(declared: Declaration, place: Place) -> tuple[Handle | None, dict[str, Handle | None]]:
+    """The table and then, by key, its upstreams: opened later, so that none is behind what the table has read."""
+    own = Handle.open(place.table(declared))
+    return own, {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
 
 
 def _as_read(inputs: object, made: Mapping[str, int]) -> object:
@@ -148,8 +153,7 @@ def _stand(declared: Declaration, place: Place) -> _Stand:
     if declared.is_bronze:
         seen, pending = _settled(declared, place)
         return _Stand((pending, seen.fresh), is_due=bool(seen.fresh) or pending is not None)
-    own = Handle.open(place.table(declared))
-    upstreams = {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+    own, upstreams = _opened(declared, place)
     try:
         idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
     except LakehouseError:
