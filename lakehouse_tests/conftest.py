@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+import lakehouse.engine.declare.pandera_alone  # noqa: F401 # first: a test that imports pandera has the one we use
 from lakehouse_tests import azurite as azurites
 from lakehouse_tests.azurite import Azurite
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, TypedDict, Unpack, cast, get_args, get_origin, get_type_hints
 
-import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.model_config import BaseConfig
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.dtypes import scalar
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.pandera_alone import BaseConfig, pa
 from lakehouse.engine.declare.text import TextFormat
 
 LAYERS = ("bronze", "silver", "gold")

@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import polars as pl
-from pandera.api.dataframe.model_components import FieldInfo
 
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.pandera_alone import FieldInfo
 
 
 @dataclass(frozen=True)
