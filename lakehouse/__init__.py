@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lakehouse.engine.declare.frames import Frame, New
     from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
-    from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
+    from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Quarantine, Vanished
     from lakehouse.engine.orchestrate.table import table
 
 _ROOMS = {
@@ -18,7 +18,7 @@ _ROOMS = {
     "declare.frames": "Frame New",
     "declare.source": "Csv Files JsonLines Snapshots",
     "declare.text": "date_text local_time number_text true_false",
-    "declare.write": "Append Merge Overwrite Quarantine",
+    "declare.write": "Append History Merge Overwrite Quarantine Vanished",
     "orchestrate.table": "table",
 }
 _WORDS = {word: f"lakehouse.engine.{room}" for room, words in _ROOMS.items() for word in words.split()}
@@ -31,6 +31,7 @@ __all__ = [
     "Frame",
     "Gbp",
     "Gold",
+    "History",
     "Int32",
     "JsonLines",
     "Measure",
@@ -42,6 +43,7 @@ __all__ = [
     "Snapshots",
     "Struct",
     "Utc",
+    "Vanished",
     "check",
     "column",
     "date_text",

@@ -16,7 +16,8 @@ WORDS = {
     # how bronze text is written
     "date_text", "local_time", "number_text", "true_false",
     # where from, how read, how written
-    "Files", "Snapshots", "JsonLines", "Csv", "Frame", "New", "Append", "Overwrite", "Merge", "Quarantine",
+    "Files", "Snapshots", "JsonLines", "Csv", "Frame", "New", "Append", "Overwrite", "Merge", "History", "Vanished",
+    "Quarantine",
 }  # fmt: skip
 
 

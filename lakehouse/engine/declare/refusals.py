@@ -10,8 +10,9 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import LAYERS, Bronze
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.history import in_history
 from lakehouse.engine.declare.source import Csv, Snapshots
-from lakehouse.engine.declare.write import Append, Merge, why_not
+from lakehouse.engine.declare.write import Append, History, Merge, why_not
 
 if TYPE_CHECKING:
     from lakehouse.engine.declare.table import Declaration, Read
@@ -32,14 +33,24 @@ def _in_general(declared: Declaration) -> Iterator[str]:
         yield "a Bronze contract takes source=…, and only a Bronze contract does."
     if not declared.grain:
         yield f"{name} has no docstring; its first line is the grain."
-    if isinstance(write, Merge) and not declared.key_columns:
-        yield "Merge() needs a key; mark its columns with column(…, key=True)."
-    if isinstance(write, Merge) and write.replaces is not None and write.replaces not in declared.schema:
-        yield f"Merge(replaces={write.replaces!r}) names no column of {name}."
+    if isinstance(write, Merge):
+        yield from _in_merge(declared, write)
+    if isinstance(write, History):
+        yield from in_history(declared, write)
     if declared.layer == "gold" and not declared.key_columns:
         yield "a gold table states its grain; mark its columns with column(…, key=True)."
     if not _is_conserved(declared.conserves):
         yield f'conserves={declared.conserves!r} is neither "rows" nor two expressions, of the input and the output.'
+
+
+def _in_merge(declared: Declaration, write: Merge) -> Iterator[str]:
+    if not declared.key_columns:
+        yield "Merge() needs a key; mark its columns with column(…, key=True)."
+    for word, named in (("replaces", write.replaces), ("newest_by", write.newest_by)):
+        if named is not None and named not in declared.schema:
+            yield f"Merge({word}={named!r}) names no column of {declared.contract.__name__}."
+    if write.replaces and write.newest_by:
+        yield "Merge(replaces=…) takes the later arrival of a group, and newest_by= asks each row; say one of them."
 
 
 def _is_conserved(conserves: Any) -> bool:

@@ -24,7 +24,7 @@ from lakehouse.engine.declare.logic import fingerprint
 from lakehouse.engine.declare.refusals import refuse
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.trial import returned_schema, try_counting
-from lakehouse.engine.declare.write import Quarantine, Reading, Write
+from lakehouse.engine.declare.write import VALID_TO, History, Overwrite, Quarantine, Reading, Write
 
 type Conserves = Literal["rows"] | tuple[pl.Expr, pl.Expr] | None
 
@@ -88,8 +88,14 @@ class Declaration:
 
     @property
     def schema(self) -> pl.Schema:
-        """What a transform must return; for bronze, the promised types."""
+        """What the contract promises; for bronze, the types that its text is read as."""
         return schema_of(self.contract)
+
+    @property
+    def returned_schema(self) -> pl.Schema:
+        """What a transform must return: all but what the table fills by itself."""
+        filled = VALID_TO if isinstance(self.write, History) else None
+        return pl.Schema({name: dtype for name, dtype in self.schema.items() if name != filled})
 
     @cached_property
     def stored_schema(self) -> pl.Schema:
@@ -118,6 +124,13 @@ class Declaration:
     def quarantines(self) -> bool:
         """Whether rows that fail are set aside: declared, and always where New rows are read."""
         return self.rejects is not None or any(read.reading is Reading.NEW for read in self.reads)
+
+    @property
+    def is_written_whole(self) -> bool:
+        """Whether each run makes the table anew of all that its upstreams hold."""
+        keeps_history = isinstance(self.write, History)
+        reads_new = any(read.reading is Reading.NEW for read in self.reads)
+        return isinstance(self.write, Overwrite) or (keeps_history and not reads_new)
 
     @cached_property
     def logic(self) -> int:
@@ -176,7 +189,7 @@ def declare(
 
 
 def _refuse_difference(declared: Declaration, returned: pl.Schema) -> None:
-    if difference := differences(returned, declared.schema):
+    if difference := differences(returned, declared.returned_schema):
         raise DeclarationError(
             f"{declared.key}: its transform does not return what {declared.contract.__name__} declares: {difference}."
         )

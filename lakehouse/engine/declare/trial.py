@@ -43,7 +43,7 @@ def try_counting(declared: Declaration) -> None:
     if isinstance(declared.conserves, tuple):
         into, out_of = declared.conserves
         _ask(f"{declared.key}: conserves' first expression", into, handed)
-        _ask(f"{declared.key}: conserves' second expression", out_of, [declared.schema])
+        _ask(f"{declared.key}: conserves' second expression", out_of, [declared.returned_schema])
 
 
 def _ask(what: str, asked: pl.Expr, schemas: Iterable[pl.Schema]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,13 +22,41 @@ class Merge:
     """Replace the standing row of the same key, insert the rest; the later arrival wins (SCD1).
 
     `replaces` names a column: an incoming group replaces all standing rows of that group, so that a line that a
-    correction no longer holds is gone.
+    correction no longer holds is gone. `newest_by` names a column whose greater value wins instead of the later
+    arrival; of equal ones the later arrival does, and null is older than any.
     """
 
     replaces: str | None = None
+    newest_by: str | None = None
 
 
-type Write = Append | Overwrite | Merge
+VALID_TO = "valid_to"
+
+
+class Vanished(Enum):
+    """What becomes of a key that a later snapshot no longer holds."""
+
+    KEPT_OPEN = "kept open"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class History:
+    """Keep every version of a key (SCD2): a new one begins where a tracked column differs from the time before.
+
+    The transform returns what was seen, and when: `valid_at` names that column, which is part of the contract's key.
+    Beside it the contract has `valid_to` of the same type and nullable, which the transform does not return: the table
+    fills it, and it is null while a version holds. `tracks` are the columns that make a new version, all but the key
+    where none is named; of the others a version has what was seen last. A row that comes for an earlier time, or again
+    for the last one, makes the table work out all versions anew.
+    """
+
+    valid_at: str
+    tracks: Sequence[str] = ()
+    vanished: Vanished = Vanished.KEPT_OPEN
+
+
+type Write = Append | Overwrite | Merge | History
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Transient
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.write import Append, Merge, Overwrite, Write
+from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Write
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import Prepared, Written, prepare_append, prepare_merge, prepare_overwrite
@@ -81,7 +81,9 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
     match delivery.write:
         case Append():
             return prepare_append(handle, rows)
-        case Merge(replaces):
+        case Merge(replaces=replaces):
             return prepare_merge(handle, rows, delivery.key, replaces=[replaces] if replaces else None)
+        case History():
+            return prepare_merge(handle, rows, delivery.key)
         case Overwrite():
             return prepare_overwrite(handle, rows)

@@ -210,6 +210,13 @@ def _touched(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[str]
     return [path for path in handle.files()["path"] if path in held]
 
 
+def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
+    """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
+    paths = _touched(handle, keys, [keys.columns])
+    rows = handle.scan_paths(paths).select(columns)
+    return rows.join(keys.lazy(), on=keys.columns, how="semi", maintain_order="left")
+
+
 def _check_key(handle: Handle, incoming: pl.DataFrame, key: Sequence[str], replaces: Sequence[str]) -> None:
     columns = list(dict.fromkeys([*key, *replaces]))
     if strangers := [name for name in columns if name not in incoming.columns]:

@@ -27,9 +27,7 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
         handle = each.input.handle
         if handle is None or not each.input.read.upstream.is_bronze:
             continue
-        current, names = _contents(
-            place, each.input.read.upstream, handle, None if each.input.whole else each.input.since
-        )
+        current, names = contents(place, each)
         if not names:
             continue
         stored = handle.scan().select(each.input.read.upstream.stored_schema.names())
@@ -45,12 +43,13 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
     return pl.concat(missing).unique().sort(key)
 
 
-def _contents(place: Place, upstream: Declaration, handle: Handle, since: int | None) -> tuple[pl.LazyFrame, list[str]]:
-    """Where the newest content of every file is, and the files that were revised since a version of the upstream."""
+def contents(place: Place, each: Rows) -> tuple[pl.LazyFrame, list[str]]:
+    """Where the newest content of each file of a bronze upstream is, and which of the due files were revised."""
+    upstream, handle = each.input.read.upstream, each.input.handle
     current = current_contents(Ledger.open(upstream, place.ledger(upstream), handle))
     revised = current.filter("revised")
-    if since is not None and not revised.is_empty():
-        before = Handle.open(handle.address, since)
+    if handle and each.input.since is not None and not each.input.whole and not revised.is_empty():
+        before = Handle.open(handle.address, each.input.since)
         revised = revised.filter(pl.col("batch") > ((before and before.transaction(upstream.key)) or 0))
     return current.lazy(), revised["source_file"].to_list()
 

@@ -11,7 +11,7 @@ import polars as pl
 from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.table import Declaration, Read, differences
-from lakehouse.engine.declare.write import Merge, Overwrite, Reading
+from lakehouse.engine.declare.write import Merge, Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.work import LOGIC, position
 from lakehouse.engine.quality.typed import Typed, typed
@@ -227,5 +227,5 @@ def is_idle(declared: Declaration, own: Handle | None, inputs: Sequence[Input]) 
     """Whether there is nothing to do: no upstream moved, and a table that is written whole has today's logic."""
     if own is None or own.transaction(LOGIC) is None:
         return all(each.handle is None for each in inputs)
-    stale = isinstance(declared.write, Overwrite) and own.transaction(LOGIC) != declared.logic
+    stale = declared.is_written_whole and own.transaction(LOGIC) != declared.logic
     return not stale and all(each.is_idle for each in inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -13,14 +13,16 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
-from lakehouse.engine.declare.write import Append, Merge, Overwrite, Reading
+from lakehouse.engine.declare.write import VALID_TO, Append, History, Merge, Reading
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
 from lakehouse.engine.orchestrate.corrections import no_longer_held
 from lakehouse.engine.orchestrate.counting import Counted, counted
+from lakehouse.engine.orchestrate.history import Seen, of_newest_contents
 from lakehouse.engine.orchestrate.inputs import (
+    Input,
     Rows,
     earlier,
     is_idle,
@@ -31,6 +33,7 @@ from lakehouse.engine.orchestrate.inputs import (
     refuse_other_columns,
     replaced_group,
 )
+from lakehouse.engine.orchestrate.winners import last_of_each_key
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
@@ -67,13 +70,22 @@ def refine(
         refuse_other_columns(read.upstream, upstreams[read.upstream.key], reader=declared)
     if not rebuild:
         refuse_other_columns(declared, own)
-    whole = rebuild or isinstance(declared.write, Overwrite) or own is None or own.transaction(LOGIC) is None
+    whole = rebuild or declared.is_written_whole or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
         tidy(own, place.quarantine(declared))
         idle = [Finding(each.name, passed=True, facts={"rows": 0}) for each in checks_of(declared)]
         return Work(tuple(idle), {"rows_read": 0})
-    return _Run(declared, place, own, tuple(each.rows() for each in inputs), whole, rebuild).work()
+    return _Run(declared, place, own, _due(declared, place, inputs), whole, rebuild).work()
+
+
+def _due(declared: Declaration, place: Place, inputs: Sequence[Input]) -> tuple[Rows, ...]:
+    """The due rows. For a history, what does not read counts no more once its file was corrected."""
+    rows = tuple(each.rows() for each in inputs)
+    if not isinstance(declared.write, History):
+        return rows
+    newest = [of_newest_contents(place, each, each.unread.lazy()).collect() for each in rows]
+    return tuple(replace(each, unread=unread) for each, unread in zip(rows, newest, strict=True))
 
 
 @dataclass(frozen=True)
@@ -106,18 +118,36 @@ class _Run:
 
     def work(self) -> Work:
         declared = self.declared
-        handed = tuple(latest(declared, each) for each in self.rows)
+        handed = tuple(self._that_count(each) for each in self.rows)
         lazy = declared.transform(*handed)
-        if difference := differences(lazy.collect_schema(), declared.schema):
+        if difference := differences(lazy.collect_schema(), declared.returned_schema):
             return self._misshapen(difference)
         passed = self._judged(handed, lazy.collect())
+        seen = self._seen(passed)
+        if seen is not None and seen.is_late(self.place, self.rows):
+            anew = [replace(each.input, whole=True) for each in self.rows]
+            return replace(self, rows=_due(declared, self.place, anew), whole=True).work()
+        made = seen.versions(self.place, self.rows) if seen else None
         count = counted(declared, self.rows, passed.handed, passed.out)
         findings = self._findings(count, passed.verdict)
-        facts = self._facts(count, passed)
+        facts = self._facts(count, passed) | (made.facts if made else {})
         refusal = self._refusal(count, passed.verdict)
         if refusal is not None and not self._sets_aside(count):
             return Work(findings, facts, refusal=refusal)
-        return Work(findings, facts, self._delivery(passed, refusal), refusal)
+        delivery = self._delivery(passed, refusal)
+        return Work(findings, facts, made.delivered(delivery) if made and delivery else delivery, refusal)
+
+    def _that_count(self, each: Rows) -> pl.LazyFrame:
+        """The due rows of one parameter, without the arrivals that a later one took the place of."""
+        if isinstance(self.declared.write, History):
+            return of_newest_contents(self.place, each, each.frame)
+        return latest(self.declared, each)
+
+    def _seen(self, passed: _Passed) -> Seen | None:
+        write, own = self.declared.write, None if self.whole else self.own
+        if not isinstance(write, History):
+            return None
+        return Seen(self.declared, write, own, passed.accepted, passed.verdict.rejected, passed.handed)
 
     def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
         """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
@@ -135,10 +165,14 @@ class _Run:
             out = pl.concat([declared.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
             verdict = self._verdict(out)
-        return _Passed(handed, out, verdict, _last_of_each_key(declared, verdict.accepted))
+        accepted = last_of_each_key(declared, verdict.accepted, None if self.whole else self.own)
+        return _Passed(handed, out, verdict, accepted)
 
     def _verdict(self, out: pl.DataFrame) -> Verdict:
         declared = self.declared
+        if isinstance(declared.write, History):
+            until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
+            out = out.with_columns(until).select(declared.schema.names())
         return judge(declared.contract, out, unique=_unique(declared), never_null=_never_null(declared))
 
     def _misshapen(self, difference: str) -> Work:
@@ -257,7 +291,7 @@ def _conserved(count: Counted) -> Finding:
 
 def _unique(declared: Declaration) -> bool:
     """A merge keeps the later of two rows of one key; where a table is written whole, two are an error."""
-    return not isinstance(declared.write, Merge)
+    return not isinstance(declared.write, Merge | History)
 
 
 def _never_null(declared: Declaration) -> list[str]:
@@ -269,16 +303,6 @@ def _watches_corrections(declared: Declaration) -> bool:
     return isinstance(declared.write, Merge) and any(
         read.upstream.is_bronze and read.reading is Reading.NEW for read in declared.reads
     )
-
-
-def _last_of_each_key(declared: Declaration, rows: pl.DataFrame) -> pl.DataFrame:
-    """Only where a key comes twice is it sorted out: one look at all keys costs less than `unique` of all columns."""
-    if not isinstance(declared.write, Merge):
-        return rows
-    key = declared.key_columns
-    if rows.select(pl.struct(key).n_unique()).item() == rows.height:
-        return rows
-    return rows.unique(key, keep="last", maintain_order=True)
 
 
 def _without_survivor(

@@ -12,7 +12,6 @@ import dagster as dg
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.declare.write import Overwrite
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import arrivals
@@ -161,14 +160,14 @@ def left_stale(tables: Sequence[Table], place: Place) -> list[str]:
 
     Opens the lake's tables and nothing of Dagster.
     """
-    lasting = [each.declaration for each in tables if not isinstance(each.declaration.write, Overwrite)]
+    lasting = [each.declaration for each in tables if not each.declaration.is_written_whole]
     return [each.key for each in lasting if _is_stale(each, _made(each, place))]
 
 
 def logic_changed(tables: Sequence[Table], stale: Sequence[str]) -> str:
     """What is to be said, and done, about tables whose logic changed."""
     known = {each.declaration.key: each.declaration for each in tables}
-    mixed = any(not isinstance(known[key].write, Overwrite) for key in stale)
+    mixed = any(not known[key].is_written_whole for key in stale)
     rest = "; rows stay as they were made, and new ones follow the new logic" if mixed else ""
     ways = " && ".join(f"lakehouse rebuild {key}+" for key in stale if not _above(known[key]) & set(stale))
     return f"The logic of {', '.join(stale)} changed since it was last made whole{rest}. Next: {ways}"

@@ -1,0 +1,63 @@
+"""Versions of a thing (SCD2), made of what was seen of it and when. Frames in, a frame out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from lakehouse.engine.declare.write import VALID_TO
+
+# Names that no column of a table can have: they hold a space.
+_SEEN, _NEXT, _GONE, _VERSION = "seen at", "next seen at", "gone at", "version number"
+
+
+@dataclass(frozen=True)
+class Versions:
+    """How versions are made: `who` names a thing, `valid_at` says since when a row of it is so.
+
+    Where one of `tracks` changes, a version begins.
+    """
+
+    who: tuple[str, ...]
+    valid_at: str
+    tracks: tuple[str, ...]
+
+    def made(self, observed: pl.DataFrame, standing: pl.DataFrame, *, seen: object, whole: pl.Series) -> pl.DataFrame:
+        """The versions that `observed` begins, ends or changes.
+
+        observed: a row for each thing and time it was seen at, all after `seen`, with a null `valid_to`.
+        standing: the open versions of these things, as they were `seen`; none where all is made anew.
+        whole: the times at which everything was seen that there was: what was not, is gone since.
+        Shape: (n, c), (m, c) → (at most n + m, c).
+        """
+        at = pl.col(self.valid_at)
+        rows = pl.concat([
+            standing.with_columns(pl.lit(seen, observed.schema[self.valid_at]).alias(_SEEN)),
+            observed.with_columns(at.alias(_SEEN)),
+        ]).sort(*self.who, _SEEN)  # fmt: skip
+        rows = rows.with_columns(pl.col(_SEEN).shift(-1).over(self.who).alias(_NEXT))
+        rows = rows.with_columns(_gone(rows, whole))
+        rows = rows.with_columns((~self._goes_on()).cum_sum().alias(_VERSION))
+        others = [name for name in observed.columns if name not in (self.valid_at, VALID_TO)]
+        versions = rows.group_by(_VERSION, maintain_order=True).agg(
+            pl.col(others).last(), at.first(), pl.col(_GONE).last()
+        )
+        until = pl.coalesce(_GONE, at.shift(-1).over(self.who))
+        made = versions.with_columns(until.alias(VALID_TO)).select(observed.columns)
+        return made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
+
+    def _goes_on(self) -> pl.Expr:
+        """Whether a row says of the same thing the same as the row before, and it was not gone in between."""
+        same = [pl.col(name).eq_missing(pl.col(name).shift()) for name in (*self.who, *self.tracks)]
+        is_first = pl.int_range(pl.len()) == 0
+        return pl.all_horizontal(~is_first, *same, pl.col(_GONE).shift().is_null())
+
+
+def _gone(rows: pl.DataFrame, whole: pl.Series) -> pl.Series:
+    """Beside each row the first whole time after it, if the thing was not seen again before that or at it; or null."""
+    times = whole.unique().sort()
+    places = times.search_sorted(rows[_SEEN], side="right")
+    after = pl.concat([times, times.clear(1)]).gather(places)
+    told = rows.select(pl.when((after < pl.col(_NEXT)) | pl.col(_NEXT).is_null()).then(after))
+    return told.to_series().alias(_GONE)
