@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lakehouse.engine.declare.contract import Bronze, Gold, Silver, Struct, check, column
     from lakehouse.engine.declare.dtypes import Gbp, Int32, Measure, Utc
-    from lakehouse.engine.declare.frames import Frame, New
+    from lakehouse.engine.declare.frames import Affected, Frame, New
     from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
-    from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Quarantine, Vanished
+    from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Quarantine, ReplacePartition, Vanished
     from lakehouse.engine.orchestrate.table import table
 
 _ROOMS = {
     "declare.contract": "Bronze Gold Silver Struct check column",
     "declare.dtypes": "Gbp Int32 Measure Utc",
-    "declare.frames": "Frame New",
+    "declare.frames": "Affected Frame New",
     "declare.source": "Csv Files JsonLines Snapshots",
     "declare.text": "date_text local_time number_text true_false",
-    "declare.write": "Append History Merge Overwrite Quarantine Vanished",
+    "declare.write": "Append History Merge Overwrite Quarantine ReplacePartition Vanished",
     "orchestrate.table": "table",
 }
 _WORDS = {word: f"lakehouse.engine.{room}" for room, words in _ROOMS.items() for word in words.split()}
 
 __all__ = [
+    "Affected",
     "Append",
     "Bronze",
     "Csv",
@@ -39,6 +40,7 @@ __all__ = [
     "New",
     "Overwrite",
     "Quarantine",
+    "ReplacePartition",
     "Silver",
     "Snapshots",
     "Struct",

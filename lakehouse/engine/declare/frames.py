@@ -12,3 +12,6 @@ type Frame[C: Contract] = pl.LazyFrame
 
 type New[C: Contract] = pl.LazyFrame
 """The rows appended since this table last consumed its upstream."""
+
+type Affected[C: Contract] = pl.LazyFrame
+"""All rows of the slices (of a day, say) in which a row came, went or changed since this table last consumed them."""

@@ -11,6 +11,7 @@ import polars as pl
 from lakehouse.engine.declare.contract import LAYERS, Bronze
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.history import in_history
+from lakehouse.engine.declare.slicing import in_slicing
 from lakehouse.engine.declare.source import Csv, Snapshots
 from lakehouse.engine.declare.write import Append, History, Merge, why_not
 
@@ -39,6 +40,7 @@ def _in_general(declared: Declaration) -> Iterator[str]:
         yield from in_history(declared, write)
     if declared.layer == "gold" and not declared.key_columns:
         yield "a gold table states its grain; mark its columns with column(…, key=True)."
+    yield from in_slicing(declared)
     if not _is_conserved(declared.conserves):
         yield f'conserves={declared.conserves!r} is neither "rows" nor two expressions, of the input and the output.'
 

@@ -19,12 +19,21 @@ from lakehouse.engine.declare.contract import (
     schema_of,
 )
 from lakehouse.engine.declare.errors import DeclarationError
-from lakehouse.engine.declare.frames import Frame, New
+from lakehouse.engine.declare.frames import Affected, Frame, New
 from lakehouse.engine.declare.logic import fingerprint
 from lakehouse.engine.declare.refusals import refuse
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.trial import returned_schema, try_counting
-from lakehouse.engine.declare.write import VALID_TO, History, Overwrite, Quarantine, Reading, Write
+from lakehouse.engine.declare.write import (
+    VALID_TO,
+    History,
+    Merge,
+    Overwrite,
+    Quarantine,
+    Reading,
+    ReplacePartition,
+    Write,
+)
 
 type Conserves = Literal["rows"] | tuple[pl.Expr, pl.Expr] | None
 
@@ -44,6 +53,7 @@ STORED_BESIDE = pl.Schema(
 """What a bronze table stores beside the text of its declared columns."""
 
 _BOUND: dict[type[Contract], Declaration] = {}
+_READINGS = {Frame: Reading.FRAME, New: Reading.NEW, Affected: Reading.AFFECTED}
 
 
 @dataclass(frozen=True)
@@ -128,9 +138,28 @@ class Declaration:
     @property
     def is_written_whole(self) -> bool:
         """Whether each run makes the table anew of all that its upstreams hold."""
-        keeps_history = isinstance(self.write, History)
-        reads_new = any(read.reading is Reading.NEW for read in self.reads)
-        return isinstance(self.write, Overwrite) or (keeps_history and not reads_new)
+        readings = {read.reading for read in self.reads}
+        match self.write:
+            case History():
+                return Reading.NEW not in readings
+            case ReplacePartition():
+                return Reading.AFFECTED not in readings
+            case _:
+                return isinstance(self.write, Overwrite)
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """The columns whose values name the slices that are replaced, or (merged) whose rows are handed over together.
+
+        Empty where the table knows no slices.
+        """
+        match self.write:
+            case ReplacePartition():
+                return self.write.columns
+            case Merge(replaces=replaces):
+                return (replaces,) if replaces else tuple(self.key_columns)
+            case _:
+                return ()
 
     @cached_property
     def logic(self) -> int:
@@ -222,7 +251,7 @@ def _contract(where: str, hint: Any, *words: Any) -> type[Contract]:
 
 def _read(table: str, parameter: inspect.Parameter, own: type[Contract]) -> Read:
     where = f"{table}({parameter.name})"
-    contract = _contract(where, parameter.annotation, Frame, New)
+    contract = _contract(where, parameter.annotation, *_READINGS)
     if contract is own:
         raise DeclarationError(f"{where}: a table cannot read itself; Merge() keeps what stands.")
     upstream = _BOUND.get(contract)
@@ -230,7 +259,7 @@ def _read(table: str, parameter: inspect.Parameter, own: type[Contract]) -> Read
         raise DeclarationError(
             f"{where}: {contract.__name__} belongs to no table yet; import the file of its table first."
         )
-    return Read(parameter.name, upstream, Reading.NEW if get_origin(parameter.annotation) is New else Reading.FRAME)
+    return Read(parameter.name, upstream, _READINGS[get_origin(parameter.annotation)])
 
 
 def _bind(declared: Declaration) -> None:

@@ -56,7 +56,21 @@ class History:
     vanished: Vanished = Vanished.KEPT_OPEN
 
 
-type Write = Append | Overwrite | Merge | History
+@dataclass(frozen=True)
+class ReplacePartition:
+    """Replace every slice in scope by the rows that came out for it; by none, where none came out.
+
+    `by` names the column, or columns, whose value says which slice a row is of. A row outside the scope is refused.
+    """
+
+    by: str | tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
+
+
+type Write = Append | Overwrite | Merge | History | ReplacePartition
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,7 @@ class Reading(Enum):
 
     FRAME = "Frame"
     NEW = "New"
+    AFFECTED = "Affected"
 
 
 _WOULD_LOSE: Mapping[tuple[type, Reading], str] = {
@@ -79,6 +94,22 @@ _WOULD_LOSE: Mapping[tuple[type, Reading], str] = {
     (Overwrite, Reading.NEW): (
         "Overwrite() of New rows would leave only the last batch, and nothing after an idle run. "
         "Read Frame[{upstream}], or write Append() or Merge()."
+    ),
+    (Append, Reading.AFFECTED): (
+        "Append() of Affected slices would write again every row of a slice in which one changed. "
+        'Read New[{upstream}], or write ReplacePartition("<column>") or Merge().'
+    ),
+    (Overwrite, Reading.AFFECTED): (
+        "Overwrite() of Affected slices would leave only the slices that changed last. "
+        'Read Frame[{upstream}], or write ReplacePartition("<column>") or Merge().'
+    ),
+    (History, Reading.AFFECTED): (
+        "History() of Affected slices would take the state of a slice for something seen now, at a time that its rows "
+        "do not say. Read New[{upstream}] of a table that is written with Append()."
+    ),
+    (ReplacePartition, Reading.NEW): (
+        "ReplacePartition() of New rows would leave of a slice only the rows that came last: a late row would take "
+        "the place of its day. Read Affected[{upstream}] or Frame[{upstream}], or write Append() or Merge()."
     ),
 }
 

@@ -10,10 +10,18 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Transient
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Write
+from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import Prepared, Written, prepare_append, prepare_merge, prepare_overwrite
+from lakehouse.engine.delta.slices import NO_SLICES, Slices
+from lakehouse.engine.delta.writes import (
+    Prepared,
+    Written,
+    prepare_append,
+    prepare_merge,
+    prepare_overwrite,
+    prepare_replace_slices,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -25,7 +33,8 @@ class Delivery:
     `handle` is the version of the table that this was worked out against, None where there is no table yet.
     `whole` says that the rows are all there is: they replace what stands, and its quarantine. `reshapes` lets the
     table take `schema` with them: a rebuild may, every other write must find the table as its contract says.
-    `refusal` is why the run fails although the delivery is carried out.
+    `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
+    replaces, also those of which no row is accepted.
     """
 
     table: Address
@@ -42,6 +51,7 @@ class Delivery:
     note: Mapping[str, str] = field(default_factory=dict[str, str])
     refusal: str | None = None
     reshapes: bool = False
+    scope: Slices = NO_SLICES
 
 
 def deliver(delivery: Delivery) -> Written:
@@ -87,3 +97,5 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
             return prepare_merge(handle, rows, delivery.key)
         case Overwrite():
             return prepare_overwrite(handle, rows)
+        case ReplacePartition():
+            return prepare_replace_slices(handle, rows, delivery.scope)

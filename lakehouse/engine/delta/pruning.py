@@ -15,13 +15,24 @@ def may_hold(files: pl.DataFrame, wanted: pl.DataFrame, columns: Sequence[str]) 
     meets = pl.repeat(True, files.height, eager=True)
     for column in columns:
         if _is_pruned(wanted.schema[column]) and f"min.{column}" in files.columns:
-            meets &= _ranges_meet(files, column, wanted[column])
+            meets &= _ranges_meet(files, column, wanted[column]) | _null_meets(files, column, wanted[column])
     return files.filter(meets)["path"].to_list()
 
 
 def _is_pruned(dtype: pl.DataType) -> bool:
     # delta-rs writes decimals through a float; a float's own bounds leave NaN out.
     return isinstance(dtype, _PRUNED) or (isinstance(dtype, pl.Decimal) and dtype.precision <= _EXACT_DIGITS)
+
+
+def _null_meets(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Series:
+    """True for a file in which a null is wanted and may be: of a partition's column its value says it."""
+    if not values.null_count():
+        return pl.repeat(False, files.height, eager=True)
+    counted = f"null_count.{column}"
+    told = pl.col(counted) != 0 if counted in files.columns else pl.lit(value=True)
+    if f"partition.{column}" in files.columns:
+        told = pl.col(f"partition.{column}").is_null()
+    return files.select(told.fill_null(value=True)).to_series()
 
 
 def _ranges_meet(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Series:

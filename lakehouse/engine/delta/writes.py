@@ -16,6 +16,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import DataFile, Handle
 from lakehouse.engine.delta.place import full
 from lakehouse.engine.delta.pruning import may_hold
+from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.storable import check_same, check_storable
 
 # A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many
@@ -138,6 +139,11 @@ def prepare_replace_slice(handle: Handle, frame: pl.LazyFrame, predicate: pl.Exp
     return _plan_slice(handle, _slice_files(handle, frame, predicate), predicate)
 
 
+def prepare_replace_slices(handle: Handle, frame: pl.LazyFrame, slices: Slices) -> Prepared:
+    """Make the rows of `frame`, all of which must be of one of the slices, all that these hold."""
+    return _plan_slice(handle, _slice_files(handle, frame, slices.holds), slices.holds, slices.files(handle))
+
+
 def replace_slice(  # noqa: PLR0917 # as merge
     handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr, transactions: Mapping[str, int], note: Mapping[str, str]
 ) -> Written:
@@ -173,9 +179,16 @@ def _slice_files(handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr) -> lis
     return incoming
 
 
-def _plan_slice(handle: Handle, incoming: Sequence[DataFile], predicate: pl.Expr) -> Prepared:
-    """Files that lie wholly in the slice go, those that hold some of it are written anew with the rest."""
+def _plan_slice(
+    handle: Handle, incoming: Sequence[DataFile], predicate: pl.Expr, candidates: Sequence[str] | None = None
+) -> Prepared:
+    """Files that lie wholly in the slice go, those that hold some of it are written anew with the rest.
+
+    candidates: the files that may hold some of it, where more is known of the slice than its predicate.
+    """
     files = handle.files()
+    if candidates is not None:
+        files = files.filter(pl.col("path").is_in(list(candidates)))
     names = dict(zip(full(handle.address, files["path"]), files["path"], strict=True))
     # The reader prunes by folder and by the statistics of the row groups, and reads the predicate's columns only.
     inside = handle.scan_paths(files["path"].to_list(), file=_FILE).filter(predicate).group_by(_FILE).len().collect()

@@ -13,6 +13,7 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.table import Declaration, Read, differences
 from lakehouse.engine.declare.write import Merge, Reading
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, position
 from lakehouse.engine.quality.typed import Typed, typed
 
@@ -26,7 +27,7 @@ _BACK = "arrivals back"
 class Input:
     """One parameter's upstream, pinned; `since` is the version it was read up to, `whole` that all of it is due.
 
-    reader: the key of the table that reads it.
+    reader: the key of the table that reads it. `slices`, where some of them are due: all their rows, and no others.
     """
 
     read: Read
@@ -34,6 +35,7 @@ class Input:
     since: int | None
     whole: bool
     reader: str
+    slices: Slices | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -46,6 +48,8 @@ class Input:
         schema = self.read.upstream.stored_schema
         if self.handle is None:
             return schema.to_frame().lazy()
+        if self.slices is not None:
+            return self.slices.of(self.handle).select(schema.names())
         if self._is_whole or self.since is None:
             return self.handle.scan().select(schema.names())
         try:
@@ -55,7 +59,7 @@ class Input:
 
     @property
     def _is_whole(self) -> bool:
-        return self.whole or self.since is None or self.read.reading is Reading.FRAME
+        return self.whole or self.since is None or self.read.reading is not Reading.NEW
 
     def rows(self) -> Rows:
         """Read text as its types. The rows of a bronze upstream are then in memory; others stay where they are."""

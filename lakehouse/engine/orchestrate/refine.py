@@ -13,10 +13,12 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
-from lakehouse.engine.declare.write import VALID_TO, Append, History, Merge, Reading
+from lakehouse.engine.declare.write import VALID_TO, Append, History, Merge, Reading, ReplacePartition
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
+from lakehouse.engine.delta.slices import NO_SLICES, Slices
+from lakehouse.engine.orchestrate.affected import due_slices, outside, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
 from lakehouse.engine.orchestrate.corrections import no_longer_held
 from lakehouse.engine.orchestrate.counting import Counted, counted
@@ -38,6 +40,7 @@ from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
 SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
+WITHIN = "stays_within_its_slices"
 
 
 def checks_of(declared: Declaration) -> list[CheckSpec]:
@@ -49,6 +52,8 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     specs += [CheckSpec(each.name, each.description, blocking=True) for each in asked]
     if declared.conserves is not None:
         specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
+    if isinstance(declared.write, ReplacePartition) and not declared.is_written_whole:
+        specs.append(CheckSpec(WITHIN, "Every row that comes out is of a slice that the run replaces.", blocking=True))
     if _watches_corrections(declared):
         specs.append(
             CheckSpec(CORRECTIONS, "A corrected file still holds every key that it held before.", blocking=False)
@@ -76,7 +81,12 @@ def refine(
         tidy(own, place.quarantine(declared))
         idle = [Finding(each.name, passed=True, facts={"rows": 0}) for each in checks_of(declared)]
         return Work(tuple(idle), {"rows_read": 0})
-    return _Run(declared, place, own, _due(declared, place, inputs), whole, rebuild).work()
+    scope = None if whole else due_slices(declared, inputs)
+    if scope is not None:
+        affected = Reading.AFFECTED
+        inputs = [replace(each, slices=scope) if each.read.reading is affected else each for each in inputs]
+    whole = whole or (isinstance(declared.write, ReplacePartition) and scope is None)
+    return _Run(declared, place, own, _due(declared, place, inputs), whole, rebuild, scope).work()
 
 
 def _due(declared: Declaration, place: Place, inputs: Sequence[Input]) -> tuple[Rows, ...]:
@@ -106,11 +116,17 @@ class _Run:
     rows: tuple[Rows, ...]
     whole: bool
     rebuild: bool
+    scope: Slices | None
 
     @cached_property
     def unread(self) -> pl.DataFrame:
         """The rows that do not read exactly, as they are set aside."""
         return pl.concat([SET_ASIDE.to_frame(), *map(unread_rows, self.rows)])
+
+    @property
+    def replaces(self) -> Slices | None:
+        """The slices that are replaced; None where that is not how the run writes."""
+        return self.scope if isinstance(self.declared.write, ReplacePartition) and not self.whole else None
 
     @property
     def stands(self) -> str:
@@ -132,7 +148,7 @@ class _Run:
         findings = self._findings(count, passed.verdict)
         facts = self._facts(count, passed) | (made.facts if made else {})
         refusal = self._refusal(count, passed.verdict)
-        if refusal is not None and not self._sets_aside(count):
+        if refusal is not None and not self._sets_aside(count, passed.verdict):
             return Work(findings, facts, refusal=refusal)
         delivery = self._delivery(passed, refusal)
         return Work(findings, facts, made.delivered(delivery) if made and delivery else delivery, refusal)
@@ -187,6 +203,8 @@ class _Run:
         severity = "WARN" if self.declared.quarantines and verdict.is_accepted.any() else "ERROR"
         found = {SHAPE: Finding(SHAPE, passed=True), CONSERVES: _conserved(count)}
         unread, at = self.unread.height, where_and_why(self.unread)
+        strangers = self._outside(verdict)
+        found[WITHIN] = Finding.counted(WITHIN, strangers.height, verdict.accepted.height, examples=[])
         found[READS] = Finding.counted(READS, unread, count.read, examples=at, severity=severity)
         for each in verdict.outcomes:
             name, rows = each.rule.name, verdict.examples(each.rule, self.declared.key_columns)
@@ -201,8 +219,16 @@ class _Run:
         facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
         return Finding(CORRECTIONS, missing.is_empty(), "WARN", facts)
 
+    def _outside(self, verdict: Verdict) -> pl.DataFrame:
+        """The rows of no slice that this run replaces."""
+        return verdict.accepted.clear() if self.replaces is None else outside(self.replaces, verdict.accepted)
+
     def _refusal(self, count: Counted, verdict: Verdict) -> str | None:
         key = self.declared.key
+        if self.replaces is not None and (strangers := self._outside(verdict)).height:
+            return refusal_of_outside(
+                self.declared, self.replaces, strangers, of=verdict.accepted.height, stands=self.stands
+            )
         if self.declared.conserves is not None and count.difference:
             return (
                 f"{key} refused: {count.measured} read, {count.came_out} came out, and {count.difference} are "
@@ -227,17 +253,19 @@ class _Run:
             return f"{said} None is left to write; {out}"
         return None
 
-    def _sets_aside(self, count: Counted) -> bool:
+    def _sets_aside(self, count: Counted, verdict: Verdict) -> bool:
         """Where rows may be set aside, a run of which none survives sets them aside; one that lost some does not."""
-        return self.declared.quarantines and not (self.declared.conserves is not None and count.difference)
+        is_lost = self.declared.conserves is not None and count.difference
+        return self.declared.quarantines and not is_lost and self._outside(verdict).is_empty()
 
     def _delivery(self, passed: _Passed, refusal: str | None) -> Delivery | None:
         declared, inputs = self.declared, [each.input for each in self.rows]
-        keeps_standing = refusal is not None and self.whole and self.own is not None
+        is_replaced = self.whole or self.replaces is not None
+        keeps_standing = refusal is not None and is_replaced and self.own is not None
         whole = self.whole and not keeps_standing
         handed = list(zip(self.rows, passed.handed, strict=True))
         rejected = pl.concat([self.unread, broken_rows(declared, passed.verdict, passed.out, handed)])
-        if not whole and any(each.read.reading is Reading.FRAME for each in inputs):
+        if not whole and any(each.read.reading is not Reading.NEW for each in inputs):
             rejected = not_yet_there(rejected, self.own, self.place.quarantine(declared))
         moves_on = refusal is None or any(each.read.reading is Reading.NEW for each in inputs)
         if keeps_standing and not moves_on and rejected.is_empty():
@@ -260,6 +288,7 @@ class _Run:
             note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
             reshapes=self.rebuild and whole,
+            scope=self.replaces or NO_SLICES,
         )
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
@@ -270,6 +299,8 @@ class _Run:
             "rows_superseded": passed.verdict.accepted.height - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
         }
+        if self.scope is not None:
+            facts["slices"] = str(self.scope)
         for each in self.rows:
             since, handle = each.input.since, each.input.handle
             if handle is not None:

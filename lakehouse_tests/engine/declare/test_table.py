@@ -339,7 +339,7 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     "a return of New": (lambda: table(New[Told], New[Sent]), "fresh's return: New[Told] names no contract; annotate"),
     "a parameter that is a contract": (
         lambda: table(Frame[fresh(Silver, **KEYED)], Told),
-        "fresh(a): Told names no contract; annotate it with Frame[YourContract] or New[YourContract].",
+        "fresh(a): Told names no contract; annotate it with Frame[YourContract] or New[YourContract] or Affected",
     ),
     "a frame of no contract": (
         lambda: table(Frame[fresh(Silver)], Frame[Line]),  # type: ignore[type-arg] # the type checker says so too

@@ -1,0 +1,79 @@
+"""What a declaration may not say of slices: the rows that share a value of a column, and are replaced together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from lakehouse.engine.declare.contract import columns_of
+from lakehouse.engine.declare.write import Reading, ReplacePartition
+
+if TYPE_CHECKING:
+    from lakehouse.engine.declare.table import Declaration, Read
+
+_NAMING = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date, pl.Datetime)
+"""Types whose values name a slice: each is equal to itself only, is ordered, and stands in the statistics of a file."""
+
+
+def in_slicing(declared: Declaration) -> Iterator[str]:
+    """Every fault of `ReplacePartition(…)` and of `Affected[…]`, in words."""
+    if isinstance(declared.write, ReplacePartition):
+        yield from _in_replacing(declared, declared.write)
+    for read in declared.reads:
+        if read.reading is Reading.AFFECTED:
+            yield from _in_affected(declared, read)
+
+
+def _in_replacing(declared: Declaration, write: ReplacePartition) -> Iterator[str]:
+    name, schema, key = declared.contract.__name__, declared.schema, declared.key_columns
+    nullable = {each.name for each in columns_of(declared.contract) if each.nullable}
+    if not write.columns or len(set(write.columns)) < len(write.columns):
+        yield f"ReplacePartition({write.by!r}) names its columns once each, and at least one."
+    for column in write.columns:
+        if column not in schema:
+            yield f"ReplacePartition({write.by!r}) names no column of {name}: {', '.join(schema)}."
+        elif not isinstance(schema[column], _NAMING):
+            yield f"ReplacePartition({write.by!r}): {_cannot_name(column, schema[column])}"
+        elif column in nullable:
+            yield (
+                f"ReplacePartition({write.by!r}): a row without {column} would be of no slice that can be replaced. "
+                "Leave nullable=True away; such rows then break a rule, and rejects=Quarantine() sets them aside."
+            )
+        elif key and column not in key:
+            yield (
+                f"ReplacePartition({write.by!r}): two slices could hold one key ({', '.join(key)}) unseen, since only "
+                f"those in scope are judged. Mark {column} with column(…, key=True) too, or write Merge()."
+            )
+
+
+def _in_affected(declared: Declaration, read: Read) -> Iterator[str]:
+    upstream, columns = read.upstream, declared.slice_columns
+    word, whole = (f"{each}[{upstream.contract.__name__}]" for each in ("Affected", "Frame"))
+    if upstream.is_bronze:
+        yield (
+            f"{word}: {upstream.key} keeps text, of which the slices are not known before it is read. "
+            f"Read it as New[…] into a silver table, and Affected[…] of that."
+        )
+        return
+    for column in columns:
+        ours, theirs = declared.schema.get(column), upstream.schema.get(column)
+        if ours is None:
+            continue  # said of the way of writing
+        if theirs is None:
+            yield (
+                f"{word} hands over slices of {column!r}, by which {declared.key} is written, and {upstream.key} has "
+                f"no such column: {', '.join(upstream.schema)}. Add it there, or read {whole}."
+            )
+        elif ours != theirs:
+            yield (
+                f"{word} hands over slices of {column!r}, which is {theirs} in {upstream.key} and {ours} here. "
+                f"Make it one type, or read {whole}."
+            )
+        elif not isinstance(theirs, _NAMING):
+            yield f"{word}: {_cannot_name(column, theirs)}"
+
+
+def _cannot_name(column: str, dtype: pl.DataType) -> str:
+    return f"{column!r} is {dtype}, which names no slice; a String, an integer, a Date or a Utc does."

@@ -1,0 +1,195 @@
+"""Which slices commits changed: those of rows that really differ, at the cost of the files that came and went."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.pruning import may_hold
+from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
+from lakehouse.engine.delta.writes import append, merge, overwrite, prepare_overwrite, prepare_replace_slices
+from lakehouse_tests.engine.delta.opening import opened
+
+SCHEMA = pl.Schema({"order": pl.String(), "day": pl.Date(), "tags": pl.List(pl.String()), "net": pl.Float64()})
+type Row = tuple[str | None, int | None, list[str] | None, float | None]
+
+
+def rows(*lines: Row) -> pl.DataFrame:
+    """Orders: number, day of May, tags, net."""
+    made = [(number, day and date(2024, 5, day), tags, net) for number, day, tags, net in lines]
+    return pl.DataFrame(made, schema=SCHEMA, orient="row")
+
+
+def table(address: Address, frame: pl.DataFrame, rows_per_file: int = 1_000_000, **words: Any) -> Handle:
+    handle = Handle.create(address, frame.schema, **words)
+    return handle.commit(write_files(handle, frame.lazy(), rows_per_file=rows_per_file), [], {}, {})
+
+
+def days(slices: Slices | None) -> list[int | None]:
+    assert slices is not None
+    return [each and each.day for (each,) in slices.values.rows()]
+
+
+def of_days(*days: int | None) -> Slices:
+    values = [each and date(2024, 5, each) for each in days]
+    return Slices(pl.DataFrame({"day": values}, schema={"day": pl.Date()}))
+
+
+A, B, C = ("A", 1, ["x"], 1.0), ("B", 2, [], 2.0), ("C", 3, None, 3.0)
+
+
+def test_rows_that_a_rewrite_only_carried_along_touch_no_slice(address: Address):
+    standing = table(address, rows(A, B, C))
+    after = merge(standing, rows(("B", 2, [], 2.5)).lazy(), ["order"], {}, {})
+    assert after.files_removed == 1
+    assert days(changed_slices(after.handle, standing.version, ["day"])) == [2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "touched"),
+    [
+        (("B", 3, [], 2.0), [2, 3]),  # moved to another day: its day before, and after
+        (("B", 2, [], 2.0), []),  # the very same row
+        (("B", 2, None, 2.0), [2]),  # no list is not an empty one
+        (("B", 2, [], float("nan")), [2]),
+        (("B", None, [], 2.0), [None, 2]),
+        (("D", 4, [], 1.0), [4]),
+    ],
+)
+def test_a_slice_is_changed_by_its_rows_before_and_after(address: Address, changed: Row, touched: list[int | None]):
+    standing = table(address, rows(A, B, C))
+    after = merge(standing, rows(changed).lazy(), ["order"], {}, {}).handle
+    assert days(changed_slices(after, standing.version, ["day"])) == touched
+
+
+def test_equal_rows_are_counted(address: Address):
+    standing = table(address, rows(A, A, B))
+    after = overwrite(standing, rows(A, B).lazy(), {}, {}).handle
+    assert days(changed_slices(after, standing.version, ["day"])) == [1]
+
+
+def test_what_was_changed_and_changed_back_in_between_is_not_changed(address: Address):
+    standing = table(address, rows(A, B))
+    there = merge(standing, rows(("A", 5, ["x"], 9.0)).lazy(), ["order"], {}, {}).handle
+    back = merge(there, rows(A).lazy(), ["order"], {}, {}).handle
+    assert days(changed_slices(back, standing.version, ["day"])) == []
+    assert days(changed_slices(back, there.version, ["day"])) == [1, 5]
+
+
+def test_a_compaction_changes_nothing_also_between_changes(address: Address):
+    standing = table(address, rows(A, B, C), rows_per_file=1)
+    appended = append(standing, rows(("D", 4, [], 1.0)).lazy(), {}, {}).handle
+    compacted = appended.commit(
+        write_files(appended, appended.scan()), appended.files()["path"], {}, {}, rearranges=True
+    )
+    assert days(changed_slices(compacted, appended.version, ["day"])) == []
+    after = merge(compacted, rows(("B", 2, [], 5.0)).lazy(), ["order"], {}, {}).handle
+    assert days(changed_slices(after, standing.version, ["day"])) == [2, 4]
+
+
+def test_appended_rows_are_read_by_their_slice_column_only(address: Address, monkeypatch: pytest.MonkeyPatch):
+    standing = table(address, rows(A))
+    after = append(standing, rows(B, C).lazy(), {}, {}).handle
+    read: list[str] = []
+    collect = pl.LazyFrame.collect
+
+    def seen(self: pl.LazyFrame, **words: Any) -> Any:
+        read.append(self.explain())
+        return collect(self, **words)
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", seen)
+    assert days(changed_slices(after, standing.version, ["day"])) == [2, 3]
+    assert len([each for each in read if "PROJECT 1/4 COLUMNS" in each]) == 1
+
+
+def test_slices_may_be_named_by_several_columns(address: Address):
+    standing = table(address, rows(A, B, C))
+    after = merge(standing, rows(("B", 2, ["y"], 2.0), ("C", 1, None, 3.0)).lazy(), ["order"], {}, {}).handle
+    changed = changed_slices(after, standing.version, ["day", "order"])
+    assert changed is not None
+    assert changed.values.rows() == [(date(2024, 5, 1), "C"), (date(2024, 5, 2), "B"), (date(2024, 5, 3), "C")]
+    assert sorted(changed.of(after).collect()["order"]) == ["B", "C"]
+
+
+def test_it_cannot_be_told_where_a_log_or_a_file_is_gone_or_columns_are_others(address: Address):
+    standing = table(address, rows(A, B))
+    merged = merge(standing, rows(("A", 1, [], 9.0)).lazy(), ["order"], {}, {}).handle
+    anew = rows(A, B).with_columns(more=pl.lit(1, pl.Int64))
+    reshaped = prepare_overwrite(merged, anew.lazy(), anew.schema).commit({}, {}).handle
+    assert changed_slices(reshaped, merged.version, ["day"]) is None
+    assert changed_slices(merged, standing.version, ["day"]) is not None
+    Path(address.uri, standing.files()["path"][0]).unlink()
+    assert changed_slices(merged, standing.version, ["day"]) is None
+    Path(address.uri, "_delta_log", f"{merged.version:020d}.json").unlink()
+    assert changed_slices(merged, standing.version, ["day"]) is None
+
+
+# ---- replacing them ----
+
+
+def test_every_slice_in_scope_is_replaced_also_those_for_which_nothing_came_out(address: Address):
+    standing = table(address, rows(A, B, C))
+    prepared = prepare_replace_slices(standing, rows(("E", 2, None, 7.0)).lazy(), of_days(1, 2))
+    after = prepared.commit({"from": 3}, {}).handle
+    assert sorted(after.scan().collect()["order"]) == ["C", "E"]
+    assert after.transaction("from") == 3
+
+
+def test_rows_outside_the_scope_are_refused_and_the_table_stands(address: Address):
+    standing = table(address, rows(A, B))
+    for scope in (of_days(2), NO_SLICES):
+        with pytest.raises(Refused, match="refused 1 of 1 rows that lie outside the slice"):
+            prepare_replace_slices(standing, rows(("E", 1, None, 7.0)).lazy(), scope)
+    assert opened(address).version == standing.version
+
+
+def test_only_files_that_may_hold_the_slices_are_looked_at(address: Address):
+    standing = table(address, rows(A, B, C, ("N", None, None, None)), rows_per_file=1)
+    paths = standing.files()["path"].to_list()
+    assert of_days(2).files(standing) == [paths[1], paths[3]]  # nothing but nulls leaves no bounds
+    assert of_days(None).files(standing) == [paths[3]]
+    assert of_days(3, None).files(standing) == paths[2:]
+    assert (of_days().files(standing), NO_SLICES.files(standing)) == ([], [])
+    for path in paths[:3]:
+        Path(address.uri, path).unlink()
+    assert of_days(None).of(standing).collect()["order"].to_list() == ["N"]
+    after = prepare_replace_slices(standing, rows().lazy(), of_days(None)).commit({}, {})
+    assert (after.files_removed, after.rows) == (1, 3)
+
+
+def test_a_null_is_looked_for_in_a_partition_of_nulls(address: Address):
+    standing = table(address, rows(A, ("N", None, None, None)), partition_by=["day"])
+    held = may_hold(standing.files(), of_days(None).values, ["day"])
+    assert standing.scan_paths(held).collect()["order"].to_list() == ["N"]
+    after = prepare_replace_slices(standing, rows(("M", None, None, None)).lazy(), of_days(None, 1)).commit({}, {})
+    assert after.handle.scan().collect()["order"].to_list() == ["M"]
+
+
+def test_slices_say_which_they_are():
+    assert str(of_days(1)) == "1 slice (day = 2024-05-01)"
+    assert str(of_days(*range(1, 9))).startswith("8 slices (day = 2024-05-01 | day = 2024-05-02 | ")
+    assert str(of_days(*range(1, 9))).endswith("day = 2024-05-05 | …)")
+    assert str(NO_SLICES) == "0 slices"
+
+
+values = st.tuples(st.none() | st.integers(1, 3), st.none() | st.sampled_from(["x", "y"]))
+
+
+@given(st.lists(values, max_size=6, unique=True), st.lists(values, max_size=12))
+@settings(max_examples=200)
+def test_a_row_is_of_a_slice_when_its_values_are(
+    named: list[tuple[int | None, str | None]], held: list[tuple[int | None, str | None]]
+):
+    schema = {"n": pl.Int64(), "word": pl.String()}
+    slices = Slices(pl.DataFrame(named, schema=schema, orient="row"))
+    frame = pl.DataFrame(held, schema=schema, orient="row")
+    assert frame.filter(slices.holds).rows() == [each for each in held if each in named]
+    assert frame.filter(~slices.holds).rows() == [each for each in held if each not in named]
