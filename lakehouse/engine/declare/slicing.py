@@ -1,4 +1,4 @@
-"""What a declaration may not say of slices: the rows that share a value of a column, and are replaced together."""
+"""What a declaration may not say of slices, which are replaced together, and of the folders it is stored in."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from lakehouse.engine.declare.contract import columns_of
-from lakehouse.engine.declare.write import Reading, ReplacePartition
+from lakehouse.engine.declare.write import Append, Merge, Reading, ReplacePartition
 
 if TYPE_CHECKING:
     from lakehouse.engine.declare.table import Declaration, Read
 
+_FOLDERS = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
 _NAMING = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date, pl.Datetime)
 """Types whose values name a slice: each is equal to itself only, is ordered, and stands in the statistics of a file."""
 
 
 def in_slicing(declared: Declaration) -> Iterator[str]:
-    """Every fault of `ReplacePartition(…)` and of `Affected[…]`, in words."""
+    """Every fault of `ReplacePartition(…)`, of `Affected[…]` and of `partition_by=`, in words."""
     if isinstance(declared.write, ReplacePartition):
         yield from _in_replacing(declared, declared.write)
     for read in declared.reads:
         if read.reading is Reading.AFFECTED:
             yield from _in_affected(declared, read)
+    if declared.partition_by:
+        yield from _in_folders(declared)
+    yield from _in_order(declared)
 
 
 def _in_replacing(declared: Declaration, write: ReplacePartition) -> Iterator[str]:
@@ -73,6 +77,40 @@ def _in_affected(declared: Declaration, read: Read) -> Iterator[str]:
             )
         elif not isinstance(theirs, _NAMING):
             yield f"{word}: {_cannot_name(column, theirs)}"
+
+
+def _in_folders(declared: Declaration) -> Iterator[str]:
+    """The faults of `partition_by=`: each column names a folder, and what lies in it is one value of it."""
+    schema, columns = declared.stored_schema, declared.partition_by
+    said = f"partition_by={', '.join(columns)}"
+    if declared.is_bronze:
+        yield (
+            f"{said}: a source may send any text, also one that no folder can be called by, and landing never refuses. "
+            "Leave it to the tables that read this one."
+        )
+    if len(set(columns)) < len(columns) or len(columns) >= len(schema):
+        yield f"{said}: name each column once, and leave at least one for the files in the folders."
+    for column in columns:
+        if column not in schema:
+            yield f"{said} names no column of {declared.contract.__name__}: {', '.join(schema)}."
+        elif not isinstance(schema[column], _FOLDERS):
+            yield (
+                f"{said}: {column!r} is {schema[column]}, which has no exact name as a folder. Store the table by a "
+                "String, an integer or a Date, such as the day of a time."
+            )
+
+
+def _in_order(declared: Declaration) -> Iterator[str]:
+    """Rows keep their order within a folder only, and of two of one key the later one wins."""
+    if not isinstance(declared.write, Merge) or declared.write.newest_by:
+        return
+    for upstream in (read.upstream for read in declared.reads):
+        if isinstance(upstream.write, Append) and upstream.partition_by:
+            yield (
+                f"Merge() lets the later of two rows of one key win, and {upstream.key} is stored by "
+                f"{', '.join(upstream.partition_by)}: which of them came later is not known across folders. Say by "
+                "which column, Merge(newest_by=…), or leave partition_by= away there."
+            )
 
 
 def _cannot_name(column: str, dtype: pl.DataType) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
@@ -78,6 +78,7 @@ class Declaration:
     rejects: Quarantine | None = None
     conserves: Conserves = None
     drops: Mapping[str, pl.Expr] = field(default_factory=dict[str, pl.Expr])
+    partition_by: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -202,13 +203,15 @@ def declare(
     rejects: Quarantine | None = None,
     conserves: Conserves = None,
     drops: Mapping[str, pl.Expr] | None = None,
+    partition_by: str | Sequence[str] = (),
 ) -> Declaration:
     """Read a table function's signature, check it against the matrix, try it on empty frames, bind its contract."""
     name = transform.__name__
     signature = _signature(transform)
     contract = _contract(f"{name}'s return", signature.return_annotation, Frame)
     reads = tuple(_read(name, each, contract) for each in signature.parameters.values())
-    declared = Declaration(name, contract, write, transform, reads, source, rejects, conserves, drops or {})
+    folders = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+    declared = Declaration(name, contract, write, transform, reads, source, rejects, conserves, drops or {}, folders)
     refuse(declared, STORED_BESIDE)
     if not declared.is_bronze:
         _refuse_difference(declared, returned_schema(declared))

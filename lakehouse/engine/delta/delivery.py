@@ -34,7 +34,7 @@ class Delivery:
     `whole` says that the rows are all there is: they replace what stands, and its quarantine. `reshapes` lets the
     table take `schema` with them: a rebuild may, every other write must find the table as its contract says.
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
-    replaces, also those of which no row is accepted.
+    replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
     """
 
     table: Address
@@ -52,6 +52,7 @@ class Delivery:
     refusal: str | None = None
     reshapes: bool = False
     scope: Slices = NO_SLICES
+    partition_by: tuple[str, ...] = ()
 
 
 def deliver(delivery: Delivery) -> Written:
@@ -78,7 +79,9 @@ def tidy(table: Handle | None, aside: Address) -> None:
 
 
 def _create(delivery: Delivery) -> Handle:
-    handle = Handle.create(delivery.table, delivery.schema, description=delivery.description)
+    handle = Handle.create(
+        delivery.table, delivery.schema, description=delivery.description, partition_by=delivery.partition_by
+    )
     if handle.version > 0:
         raise Conflict(f"{delivery.table}: another run made the table first; nothing of ours was committed. Run again.")
     return handle

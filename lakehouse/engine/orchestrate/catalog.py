@@ -58,6 +58,8 @@ def definition_metadata(declared: Declaration) -> dict[str, Any]:
         "grain": declared.grain,
         "write": repr(declared.write),
     }
+    if declared.partition_by:
+        facts["stored_by"] = ", ".join(declared.partition_by)
     if declared.source:
         facts["source"] = declared.source.pattern
     return facts

@@ -139,6 +139,18 @@ def refuse_other_columns(declared: Declaration, handle: Handle | None, *, reader
         )
 
 
+def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
+    """Refuse a table that is stored by other columns than `partition_by=` says: Delta keeps what it was made with."""
+    if own is None or own.partition_by == declared.partition_by:
+        return
+    stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
+    raise Refused(
+        f"{declared.key} is stored by {stands}, and partition_by= says {said}. A Delta table keeps the folders that it "
+        f"was made with. Nothing was read or written; version {own.version} stands. Put partition_by= back, or remove "
+        f"{own.address} and make the table anew: lakehouse run; who reads its New rows: lakehouse rebuild."
+    )
+
+
 def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:
     """How far each upstream is consumed once this run's commit stands."""
     return {position(declared, each.handle): each.handle.version for each in inputs if each.handle is not None}

@@ -33,6 +33,7 @@ from lakehouse.engine.orchestrate.inputs import (
     open_inputs,
     positions,
     refuse_other_columns,
+    refuse_other_folders,
     replaced_group,
 )
 from lakehouse.engine.orchestrate.winners import last_of_each_key
@@ -75,6 +76,7 @@ def refine(
         refuse_other_columns(read.upstream, upstreams[read.upstream.key], reader=declared)
     if not rebuild:
         refuse_other_columns(declared, own)
+    refuse_other_folders(declared, own)
     whole = rebuild or declared.is_written_whole or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
@@ -289,6 +291,7 @@ class _Run:
             refusal=refusal,
             reshapes=self.rebuild and whole,
             scope=self.replaces or NO_SLICES,
+            partition_by=declared.partition_by,
         )
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:

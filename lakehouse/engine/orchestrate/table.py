@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict, Unpack, cast
 
@@ -57,18 +57,22 @@ def table(
     rejects: Quarantine | None = None,
     conserves: Conserves = None,
     drops: Mapping[str, pl.Expr] | None = None,
+    partition_by: str | Sequence[str] = (),
     **dagster: Unpack[DagsterWords],
 ) -> Callable[[Callable[..., pl.LazyFrame]], Table]:
     """Make a function of frames a table of the lake.
 
     write: how its rows are taken; source: where a bronze table's rows come from; rejects: set failing rows aside.
     conserves: "rows", or (expression over the input, expression over the output) that must be equal; drops: by name,
-    a predicate over the input for what is left out on purpose. All other words are Dagster's.
+    a predicate over the input for what is left out on purpose. partition_by: the columns by whose values the files lie
+    in folders (Hive's way), for a table so large that most reads and merges want a few of them: a million rows each.
+    All other words are Dagster's.
     Raises DeclarationError when the declaration cannot work.
     """
 
     def of(transform: Callable[..., pl.LazyFrame]) -> Table:
-        declared = declare(transform, write=write, source=source, rejects=rejects, conserves=conserves, drops=drops)
+        said: dict[str, Any] = {"conserves": conserves, "drops": drops, "partition_by": partition_by}
+        declared = declare(transform, write=write, source=source, rejects=rejects, **said)
         _refuse_in_lake(declared)
         _refuse_unknown(declared, dagster)
         return _asset(declared, cast("dict[str, Any]", dagster))

@@ -41,6 +41,13 @@ class Plain(Silver):
     order_no: str = column("Number", key=True)
 
 
+class Stored(Silver):
+    """One row per order, appended and stored by day."""
+
+    order_no: str = column("Number")
+    day: date = column("Day")
+
+
 def came() -> Frame[Came]: ...  # type: ignore[empty-body]
 
 
@@ -50,6 +57,10 @@ def sold(rows: New[Came]) -> Frame[Sold]:
     )
 
 
+def stored(rows: New[Came]) -> Frame[Stored]:
+    return rows.select("order_no", "day")
+
+
 def plain(rows: New[Came]) -> Frame[Plain]:
     return rows.select("order_no")
 
@@ -57,6 +68,8 @@ def plain(rows: New[Came]) -> Frame[Plain]:
 CAME = declare(came, write=Append(), source=Files("came/*.jsonl", formats=JsonLines()))
 SOLD = declare(sold, write=Merge())
 PLAIN = declare(plain, write=Merge())
+FILES = Files("fresh/*.jsonl", formats=JsonLines())
+STORED = declare(stored, write=Append(), partition_by="day")
 BY_DAY = ReplacePartition("day")
 VERSIONED: dict[str, Any] = {"order_no": (str, KEY), "day": (date, KEY), "valid_to": (date, EMPTY)}
 
@@ -67,7 +80,7 @@ def made(*reads: Any, write: Write = BY_DAY, columns: dict[str, Any] | None = No
     named: dict[str, Any] = {
         name: (hint[0], column("It", **hint[1])) if isinstance(hint, tuple) else hint for name, hint in asked.items()
     }
-    schema = {"day": pl.Date(), "order_no": pl.String(), "hour": pl.Datetime("us", "UTC")}
+    schema = {"valid_to": pl.Date(), "day": pl.Date(), "order_no": pl.String(), "hour": pl.Datetime("us", "UTC")}
 
     names = tuple(named)
 
@@ -193,9 +206,49 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
+REFUSED |= {
+    "folders of bronze": (
+        lambda: table(Frame[fresh(Bronze)], write=Append(), source=FILES, partition_by="order_no"),
+        "bronze/fresh: partition_by=order_no: a source may send any text, also one that no folder can be called by",
+    ),
+    "a folder that is no column": (
+        lambda: made(Frame[Sold], partition_by=["day", "dey"], columns={**VERSIONED, "hour": (Utc, {})}),
+        "silver/fresh: partition_by=day, dey names no column of Fresh: order_no, day, valid_to, hour.",
+    ),
+    "a folder of a time": (
+        lambda: made(Frame[Sold], partition_by="hour", columns={**VERSIONED, "hour": (Utc, {})}),
+        (
+            "silver/fresh: partition_by=hour: 'hour' is Datetime(time_unit='us', time_zone='UTC'), which has no exact "
+            "name as a folder. Store the table by a String, an integer or a Date, such as the day of a time."
+        ),
+    ),
+    "all columns as folders": (
+        lambda: made(Frame[Sold], partition_by=["day", "order_no"]),
+        "silver/fresh: partition_by=day, order_no: name each column once, and leave at least one for the files",
+    ),
+    "a merge of rows whose order is not known": (
+        lambda: made(New[Stored], write=Merge()),
+        (
+            "silver/fresh: Merge() lets the later of two rows of one key win, and silver/stored is stored by day: "
+            "which of them came later is not known across folders. Say by which column, Merge(newest_by=…), "
+            "or leave partition_by= away there."
+        ),
+    ),
+}
+
+
 @pytest.mark.parametrize(("body", "sentence"), REFUSED.values(), ids=list(REFUSED))
 def test_what_does_not_is_refused_with_the_reason_and_the_way_out(body: Callable[[], object], sentence: str):
     assert refused(body).startswith(sentence)
+
+
+def test_folders_are_one_column_or_several_and_no_part_of_the_logic():
+    by_day, by_both = (
+        made(Frame[Sold], write=Overwrite(), partition_by=by, columns=VERSIONED) for by in ("day", ["order_no", "day"])
+    )
+    assert (by_day.partition_by, by_both.partition_by) == (("day",), ("order_no", "day"))
+    assert by_day.logic == by_both.logic
+    assert made(New[Stored], write=Merge(newest_by="day")).reads[0].upstream is STORED
 
 
 def test_by_what_a_table_is_replaced_is_part_of_its_logic():

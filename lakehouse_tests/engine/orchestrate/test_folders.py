@@ -1,0 +1,126 @@
+"""`partition_by=`: the same table in folders, for every way of writing; merges and reads open only those they need."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import duckdb_extension_delta
+import polars as pl
+import pytest
+from deltalake import DeltaTable, QueryBuilder
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.write import Overwrite
+from lakehouse.engine.delta.pruning import may_hold
+from lakehouse_tests.driver import House
+from lakehouse_tests.engine.orchestrate.test_affected import DAILY, PER_SHOP, SHOP_DAYS, become, change, held
+
+ODD = ["a/b'c", "x=y %41 é", "🙂 & ?#", ".hidden", "_under", "..", 'q"u', "semi;colon,", "back\\slash", " lead", "null"]
+BY_SHOP = replace(SHOP_DAYS, partition_by=("shop",))
+MERGED = replace(PER_SHOP, partition_by=("shop",))
+OVERWRITTEN = replace(SHOP_DAYS, write=Overwrite(), partition_by=("shop", "day"))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def by_duckdb(house: House, declared: Declaration) -> list[tuple[object, ...]]:
+    extension = next(Path(duckdb_extension_delta.__file__).parent.rglob("delta.duckdb_extension"))
+    with duckdb.connect() as connection:
+        connection.execute(f"LOAD '{extension}'")
+        columns = ", ".join(declared.schema.names())
+        return connection.execute(f"SELECT {columns} FROM delta_scan(?)", [where(house, declared)]).fetchall()
+
+
+def by_polars(house: House, declared: Declaration) -> list[tuple[object, ...]]:
+    return pl.read_delta(where(house, declared)).select(declared.schema.names()).rows()
+
+
+def by_delta_rs(house: House, declared: Declaration) -> list[tuple[object, ...]]:
+    asked = f"select {', '.join(declared.schema.names())} from it"
+    return pl.DataFrame(QueryBuilder().register("it", DeltaTable(where(house, declared))).execute(asked)).rows()
+
+
+def where(house: House, declared: Declaration) -> str:
+    return house.place.table(declared).uri
+
+
+def folders(house: House, declared: Declaration) -> set[str]:
+    root = Path(where(house, declared))
+    return {each.parent.name for each in root.rglob("*.parquet") if "_delta_log" not in each.parts}
+
+
+@pytest.mark.parametrize("read", [by_duckdb, by_polars, by_delta_rs])
+@pytest.mark.parametrize("declared", [BY_SHOP, OVERWRITTEN], ids=["slices", "whole"])
+def test_other_engines_read_folders_of_any_name(
+    house: House, declared: Declaration, read: Callable[[House, Declaration], list[tuple[object, ...]]]
+):
+    become(house, *((str(number), 1, shop, 1.0) for number, shop in enumerate(ODD)))
+    house.run(declared)
+    change(house, ("0", 2, ODD[0], 1.0), ("new", 1, ODD[1], 1.0))
+    house.run(declared)
+    rows = house.rows(declared).rows()
+    assert len(rows) == len(ODD)
+    assert len(folders(house, declared)) >= len(ODD if declared is BY_SHOP else {"day"})
+    assert sorted(read(house, declared), key=repr) == sorted(rows, key=repr)
+
+
+@pytest.mark.parametrize("declared", [BY_SHOP, MERGED], ids=["slices", "merge"])
+def test_a_write_opens_only_the_folders_it_changes(house: House, declared: Declaration):
+    become(house, ("1", 1, "A", 1.0), ("2", 1, "B", 1.0), ("3", 1, "C", 1.0))
+    house.run(declared)
+    for file in Path(where(house, declared)).glob("shop=[AC]/*"):
+        file.unlink()
+    change(house, ("2", 1, "B", 5.0), ("4", 2, "B", 1.0))
+    delivery = house.run(declared).delivery
+    assert delivery is not None
+    assert delivery.accepted["shop"].unique().to_list() == ["B"]
+
+
+def test_a_read_opens_only_the_folders_it_is_asked_for(house: House):
+    become(house, ("1", 1, "A", 1.0), ("2", 1, "B", 1.0))
+    house.run(BY_SHOP)
+    for file in Path(where(house, BY_SHOP)).glob("shop=A/*"):
+        file.unlink()
+    handle = house.open(BY_SHOP)
+    assert handle is not None
+    assert handle.scan().filter(pl.col("shop") == "B").collect().height == 1
+    assert len(may_hold(handle.files(), pl.DataFrame({"shop": ["B"]}), ["shop"])) == 1
+
+
+def test_a_table_in_folders_holds_what_it_holds_without(house: House, tmp_path: Path):
+    other = House(tmp_path / "other")
+    for each in (house, other):
+        become(each, ("1", 1, "A", 1.0), ("2", 2, "B", 2.0), ("3", 2, "A", 3.0))
+    for number, pair in enumerate([(DAILY, ("day",)), (PER_SHOP, ("shop",)), (SHOP_DAYS, ("day", "shop"))]):
+        declared, by = pair
+        for each, table in ((house, declared), (other, replace(declared, partition_by=by))):
+            each.run(table)
+            change(each, ("3", 3 + number, "B", 3.0), ("2", None, "B", 2.0))
+            each.run(table)
+            each.run(table, rebuild=True)
+        assert held(house, declared) == held(other, declared)
+        handle = other.open(declared)
+        assert handle is not None
+        assert handle.partition_by == by
+
+
+def test_a_value_that_no_folder_can_be_called_by_is_refused_and_nothing_is_written(house: House):
+    become(house, ("1", 1, "A", 1.0))
+    house.run(MERGED)
+    change(house, ("2", 1, "", 1.0))
+    with pytest.raises(Refused, match="is partitioned and cannot hold shop = ''"):
+        house.run(MERGED)
+    assert held(house, MERGED) == [("A", 1.0)]
+
+
+def test_a_standing_table_keeps_its_folders_and_says_so(house: House):
+    become(house, ("1", 1, "A", 1.0))
+    house.run(replace(MERGED, partition_by=()))
+    for rebuild in (False, True):
+        with pytest.raises(Refused, match=r"gold/per_shop is stored by no column, and partition_by= says shop\. A"):
+            house.run(MERGED, rebuild=rebuild)
