@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lakehouse.engine.declare.contract import Bronze, Gold, Silver, Struct, check, column
     from lakehouse.engine.declare.dtypes import Gbp, Int32, Measure, Utc
+    from lakehouse.engine.declare.formats import Avro, Csv, Excel, Json, JsonLines, Limits, Parquet
     from lakehouse.engine.declare.frames import Affected, Frame, New
-    from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
+    from lakehouse.engine.declare.source import Files, Snapshots
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
     from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Quarantine, ReplacePartition, Vanished
     from lakehouse.engine.orchestrate.table import table
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 _ROOMS = {
     "declare.contract": "Bronze Gold Silver Struct check column",
     "declare.dtypes": "Gbp Int32 Measure Utc",
+    "declare.formats": "Avro Csv Excel Json JsonLines Limits Parquet",
     "declare.frames": "Affected Frame New",
-    "declare.source": "Csv Files JsonLines Snapshots",
+    "declare.source": "Files Snapshots",
     "declare.text": "date_text local_time number_text true_false",
     "declare.write": "Append History Merge Overwrite Quarantine ReplacePartition Vanished",
     "orchestrate.table": "table",
@@ -26,19 +28,24 @@ _WORDS = {word: f"lakehouse.engine.{room}" for room, words in _ROOMS.items() for
 __all__ = [
     "Affected",
     "Append",
+    "Avro",
     "Bronze",
     "Csv",
+    "Excel",
     "Files",
     "Frame",
     "Gbp",
     "Gold",
     "History",
     "Int32",
+    "Json",
     "JsonLines",
+    "Limits",
     "Measure",
     "Merge",
     "New",
     "Overwrite",
+    "Parquet",
     "Quarantine",
     "ReplacePartition",
     "Silver",

@@ -16,7 +16,8 @@ WORDS = {
     # how bronze text is written
     "date_text", "local_time", "number_text", "true_false",
     # where from, how read, how written
-    "Files", "Snapshots", "JsonLines", "Csv", "Frame", "New", "Affected",
+    "Files", "Snapshots", "Limits", "JsonLines", "Json", "Csv", "Parquet", "Avro", "Excel",
+    "Frame", "New", "Affected",
     "Append", "Overwrite", "ReplacePartition", "Merge", "History", "Vanished", "Quarantine",
 }  # fmt: skip
 
@@ -41,7 +42,7 @@ def test_the_type_checker_reads_the_same_words_from_the_same_places():
 
 def test_another_word_is_refused_with_those_that_there_are():
     with pytest.raises(
-        AttributeError, match=r"^module 'lakehouse' has no word 'Ovrwrite'; it has Affected, Append, Bronze, "
+        AttributeError, match=r"^module 'lakehouse' has no word 'Ovrwrite'; it has Affected, Append, Avro, Bronze, "
     ):
         lakehouse.Ovrwrite  # type: ignore[attr-defined]  # noqa: B018
 

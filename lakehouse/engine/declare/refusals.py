@@ -10,9 +10,10 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import LAYERS, Bronze
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.formats import Csv, Excel
 from lakehouse.engine.declare.history import in_history
 from lakehouse.engine.declare.slicing import in_slicing
-from lakehouse.engine.declare.source import Csv, Snapshots
+from lakehouse.engine.declare.source import Snapshots
 from lakehouse.engine.declare.write import Append, History, Merge, why_not
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ def _in_bronze(declared: Declaration, beside: pl.Schema) -> Iterator[str]:
         yield "landing counts every record by itself; leave conserves=… and drops=… to the tables that read it."
     if isinstance(declared.source, Snapshots) and declared.source.valid_at not in declared.schema:
         yield f"valid_at={declared.source.valid_at!r} names no column of {declared.contract.__name__}."
-    if declared.source and any(isinstance(each, Csv) for each in declared.source.dialects):
-        for name in (name for name, dtype in declared.schema.items() if dtype.is_nested()):
-            yield f"column {name!r} is {declared.schema[name]}, and a field of CSV is one text; declare it `str`."
+    for flat, said in ((Csv, "a field of CSV"), (Excel, "a cell of Excel")):
+        if declared.source and any(isinstance(each, flat) for each in declared.source.dialects):
+            for name in (name for name, dtype in declared.schema.items() if dtype.is_nested()):
+                yield f"column {name!r} is {declared.schema[name]}, and {said} is one text; declare it `str`."
     for name in declared.schema:
         if name.lower() in beside:
             yield (

@@ -4,43 +4,111 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import columns_of
-from lakehouse.engine.declare.source import Csv, Format
+from lakehouse.engine.declare.formats import Avro, Csv, Excel, Format, Json, JsonLines, Limits, Parquet
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.ingest import csv_records
-from lakehouse.engine.ingest.json_lines import read_json_lines
+from lakehouse.engine.ingest.json_lines import BYTE_ORDER_MARK, read_json_lines
+from lakehouse.engine.ingest.misfit import Misfit, OverLimit
 from lakehouse.engine.ingest.parsed import Parsed
 
+__all__ = ["Fitted", "fit", "fit_lines", "parse"]
 
-def fitting(declared: Declaration, content: bytes) -> tuple[Format | None, str]:
-    """The first of the source's formats that the file fits; or None, and why it fits none."""
+
+@dataclass(frozen=True)
+class Fitted:
+    """A file that fits a format: its bytes, or what was made of them to find that out, and its records, counted.
+
+    They are counted by other code than that which reads them: the standard library's, or the file's own count.
+    """
+
+    form: Format
+    content: Any
+    records: int
+
+
+def fit(declared: Declaration, content: bytes) -> Fitted:
+    """The first of the source's formats that the file fits. Raises Misfit, which says why of each, or OverLimit."""
     assert declared.source is not None  # noqa: S101 # what has files is a bronze table
-    said: list[str] = []
-    for form in declared.source.dialects:
-        why = csv_records.misfit(content, form, _sent(declared)) if isinstance(form, Csv) else None
-        if why is None:
-            return form, ""
-        said.append(f"as {form}: {why}" if len(declared.source.dialects) > 1 else why)
-    return None, "; ".join(said)
+    source, said = declared.source, list[str]()
+    for form in source.dialects:
+        try:
+            return _fitted(content, form, _sent(declared), source.limits)
+        except OverLimit:
+            raise
+        except Misfit as why:
+            said.append(f"as {form}: {why}" if len(source.dialects) > 1 else str(why))
+    raise Misfit("; ".join(said))
 
 
-def parse(declared: Declaration, contents: Sequence[bytes], form: Format) -> Parsed:
+def fit_lines(content: bytes) -> Fitted:
+    """JSON lines, which every file fits."""
+    lines = io.BytesIO(content.removeprefix(BYTE_ORDER_MARK))
+    return Fitted(JsonLines(), content, sum(1 for line in lines if line.strip(b" \t\r\n")))
+
+
+def _fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Limits) -> Fitted:
+    match form:
+        case Csv():
+            csv_records.layout(content, form, columns, limits)
+            return Fitted(form, content, csv_records.count_records(content, form))
+        case Json():
+            from lakehouse.engine.ingest import json_document
+
+            return Fitted(form, json_document.items(content, form), json_document.count_records(content, form))
+        case Parquet():
+            from lakehouse.engine.ingest import parquet_records
+
+            parquet_records.layout(content, columns, limits)
+            return Fitted(form, content, parquet_records.count_records(content))
+        case Avro():
+            from lakehouse.engine.ingest import avro_records
+
+            avro_records.layout(content, columns, limits)
+            return Fitted(form, content, avro_records.count_records(content))
+        case Excel():
+            from lakehouse.engine.ingest import excel_records
+
+            sheet = excel_records.opened(content, form, columns, limits)
+            return Fitted(form, sheet, excel_records.count_records(sheet))
+        case _:
+            return fit_lines(content)
+
+
+def parse(declared: Declaration, files: Sequence[Fitted]) -> Parsed:
     """The records of files of one format."""
-    if isinstance(form, Csv):
-        return csv_records.read_csv(contents, form, _sent(declared))
-    schema = pl.Schema({each.name: declared.stored_schema[each.name] for each in _sent(declared)})
-    return read_json_lines(contents, schema, was={each.was: each.name for each in _sent(declared) if each.was})
+    assert declared.source is not None  # noqa: S101 # as above
+    columns, limits, form = _sent(declared), declared.source.limits, files[0].form
+    contents = [each.content for each in files]
+    schema = pl.Schema({each.name: declared.stored_schema[each.name] for each in columns})
+    was = {each.was: each.name for each in columns if each.was}
+    match form:
+        case Csv():
+            return csv_records.read_csv(contents, form, columns, limits)
+        case Json():
+            from lakehouse.engine.ingest.json_document import read_json
 
+            return read_json(contents, schema, limits, was)
+        case Parquet():
+            from lakehouse.engine.ingest.parquet_records import read_parquet
 
-def count_records(content: bytes, form: Format) -> int:
-    """The records of a file, counted by other code than that which reads them."""
-    if isinstance(form, Csv):
-        return csv_records.count_records(content, form)
-    return sum(1 for line in io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")) if line.strip(b" \t\r\n"))
+            return read_parquet(contents, columns, limits)
+        case Avro():
+            from lakehouse.engine.ingest.avro_records import read_avro
+
+            return read_avro(contents, columns, limits)
+        case Excel():
+            from lakehouse.engine.ingest.excel_records import read_excel
+
+            return read_excel(contents, columns)
+        case _:
+            return read_json_lines(contents, schema, limits, was)
 
 
 def _sent(declared: Declaration) -> list[Column]:

@@ -11,11 +11,12 @@ from functools import partial
 import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone
+from lakehouse.engine.declare.formats import Limits
 from lakehouse.engine.declare.ports import Found, Storage
-from lakehouse.engine.declare.source import Format, JsonLines, Snapshots
+from lakehouse.engine.declare.source import Snapshots
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
-from lakehouse.engine.ingest.formats import count_records, fitting, parse
+from lakehouse.engine.ingest.formats import Fitted, fit, fit_lines, parse
 from lakehouse.engine.ingest.ledger import (
     ACCEPTED,
     DUPLICATE,
@@ -27,6 +28,7 @@ from lakehouse.engine.ingest.ledger import (
     Ledger,
     Plan,
 )
+from lakehouse.engine.ingest.misfit import Misfit, OverLimit
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
 BYTES_AT_ONCE = 8 << 20  # small files are parsed together: a frame for each costs more than its rows
@@ -60,8 +62,8 @@ class _Text:
 
     entry: int
     batch: int
-    content: bytes
-    form: Format
+    file: Fitted
+    size: int
     note: str = ""
     aside: int = 0
 
@@ -133,21 +135,28 @@ class Reader:
 
     def unpack(self, found: Found, content: bytes, sha256: str, batch: int) -> None:
         try:
-            text = unpack(found.name, content)
-        except Unreadable as why:
-            self.refuse(Entry(UNREADABLE, found, sha256, reason=str(why)), batch)
+            text = unpack(found.name, content, self.limits)
+            fitted = fit(self.declared, text)
+        except (Unreadable, Misfit) as why:
+            self.refuse(Entry(UNREADABLE, found, sha256, reason=self.why(found, why)), batch)
             return
-        form, why = fitting(self.declared, text)
-        if form is None:
-            self.refuse(Entry(UNREADABLE, found, sha256, reason=self.unfit(found, why)), batch)
-            return
-        self.take_text(found, sha256, _Text(len(self.entries), batch, text, form))
+        self.take_text(found, sha256, _Text(len(self.entries), batch, fitted, len(text)))
 
-    def unfit(self, found: Found, why: str) -> str:
-        """A file that unpacks and is not of the declared formats, with both ways out."""
+    @property
+    def limits(self) -> Limits:
+        assert self.declared.source is not None  # noqa: S101 # what has files is a bronze table
+        return self.declared.source.limits
+
+    def why(self, found: Found, why: Exception | str) -> str:
+        """Why nothing of a file was taken, and every way out."""
+        if isinstance(why, Unreadable):
+            return str(why)
+        way = "have its source send it as declared, or mend formats="
+        if isinstance(why, OverLimit):
+            way = f"where it is meant, Files(…, limits=Limits({why.limit}=…))"
         return (
-            f"{found.name} cannot be read: {why}. Nothing of it was taken; have its source send it as declared, or "
-            f"mend formats=, then: lakehouse reingest {self.declared.key} --files '{found.name}'"
+            f"{found.name} cannot be read: {why}. Nothing of it was taken; {way}, then: "
+            f"lakehouse reingest {self.declared.key} --files '{found.name}'"
         )
 
     def refuse(self, entry: Entry, batch: int) -> None:
@@ -159,18 +168,19 @@ class Reader:
         note = " (the line is written anew from what the table kept, its file is gone)"
         self.rejected.append(aside)
         self.kept.append(was.found.name)
-        self.take_text(was.found, was.sha256, _Text(len(self.entries), batch, text, JsonLines(), note, aside.height))
+        file = fit_lines(text)
+        self.take_text(was.found, was.sha256, _Text(len(self.entries), batch, file, len(text), note, aside.height))
 
     def take_text(self, found: Found, sha256: str, text: _Text) -> None:
-        if self.texts and self.texts[0].form != text.form:
+        if self.texts and self.texts[0].file.form != text.file.form:
             self.parse()
         state = REVISED if found.name in self.revised else ACCEPTED
-        records = count_records(text.content, text.form) + text.aside
-        reason = f"read as {text.form}" if self.declared.source and len(self.declared.source.dialects) > 1 else ""
+        records = text.file.records + text.aside
+        reason = f"read as {text.file.form}" if self.declared.source and len(self.declared.source.dialects) > 1 else ""
         self.entries.append(Entry(state, found, sha256, records=records, reason=reason))
         self.revised.add(found.name)
         self.known[_identity(self.declared, found.name, sha256)] = f"{found.name} (batch {text.batch})"
-        self.unpacked += len(text.content)
+        self.unpacked += text.size
         self.texts.append(text)
         if self.unpacked - self.parsed >= BYTES_AT_ONCE:
             self.parse()
@@ -184,7 +194,7 @@ class Reader:
     def parse(self) -> None:
         """Parse the texts at hand together, and enter for each file what came of it."""
         texts, self.texts, self.parsed = self.texts, [], self.unpacked
-        parsed = parse(self.declared, [each.content for each in texts], texts[0].form)
+        parsed = parse(self.declared, [each.file for each in texts])
         accepted, rejected = (
             dict(frame["source_file"].value_counts().iter_rows()) for frame in (parsed.accepted, parsed.rejected)
         )
@@ -213,7 +223,7 @@ class Reader:
         """Only while it was parsed did the file turn out unreadable."""
         found, sha256 = self.entries[text.entry].found, self.entries[text.entry].sha256
         del self.known[_identity(self.declared, found.name, sha256)]
-        entry = Entry(UNREADABLE, found, sha256, reason=self.unfit(found, why))
+        entry = Entry(UNREADABLE, found, sha256, reason=self.why(found, why))
         self.rejected.append(_whole_file(self.declared, entry, text.batch))
         self.entries[text.entry] = entry
 

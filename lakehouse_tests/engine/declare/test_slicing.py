@@ -9,8 +9,9 @@ import pytest
 
 from lakehouse.engine.declare.contract import Bronze, Silver, column
 from lakehouse.engine.declare.dtypes import Gbp, Int32, Utc
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Affected, Frame, New
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Quarantine, ReplacePartition, Write
 from lakehouse_tests.engine.declare.test_table import Logged, fresh, refused, table

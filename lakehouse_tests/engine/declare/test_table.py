@@ -12,8 +12,9 @@ import pytest
 
 from lakehouse.engine.declare.contract import Bronze, Contract, Gold, Silver, Struct, column, schema_of
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import PROVENANCE, STORED_BESIDE, Declaration, declare
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine, Write
 

@@ -15,8 +15,9 @@ import pytest
 
 from lakehouse.engine.declare.contract import Bronze, column
 from lakehouse.engine.declare.errors import Conflict, FileGone, Refused
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
 from lakehouse.engine.delta.delivery import deliver

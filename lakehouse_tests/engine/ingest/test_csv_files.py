@@ -9,8 +9,9 @@ import pytest
 from lakehouse.engine.declare.contract import Bronze, Silver, column
 from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.errors import DeclarationError, Refused
+from lakehouse.engine.declare.formats import Csv, JsonLines
 from lakehouse.engine.declare.frames import Frame, New
-from lakehouse.engine.declare.source import Csv, Files, JsonLines, Snapshots
+from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.table import declare
 from lakehouse.engine.declare.text import number_text
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine

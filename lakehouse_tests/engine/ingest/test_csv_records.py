@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.errors import DeclarationError
-from lakehouse.engine.declare.source import Csv
+from lakehouse.engine.declare.formats import Csv
 from lakehouse.engine.ingest import csv_records
-from lakehouse.engine.ingest.csv_records import count_records, misfit, read_csv
+from lakehouse.engine.ingest.csv_records import count_records, layout, read_csv
+from lakehouse.engine.ingest.misfit import Misfit
 from lakehouse.engine.ingest.parsed import Parsed
 
 COLUMNS = (Column("id", pl.String()), Column("name", pl.String(), nullable=True))
@@ -24,6 +25,15 @@ COLUMNS = (Column("id", pl.String()), Column("name", pl.String(), nullable=True)
 
 def read(content: bytes, form: Csv = Csv(), columns: Sequence[Column] = COLUMNS) -> Parsed:  # noqa: B008 # a value
     return read_csv([content], form, columns)
+
+
+def misfit(content: bytes, form: Csv, columns: Sequence[Column]) -> str | None:
+    """Why the file does not fit; None where it does."""
+    try:
+        layout(content, form, columns)
+    except Misfit as why:
+        return str(why)
+    return None
 
 
 def rows(content: bytes, form: Csv = Csv(), columns: Sequence[Column] = COLUMNS) -> list[tuple[Any, ...]]:  # noqa: B008

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lakehouse.engine.declare.formats import Limits
 from lakehouse.engine.ingest import json_lines
 from lakehouse.engine.ingest.json_lines import json_line, read_json_lines
 from lakehouse.engine.ingest.parsed import Parsed
@@ -306,10 +307,10 @@ def test_zero_bytes_make_the_reason_ask_for_utf_16():
 
 def test_a_line_over_the_limit_is_rejected_and_one_at_the_limit_is_not():
     content = b'{"order_no":"1234"}\n{"order_no":"12345"}\n{"order_no":"1"}\n{"new_name":"1234"}'
-    parsed = read_json_lines([content], SCHEMA, longest=19)
+    parsed = read_json_lines([content], SCHEMA, Limits(line_bytes=19))
     assert parsed.accepted["source_row"].to_list() == [1, 3, 4]
     assert parsed.rejected.rows() == [
-        (0, 2, '{"order_no":"12345"}', "the line has 20 bytes, more than the limit of 19")
+        (0, 2, '{"order_no":"12345"}', "the line has 20 bytes, more than the limit of 19 (Limits.line_bytes)")
     ]
 
 

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.formats import Limits
+from lakehouse.engine.ingest.misfit import OverLimit
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
 PACKED = gzip.compress(b"one line\n" * 1000)
@@ -78,8 +80,8 @@ def test_no_cut_and_no_flipped_byte_of_a_zip_gives_other_content(kind: int):
 
 
 def test_a_zip_bomb_costs_no_more_than_the_limit():
-    with pytest.raises(Unreadable, match="unpacks to more than the limit of 1,000,000 bytes"):
-        unpack("a.zip", zipped(("b", bytes(10_000_000))), limit=1_000_000)
+    with pytest.raises(OverLimit, match="unpacks to more than the limit of 1,000,000 \\(Limits"):
+        unpack("a.zip", zipped(("b", bytes(10_000_000))), limits=Limits(unpacked_bytes=1_000_000))
 
 
 def test_every_cut_through_a_packed_file_is_unreadable():
@@ -117,17 +119,17 @@ def test_a_file_that_is_not_gzip_at_all_is_unreadable():
 
 
 def test_the_limit_is_the_last_size_that_passes():
-    assert len(unpack("a.gz", PACKED, limit=9000)) == 9000
-    with pytest.raises(Unreadable, match="more than the limit of 8,999 bytes"):
-        unpack("a.gz", PACKED, limit=8999)
+    assert len(unpack("a.gz", PACKED, limits=Limits(unpacked_bytes=9000))) == 9000
+    with pytest.raises(OverLimit, match="more than the limit of 8,999 \\(Limits"):
+        unpack("a.gz", PACKED, limits=Limits(unpacked_bytes=8999))
 
 
 def test_a_bomb_costs_about_the_limit_and_not_its_size():
     bomb = gzip.compress(bytes(200 << 20), compresslevel=9)
     tracemalloc.start()
     try:
-        with pytest.raises(Unreadable, match="limit"):
-            unpack("bomb.gz", bomb, limit=10 << 20)
+        with pytest.raises(OverLimit, match="limit"):
+            unpack("bomb.gz", bomb, limits=Limits(unpacked_bytes=10 << 20))
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()

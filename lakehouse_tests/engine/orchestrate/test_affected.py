@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lakehouse.engine.declare.contract import Bronze, Gold, Silver, column
 from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Affected, Frame, New
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, Merge, Quarantine, ReplacePartition
 from lakehouse.engine.delta.delivery import deliver

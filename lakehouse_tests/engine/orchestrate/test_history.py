@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.contract import Bronze, Silver, column
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
-from lakehouse.engine.declare.source import Files, JsonLines, Snapshots
+from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Vanished
 from lakehouse_tests.driver import House, files_per_batch, finding, lines, red

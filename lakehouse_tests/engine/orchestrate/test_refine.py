@@ -12,8 +12,9 @@ import pytest
 from lakehouse.engine.declare.contract import Bronze, Contract, Gold, Silver, check, column
 from lakehouse.engine.declare.dtypes import Gbp
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
 from lakehouse.engine.delta.delivery import deliver

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from lakehouse.engine.declare.contract import Bronze, Gold, Silver, check, column
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import declare
 from lakehouse.engine.declare.write import Append, Merge, Overwrite
 from lakehouse.engine.orchestrate.story import NoSuchKey, Story, story

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.contract import Bronze, Struct, column, columns_of
 from lakehouse.engine.declare.dtypes import Gbp
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame
-from lakehouse.engine.declare.source import Files, JsonLines
+from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import declare
 from lakehouse.engine.declare.write import Append
 from lakehouse.engine.quality.text import unread

@@ -1,0 +1,80 @@
+"""Files whose columns are named once, at their head: which of them are declared, and which go to `extra`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import polars as pl
+
+from lakehouse.engine.declare.column import Column
+from lakehouse.engine.ingest.misfit import Misfit, OverLimit
+
+__all__ = ["LINE", "Layout", "arranged", "by_header", "pointer"]
+
+LINE = "source_row"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in a record each declared column stands, None where it does not, and what else stands where."""
+
+    width: int
+    places: Mapping[str, int | None]
+    unknown: Mapping[str, int]
+
+
+def by_header(header: Sequence[str], columns: Sequence[Column], limit: int) -> Layout:
+    """Find the declared columns by name, in any order, under their present name or the one before.
+
+    Raises Misfit where a name stands twice, or a column is missing that may not be or that seems renamed; OverLimit.
+    """
+    if len(header) > limit:
+        raise OverLimit(f"it has {len(header):,} columns, more than", "columns", limit)
+    was = {each.was: each.name for each in columns if each.was is not None}
+    nullable = {each.name: each.nullable for each in columns}
+    now = [was.get(name, name) for name in header]
+    if len(set(now)) < len(now):
+        twice = sorted({name for name, known in zip(header, now, strict=True) if now.count(known) > 1})
+        raise Misfit(f"its header names one column more than once: {', '.join(map(repr, twice))}")
+    places = {name: now.index(name) if name in now else None for name in nullable}
+    unknown = {name: place for place, name in enumerate(now) if name not in nullable}
+    missing = [name for name, place in places.items() if place is None]
+    # a column that may be null and is not there is null, but not where another one came that may be it, renamed
+    if unmet := [name for name in missing if unknown or not nullable[name]]:
+        raise Misfit("; ".join(_missing(name, unknown) for name in unmet))
+    return Layout(len(header), places, unknown)
+
+
+def _missing(name: str, unknown: Mapping[str, int]) -> str:
+    if not unknown:
+        return f"column {name!r} is missing"
+    close = [*unknown] if len(unknown) == 1 else get_close_matches(name, unknown, n=1, cutoff=0.5)
+    came = ", ".join(map(repr, unknown))
+    return f"column {name!r} is missing, and {came} came" + (f" (if that is it: was={close[0]!r})" if close else "")
+
+
+def arranged(
+    rows: pl.DataFrame, stands: Layout, file: int, shaped: Callable[[str, str | None], pl.Expr] | None = None
+) -> pl.DataFrame:
+    """The declared columns, `extra`, `source_file`, `source_row`, of rows whose fields are named by their place.
+
+    shaped: the expression of a declared column by its name and its field, None where it has none; text by default.
+    """
+    shaped = shaped or _text
+    declared = [
+        shaped(name, None if place is None else f"{place}").alias(name) for name, place in stands.places.items()
+    ]
+    unknown = [pl.col(f"{place}").alias(pointer([name])) for name, place in stands.unknown.items()]
+    extra = pl.struct(unknown).struct.json_encode() if unknown else pl.lit(None, pl.String)
+    return rows.select(*declared, extra.alias("extra"), pl.lit(file, pl.Int64).alias("source_file"), LINE)
+
+
+def _text(_: str, field: str | None) -> pl.Expr:
+    return pl.lit(None, pl.String) if field is None else pl.col(field)
+
+
+def pointer(path: Sequence[str | int]) -> str:
+    """RFC 6901: ("lines", 0, "a/b") -> "/lines/0/a~1b"."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)

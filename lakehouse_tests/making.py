@@ -1,0 +1,96 @@
+"""Files of every format and packing, made in the test: real bytes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import fastavro
+import polars as pl
+import xlsxwriter
+import zstandard
+
+TIME = "yyyy-mm-dd hh:mm:ss"
+
+
+def zipped(*files: tuple[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", kind) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def locked(zipped: bytes) -> bytes:
+    """The zip with the flag of a password set: in the header of its file, and in the central directory."""
+    changed = bytearray(zipped)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        changed[zipped.index(mark) + flags] |= 1
+    return bytes(changed)
+
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda content: content,
+    ".gz": lambda content: gzip.compress(content, mtime=0),
+    ".zip": lambda content: zipped(("inside", content)),
+    ".zst": lambda content: zstandard.ZstdCompressor().compress(content),
+}
+
+
+def json_document(records: Iterable[Any]) -> bytes:
+    return json.dumps(list(records), default=str).encode()
+
+
+def parquet(columns: dict[str, Any] | pl.DataFrame, **options: Any) -> bytes:
+    out = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(out, **options)
+    return out.getvalue()
+
+
+def avro(fields: dict[str, Any], records: Iterable[dict[str, Any]], **options: Any) -> bytes:
+    """`fields`: the Avro type of each."""
+    schema = {"type": "record", "name": "R", "fields": [{"name": name, "type": of} for name, of in fields.items()]}
+    out = io.BytesIO()
+    fastavro.writer(out, schema, list(records), **options)
+    return out.getvalue()
+
+
+def nullable(of: Any) -> list[Any]:
+    return ["null", of]
+
+
+def logical(of: str, kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": of, "logicalType": kind, **more}
+
+
+def workbook(*rows: Sequence[Any], write: Callable[[Any, Any], None] | None = None, **options: Any) -> bytes:
+    """One sheet. A date, a time and a datetime get a format that shows them; `write` may do more: book, sheet."""
+    out = io.BytesIO()
+    book = xlsxwriter.Workbook(out, {"in_memory": True, "default_date_format": TIME, **options})
+    sheet = book.add_worksheet("Data")
+    for number, row in enumerate(rows):
+        for place, cell in enumerate(row):
+            sheet.write(number, place, cell)
+    if write:
+        write(book, sheet)
+    book.close()
+    return out.getvalue()
+
+
+def rewritten(book: bytes, old: str, new: str, part: str = "xl/worksheets/sheet1.xml") -> bytes:
+    """The workbook with its sheet's XML changed: what no library writes."""
+    with zipfile.ZipFile(io.BytesIO(book)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[part], times = re.subn(old.encode(), new.encode(), parts[part])
+    assert times
+    return zipped(*parts.items())
+
+
+def midnight(text: str) -> dt.datetime:
+    return dt.datetime.combine(dt.date.fromisoformat(text), dt.time())
