@@ -55,18 +55,14 @@ _CODECS: Mapping[str, Callable[[], Any] | None] = {
 
 @dataclass(frozen=True)
 class _File:
-    """The schema of a file, as it stands there and as fastavro reads by it, and where its blocks begin."""
+    """The schema of a file, its fields, and where its blocks begin."""
 
     content: bytes
     codec: str
     schema: Any
-    parsed: Any
+    names: list[str]
     mark: bytes
     start: int
-
-    @property
-    def names(self) -> list[str]:
-        return [each["name"] for each in self.schema["fields"]]
 
 
 def _opened(content: bytes) -> _File:
@@ -77,14 +73,18 @@ def _opened(content: bytes) -> _File:
     tape = io.BytesIO(content)
     with foreign("an Avro file"):
         header: Any = fastavro.schemaless_reader(tape, _HEADER, None)
-        schema = json.loads(header["meta"]["avro.schema"])
-        parsed = fastavro.parse_schema(schema)
+        schema: Any = fastavro.parse_schema(json.loads(header["meta"]["avro.schema"]))
+        names = [each["name"] for each in schema["fields"]] if _is_record(schema) else []
     codec = header["meta"].get("avro.codec", b"null").decode("ascii", "replace")
     if codec not in _CODECS:
         raise Misfit(f"its blocks are packed by {codec!r}; {', '.join(_CODECS)} are read")
-    if not isinstance(schema, dict) or schema.get("type") != "record":
+    if not _is_record(schema):
         raise Misfit("its schema is no record, so it has no columns")
-    return _File(content, codec, schema, parsed, header["sync"], tape.tell())
+    return _File(content, codec, schema, names, header["sync"], tape.tell())
+
+
+def _is_record(schema: Any) -> bool:
+    return isinstance(schema, dict) and schema.get("type") == "record"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _documents(file: _File, limits: Limits) -> Iterator[Any]:
     """The records with text leaves. Raises Misfit, OverLimit."""
     import fastavro
 
-    text = _text(file.parsed, {})
+    text = _text(file.schema, {})
     room = limits.unpacked_bytes
     for block in _blocks(file):
         data = _unpacked(block, file.codec, room)
@@ -173,7 +173,7 @@ def _documents(file: _File, limits: Limits) -> Iterator[Any]:
         tape = io.BytesIO(data)
         for _ in range(block.records):
             with foreign(f"an Avro file (its block {block.place:,})"):
-                record = fastavro.schemaless_reader(tape, file.parsed, None)
+                record = fastavro.schemaless_reader(tape, file.schema, None)
             yield text(record)
         if tape.tell() != len(data):
             raise Misfit(f"its block {block.place:,} holds more than the {block.records:,} records that it says")
@@ -237,7 +237,7 @@ def _of_record(schema: Any, named: dict[str, _Text]) -> _Text:
 
 def _single(value: float) -> Any:
     """The shortest text that gives the same float of 32 bits."""
-    for digits in range(6, 10):
+    for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
         if struct.unpack("f", struct.pack("f", short))[0] == value:
             return of_value(short)

@@ -27,7 +27,7 @@ from lakehouse.engine.ingest.canonical import of_value
 from lakehouse.engine.ingest.header import LINE, Layout, arranged, by_header
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit, foreign
 from lakehouse.engine.ingest.parsed import REJECTED, Parsed, Reject
-from lakehouse.engine.ingest.unpack import BROKEN_ZIP, PIECE_BYTES, within
+from lakehouse.engine.ingest.unpack import PIECE_BYTES, within
 
 __all__ = ["Sheet", "count_records", "opened", "read_excel"]
 
@@ -151,15 +151,12 @@ def _name(row: int, column: int) -> str:
 
 def _sheet(content: bytes, form: Excel, limits: Limits) -> tuple[str, bytes]:
     """The name of the declared sheet and its XML; the whole workbook is unpacked once, within the limits."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for _ in within(_pieces(archive), len(content), limits):
-                pass
-            with foreign("an Excel workbook"):
-                sheets = _sheets(archive)
-            return next((name, archive.read(path)) for name, path in sheets.items() if name == _chosen(sheets, form))
-    except BROKEN_ZIP as broken:
-        raise Misfit(f"it is no Excel workbook, or is cut off or corrupt ({broken})") from broken
+    with foreign("an Excel workbook"), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for _ in within(_pieces(archive), len(content), limits):
+            pass
+        sheets = _sheets(archive)
+        name = _chosen(sheets, form)
+        return name, archive.read(sheets[name])
 
 
 def _pieces(archive: zipfile.ZipFile) -> Iterator[bytes]:

@@ -65,8 +65,7 @@ def _fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Lim
         case Parquet():
             from lakehouse.engine.ingest import parquet_records
 
-            parquet_records.layout(content, columns, limits)
-            return Fitted(form, content, parquet_records.count_records(content))
+            return Fitted(form, content, parquet_records.opened(content, columns, limits))
         case Avro():
             from lakehouse.engine.ingest import avro_records
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from pathlib import PurePosixPath
 
@@ -30,6 +30,7 @@ from lakehouse.engine.ingest.ledger import (
     entries_of,
 )
 from lakehouse.engine.ingest.reader import Batch, Reader, sha256_of
+from lakehouse.engine.ingest.unpack import refuse_large
 
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
@@ -88,17 +89,29 @@ def _at_most(size: int, files: Sequence[Found]) -> Sequence[Found]:
     return files[: max(1, bisect_right(together, size))]
 
 
-def _read_ahead(storage: Storage, names: Sequence[str]) -> Generator[Callable[[], bytes]]:
-    """For each file a call that gives its bytes, or raises as `storage.read` does; the next few are read meanwhile.
+def _read_ahead(reads: Sequence[Callable[[], bytes]]) -> Generator[Callable[[], bytes]]:
+    """The same calls, each of which gives the bytes of a file or raises; the next few are read meanwhile.
 
     A store far away answers each read after milliseconds, in which nothing else would be done.
     """
     with ThreadPoolExecutor(FILES_AHEAD) as pool:
-        coming = deque(pool.submit(storage.read, name) for name in names[:FILES_AHEAD])
-        for place in range(len(names)):
+        coming = deque(pool.submit(read) for read in reads[:FILES_AHEAD])
+        for place in range(len(reads)):
             yield coming.popleft().result
-            if place + FILES_AHEAD < len(names):
-                coming.append(pool.submit(storage.read, names[place + FILES_AHEAD]))
+            if place + FILES_AHEAD < len(reads):
+                coming.append(pool.submit(reads[place + FILES_AHEAD]))
+
+
+def _reads(declared: Declaration, storage: Storage, files: Iterable[Found]) -> list[Callable[[], bytes]]:
+    """For each file a call that gives its bytes; one that is too large raises OverLimit, and is not read."""
+    assert declared.source is not None  # noqa: S101 # what has files is a bronze table
+    limits = declared.source.limits
+
+    def read(found: Found) -> bytes:
+        refuse_large(found.size, limits)
+        return storage.read(found.name)
+
+    return [partial(read, each) for each in files]
 
 
 def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
@@ -106,7 +119,7 @@ def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | No
     reader = Reader.after(ledger, declared, storage)
     looked_at = 0
     chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
-    with closing(_read_ahead(storage, [each.name for each in chosen])) as reads:
+    with closing(_read_ahead(_reads(declared, storage, chosen))) as reads:
         for each, read in zip(chosen, reads, strict=True):
             if reader.unpacked > BYTES_PER_BATCH:  # packed files say only now how much they hold
                 break
@@ -123,7 +136,8 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     reader = Reader.after(ledger, declared, storage)
     reader.forget(pending.entries)
     listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
-    with closing(_read_ahead(storage, [each.found.name for each in pending.entries if each.state != LOST])) as reads:
+    files = [each.found for each in pending.entries if each.state != LOST]
+    with closing(_read_ahead(_reads(declared, storage, files))) as reads:
         for each in pending.entries:
             if each.state == LOST:
                 reader.entries.append(each)
@@ -164,7 +178,7 @@ def read_again(declared: Declaration, storage: Storage, ledger: Ledger, files: s
         )
     reader = Reader.after(ledger, declared, storage)
     reader.known.clear()
-    with closing(_read_ahead(storage, [each.name for each in chosen])) as reads:
+    with closing(_read_ahead(_reads(declared, storage, chosen))) as reads:
         for each, read in zip(chosen, reads, strict=True):
             reader.take(each, ledger.applied + 1, read)
     _, plan = ledger.commit(reader.entered())
@@ -180,7 +194,8 @@ def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept |
     planned = entries_of(ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE])))
     reader = Reader(declared, storage)
     gone: list[str] = []
-    with closing(_read_ahead(storage, [each.found.name for _, each in planned if each.state in READ])) as reads:
+    taken = [partial(storage.read, each.found.name) for _, each in planned if each.state in READ]
+    with closing(_read_ahead(taken)) as reads:
         for batch, each in planned:
             if each.state == UNREADABLE:
                 reader.refuse(each, batch)

@@ -10,28 +10,33 @@ import polars as pl
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.formats import Limits
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.table import as_text
 from lakehouse.engine.ingest.canonical import of_column
 from lakehouse.engine.ingest.header import LINE, Layout, arranged, by_header
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit, foreign
+from lakehouse.engine.ingest.parquet_probe import BYTES_PER_VALUE, footer, refuse_broken
 from lakehouse.engine.ingest.parsed import REJECTED, Parsed
 from lakehouse.engine.ingest.shapes import Record, exact
 
-__all__ = ["count_records", "layout", "read_parquet"]
+__all__ = ["opened", "read_parquet"]
 
-_BYTES_PER_VALUE = 8  # at the least, once it is read: a page of one repeated value is packed into nothing
+
+def opened(content: bytes, columns: Sequence[Column], limits: Limits) -> int:
+    """The rows of a file that reads, as its footer says. Raises Misfit, OverLimit."""
+    refuse_broken(content, limits.unpacked_bytes)
+    layout(content, columns, limits)
+    return footer(content).rows
 
 
 def layout(content: bytes, columns: Sequence[Column], limits: Limits) -> Layout:
     """Where the columns stand, by the file's footer. Raises Misfit, OverLimit."""
-    with foreign("a Parquet file"):
-        schema = pl.Schema(pl.read_parquet_schema(io.BytesIO(content)))
-        rows = count_records(content)
-    stands = by_header(list(schema), columns, limits.columns)
-    if rows * len(schema) * _BYTES_PER_VALUE > limits.unpacked_bytes:
-        said = f"it says that it holds {rows:,} rows of {len(schema):,} columns, at 8 bytes a value more than"
-        raise OverLimit(said, "unpacked_bytes", limits.unpacked_bytes)
-    came = schema.dtypes()
+    says = footer(content)
+    stands = by_header(list(says.schema), columns, limits.columns)
+    if says.unpacked > limits.unpacked_bytes:
+        size = f"{says.rows:,} rows of {number(len(says.schema), 'column')}, at {BYTES_PER_VALUE} bytes a value"
+        raise OverLimit(f"it says that it holds {size} more than", "unpacked_bytes", limits.unpacked_bytes)
+    came = says.schema.dtypes()
     for each in columns:
         place = stands.places[each.name]
         if place is not None and (why := _unfit(came[place], as_text(each.dtype))):
@@ -57,11 +62,6 @@ def _unfit(came: Any, stored: Any) -> str:
     return ""
 
 
-def count_records(content: bytes) -> int:
-    """The rows, as the footer says."""
-    return pl.scan_parquet(io.BytesIO(content)).select(pl.len()).collect().item()
-
-
 def read_parquet(files: Sequence[bytes], columns: Sequence[Column], limits: Limits) -> Parsed:
     """Read files; other columns and fields than the declared ones go to `extra`. Rows count from 1."""
     stored = pl.Schema({each.name: as_text(each.dtype) for each in columns})
@@ -70,8 +70,8 @@ def read_parquet(files: Sequence[bytes], columns: Sequence[Column], limits: Limi
     unreadable: dict[int, str] = {}
     for file, content in enumerate(files):
         try:
-            stands = layout(content, columns, limits)
             with foreign("a Parquet file"):
+                stands = layout(content, columns, limits)
                 rows = pl.read_parquet(io.BytesIO(content))
         except Misfit as why:
             unreadable[file] = str(why)

@@ -107,6 +107,9 @@ class Reader:
         except FileGone:
             self.entries.append(Entry(LOST, found, reason="listed, and gone before it could be read"))
             return
+        except OverLimit as large:
+            self.refuse(Entry(UNREADABLE, found, reason=self.why(found, large)), batch)
+            return
         if len(content) == found.size:
             self.enter(found, content, batch)
 
@@ -119,6 +122,9 @@ class Reader:
         except FileGone:
             why = "planned, and gone before it could be applied"
             self.entries.append(Entry(LOST, planned.found, planned.sha256, reason=why))
+            return
+        except OverLimit as large:
+            self.refuse(Entry(UNREADABLE, planned.found, reason=self.why(planned.found, large)), batch)
             return
         if sha256_of(content) == planned.sha256:
             self.enter(planned.found, content, batch)

@@ -25,7 +25,7 @@ _ZSTD_AT_ONCE = 1 << 10  # packed bytes; four of them may hold 128 KiB
 _LIMITS = Limits()
 _ENCRYPTED = 1
 # zipfile does not catch what its parts make of bytes that are no zip: a place before the file is a ValueError
-BROKEN_ZIP = (
+_BROKEN_ZIP = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, struct.error,
 )  # fmt: skip
 
@@ -100,7 +100,7 @@ def _unzipped(name: str, content: bytes) -> Iterator[bytes]:
                 raise Unreadable(name, "the file in the zip is encrypted")
             with archive.open(inside[0]) as file:
                 yield from _pieces(file)
-    except BROKEN_ZIP as broken:
+    except _BROKEN_ZIP as broken:
         raise Unreadable(name, f"the zip is cut off, corrupt or of an unknown kind ({broken})") from broken
 
 

@@ -201,6 +201,13 @@ CSV = {
 FRAME = pl.DataFrame({"id": [1, 2], "amount": pl.Series([Decimal("1.10"), None]), "note": ["a", None]})
 PLAIN = parquet(FRAME)
 FOOTER = len(PLAIN) - 8 - int.from_bytes(PLAIN[-8:-4], "little")
+ABORTS = bytearray(
+    parquet(
+        {"id": range(50), "amount": [n if n % 7 else None for n in range(50)], "note": ["a"] * 50},
+        compression="uncompressed",
+    )
+)
+ABORTS[427] = 0x7F  # a length in the page of `id`: Polars asks for so much memory that the process is aborted
 MANY = pl.repeat(1, 50_000_000, dtype=pl.Int8, eager=True)
 PARQUET = {
     "nothing wrong": Trap(Parquet(), PLAIN, ["1", "2"]),
@@ -208,6 +215,9 @@ PARQUET = {
     "without its end": Trap(Parquet(), PLAIN[: len(PLAIN) // 2], [], whole="not a Parquet file"),
     "a footer of other bytes": Trap(
         Parquet(), PLAIN[:FOOTER] + bytes(40) + PLAIN[FOOTER + 40 :], [], whole="not a Parquet file"
+    ),
+    "a page that ends the process that reads it": Trap(
+        Parquet(), bytes(ABORTS), [], whole="to read it ended a process"
     ),
     "a page of other bytes": Trap(
         Parquet(), PLAIN[:40] + b"\xff" * 40 + PLAIN[80:], [], whole="not a Parquet file, or is cut off or corrupt"
@@ -413,15 +423,15 @@ EXCEL = {
     "a sheet that is not there": Trap(
         Excel(sheet="data"), workbook(TITLES), [], whole="it has no sheet 'data'; it has 'Data'"
     ),
-    "no workbook": Trap(Excel(), HEAD, [], whole="it is no Excel workbook"),
+    "no workbook": Trap(Excel(), HEAD, [], whole="it is not an Excel workbook"),
     "another zip": Trap(Excel(), zipped(("a.csv", HEAD)), [], whole="not an Excel workbook"),
     "cut off": Trap(
-        Excel(), workbook(TITLES, [1, 1, "a"])[:-400], [], whole="it is no Excel workbook, or is cut off or corrupt"
+        Excel(), workbook(TITLES, [1, 1, "a"])[:-400], [], whole="it is not an Excel workbook, or is cut off or corrupt"
     ),
     "an old .xls, or one with a password": Trap(
         Excel(), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), [], whole="an old .xls or a workbook with a password"
     ),
-    "an empty file": Trap(Excel(), b"", [], whole="it is no Excel workbook"),
+    "an empty file": Trap(Excel(), b"", [], whole="it is not an Excel workbook"),
     "a cell far away": Trap(
         Excel(),
         workbook(TITLES, [1, 1, "a"], write=lambda _, sheet: sheet.write(1_000_000, 16_000, 1)),
