@@ -101,26 +101,23 @@ def land(
         datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="Default: 2010-12-01.")
     ] = None,
     last: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DAY", help="Default: 2011-12-10.")
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DAY", help="Default: 2011-12-19.")
     ] = None,
 ) -> None:
-    """Land the example's orders, day by day, as files below the landing. The same days give the same bytes."""
+    """Land what the example's ERP sends, day by day, as files below the landing. The same days give the same bytes."""
     replay, opened = _replay(), Lakehouse()
-    landed = replay(opened.place.landing, first and first.date(), last and last.date())
-    if not landed.objects:
-        out.print("No orders landed on these days: the example has 2010-12-01 to 2011-12-10.")
+    landed = replay.land(opened.place.landing, first and first.date(), last and last.date())
+    if not landed:
+        out.print("Nothing landed on these days: the example has 2010-12-01 to 2011-12-19.")
         return
-    out.print(
-        f"{number(landed.objects, 'order document')} of {landed.first} to {landed.last}: "
-        f"{number(landed.written, 'file')} written, {landed.already_there} already there."
-        + (" Next: lakehouse run" if landed.written else "")
-    )
+    out.print(replay.drawn(landed))
+    out.print(replay.told(landed) + (" Next: lakehouse run" if any(each.written for each in landed) else ""))
 
 
 def _replay() -> Any:
     """What lands the example's days. The house stands without it."""
     try:
-        from lakehouse.example.replay import land as replay
+        from lakehouse.example import replay
     except ModuleNotFoundError as gone:
         if not (gone.name or "").startswith("lakehouse.example"):
             raise
@@ -343,18 +340,15 @@ def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gol
 
 @app.command(hidden=NO_EXAMPLE)
 def demo() -> None:
-    """Three months of real orders: land them, run everything, show what came of it. A second time changes nothing."""
+    """Three months of a real ERP: land them, run everything, show what came of it. A second time changes nothing."""
     from lakehouse.engine.orchestrate.status import status as look
 
     began = time.monotonic()
     replay, opened = _replay(), Lakehouse()
-    with told.status("Landing three months of orders …"):
-        landed = replay(opened.place.landing, date(2010, 12, 1), date(2011, 2, 28))
-    files = number(landed.written + landed.already_there, "file")
-    out.print(
-        f"{'Landed' if landed.written else 'Nothing new to land:'} {landed.objects:,} order documents in {files} "
-        f"below {opened.place.landing.address()}"
-    )
+    with told.status("Landing three months …"):
+        landed = replay.land(opened.place.landing, date(2010, 12, 1), date(2011, 2, 28))
+    out.print(replay.drawn(landed))
+    out.print(f"{replay.told(landed)} They lie below {opened.place.landing.address()}", soft_wrap=True)
     code = _run(opened)
     drawn = Drawn("table", box=None, header_style="bold")
     drawn.add_column("rows", justify="right")

@@ -61,7 +61,7 @@ def column(
     """One column: its words, and what must be true of it.
 
     `key` columns name a row together: never null, never twice. `text` says how bronze text is written, `was` how its
-    source called a bronze column before: what comes under either name is stored under this one.
+    source calls a bronze column, or called it before: what comes under either name is stored under this one.
     `bounds` are pandera's own (`ge=`, `isin=`, `str_matches=` …), each an asset check of its own.
     """
     known = Bounds.__optional_keys__

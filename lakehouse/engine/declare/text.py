@@ -91,13 +91,15 @@ class DateText(TextFormat):
 class NumberText(TextFormat):
     decimal: str
     group: str
+    prefix: str = ""
 
     def fits(self, dtype: pl.DataType) -> bool:
         return dtype.is_numeric()
 
     def __str__(self) -> str:
         groups = f" and {self.group!r} between groups of three" if self.group else ""
-        return f"number with {self.decimal!r} before the fraction{groups}"
+        prefixed = f", or with {self.prefix!r} before its first digit" if self.prefix else ""
+        return f"number with {self.decimal!r} before the fraction{groups}{prefixed}"
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,11 @@ def date_text(pattern: str) -> DateText:
     return DateText(pattern)
 
 
-def number_text(decimal: str = ".", group: str = "") -> NumberText:
-    """A number, such as `number_text(",", ".")` for 1.234,50. Groups are of three digits, all or none; no exponent."""
+def number_text(decimal: str = ".", group: str = "", prefix: str = "") -> NumberText:
+    """A number, such as `number_text(",", ".")` for 1.234,50. Groups are of three digits, all or none; no exponent.
+
+    With `prefix="£"` it may begin with that, `£2.55` and `-£2.55`, and need not. No other unit is read.
+    """
     if decimal not in (".", ","):
         raise DeclarationError(f"number_text(decimal={decimal!r}): take '.' or ','.")
     if len(group) > 1 or group == decimal or group.isdigit() or group in set("+-eE"):
@@ -147,7 +152,12 @@ def number_text(decimal: str = ".", group: str = "") -> NumberText:
             f"number_text(decimal={decimal!r}, group={group!r}): group is one character, no digit, no sign and "
             "not the decimal mark, or '' for none."
         )
-    return NumberText(decimal, group)
+    if prefix != prefix.strip() or not set(prefix).isdisjoint({*"0123456789+-", decimal, group}):
+        raise DeclarationError(
+            f"number_text(prefix={prefix!r}): what stands before a number, such as '£', has no digit, no sign, no mark "
+            "of the number and no blank at its ends; '' for none."
+        )
+    return NumberText(decimal, group, prefix)
 
 
 def true_false(true: str = "Y", false: str = "N") -> TrueFalse:

@@ -215,7 +215,10 @@ def _ungrouped(text: pl.Expr, form: NumberText) -> pl.Expr:
     """The number as JSON writes it, or null where it is not written in this format."""
     mark, group = re.escape(form.decimal), re.escape(form.group)
     whole = rf"(?:{_INTEGER}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+)" if form.group else _INTEGER
-    written = pl.when(text.str.contains(rf"\A-?{whole}(?:{mark}[0-9]+)?\z")).then(text)
+    before = f"(?:{re.escape(form.prefix)})?" if form.prefix else ""
+    written = pl.when(text.str.contains(rf"\A-?{before}{whole}(?:{mark}[0-9]+)?\z")).then(text)
+    if form.prefix:
+        written = written.str.replace(form.prefix, "", literal=True)
     if form.group:
         written = written.str.replace_all(form.group, "", literal=True)
     return written.str.replace(form.decimal, ".", literal=True)

@@ -253,6 +253,40 @@ def test_a_number_reads_in_the_format_of_its_column():
     assert_reads(pl.Float64(), "0,5 | 0.5\n0.5 | -", number_text(","))
 
 
+def test_a_price_reads_with_and_without_the_prefix_of_its_column_and_with_no_other():
+    drawn = r"""
+        \xa32.55    | 2.550
+        2.55        | 2.550
+        -\xa32.1    | -2.100
+        \xa30       | 0.000
+        \xa338970.0 | 38970.000
+        \xa3\xa32   | -
+        \xa3-2.55   | -
+        \xa3 2.55   | -
+        " \xa32.55" | -
+        2.55\xa3    | -
+        \xa3        | -
+        \xa3.55     | -
+        \xa32.5551  | -
+        \xa31e2     | -
+        $2.55       | -
+        \u20ac2.55  | -
+        """
+    assert_reads(pl.Decimal(38, 3), drawn, number_text(prefix="£"))
+
+
+def test_a_prefix_goes_with_groups_and_marks_and_is_no_pattern():
+    german = "EUR1.234,50 | 1234.50\n1.234,50 | 1234.50\n-EUR1 | -1.00\nEUR1,2,3 | -\nEU1 | -"
+    assert_reads(pl.Decimal(10, 2), german, number_text(",", ".", prefix="EUR"))
+    assert_reads(pl.Int32(), "#2 | 2\n#2.0 | -", number_text(prefix="#"))
+    assert_reads(pl.Float64(), "$0.5 | 0.5\nS0.5 | -", number_text(prefix="$"))
+
+
+@pytest.mark.parametrize("text", [None, number_text(), number_text(prefix="$")])
+def test_a_price_in_pounds_does_not_read_where_its_column_declares_none(text):
+    assert_reads(pl.Decimal(38, 3), "\\xa32.55 | -\n2.55 | 2.550", text)
+
+
 # --- nested ---------------------------------------------------------------------------------------------------------
 
 LINE = (
@@ -383,6 +417,11 @@ def test_a_reason_says_the_format_that_was_asked_for():
         (lambda: number_text(";"), "take '.' or ','"),
         (lambda: number_text(".", "."), "not the decimal mark"),
         (lambda: number_text(".", "0"), "no digit"),
+        (lambda: number_text(prefix="-"), "no sign"),
+        (lambda: number_text(prefix="1"), "no digit"),
+        (lambda: number_text(prefix="Fr."), "no mark of the number"),
+        (lambda: number_text(",", ".", prefix="Fr."), "no mark of the number"),
+        (lambda: number_text(prefix="£ "), "no blank at its ends"),
         (lambda: true_false("1", "1"), "the same"),
     ],
 )
