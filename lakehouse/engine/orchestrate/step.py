@@ -16,6 +16,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
+from lakehouse.engine.orchestrate.plots import plots
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.work import LOGIC, Work
 
@@ -90,6 +91,6 @@ def _events(declared: Declaration, work: Work) -> Iterator[Any]:
     yield dg.MaterializeResult(
         value=delivery,
         check_results=checks,
-        metadata={**shown(work.facts), "preview": preview(delivery.accepted)},
+        metadata={**shown(work.facts), **plots(declared, delivery), "preview": preview(delivery.accepted)},
         tags={CODE_VERSION: str(logic)},
     )

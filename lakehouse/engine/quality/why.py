@@ -15,6 +15,7 @@ from lakehouse.engine.quality.text import FIRST, RULES_END, element, read_text
 
 _SHOWN = 40
 _NULL = "null, but the column is not nullable"
+_AFTER_THE_VALUE = "(null, but .*|is not an exact .*|stood twice .*|never stood .*|is so far off .*)$"
 
 
 def why_unread(rejected: pl.DataFrame, columns: Sequence[Column], most: int = 5) -> pl.Series:
@@ -35,6 +36,25 @@ def why_unread(rejected: pl.DataFrame, columns: Sequence[Column], most: int = 5)
             rows[row].append(f"{leaf.path}: {reason}")
     short = [row if len(row) <= most else [*row[:most], f"and {len(row) - most:,} more"] for row in rows]
     return pl.Series("reasons", short, dtype=pl.List(pl.String))
+
+
+def common_reason() -> pl.Expr:
+    """Of one `reason` beside its row's `kind`, `upstream` and `source_file`: what other rows have in common with it.
+
+    That is: without the value, the place in a list or a file, and the file's name. Null where it tells of no reason.
+    """
+    reason, numbers = pl.col("reason"), r"[0-9][0-9,]*"
+    file = reason.str.strip_prefix(pl.col("source_file")).str.extract(r"^(?: cannot be read: )?(.*?)(?:[.;] |\.?$)")
+    landed = reason.str.replace_all(numbers, "…")
+    path = reason.str.extract("^([^:]*): ").str.replace_all(r"\[[0-9]+\]", "[…]")
+    said = reason.str.extract(f"^.*{_AFTER_THE_VALUE}")
+    read = path + pl.when(said.str.starts_with("null")).then(pl.lit(": ")).otherwise(pl.lit(" ")) + said
+    return (
+        pl.when(pl.col("kind") == "file").then(file.str.replace_all(numbers, "…"))
+        .when(pl.col("kind") != "unread").then(reason)
+        .when(pl.col("upstream").is_null()).then(landed)
+        .otherwise(read)
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
