@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import gzip
 import io
@@ -9,12 +10,15 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import fastavro
 import polars as pl
 import xlsxwriter
 import zstandard
+
+from lakehouse.engine.declare.formats import Avro, Csv, Format, Json, JsonLines, Parquet
 
 TIME = "yyyy-mm-dd hh:mm:ss"
 
@@ -44,7 +48,7 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def json_document(records: Iterable[Any]) -> bytes:
-    return json.dumps(list(records), default=str).encode()
+    return json.dumps(list(records), default=_written).encode()
 
 
 def parquet(columns: dict[str, Any] | pl.DataFrame, **options: Any) -> bytes:
@@ -94,3 +98,49 @@ def rewritten(book: bytes, old: str, new: str, part: str = "xl/worksheets/sheet1
 
 def midnight(text: str) -> dt.datetime:
     return dt.datetime.combine(dt.date.fromisoformat(text), dt.time())
+
+
+def file_of(form: Format, *records: dict[str, Any]) -> bytes:
+    """The records, all of the same keys, as a file of this format; values in the types that it has for them."""
+    match form:
+        case JsonLines():
+            return "".join(f"{json.dumps(each, default=_written)}\n" for each in records).encode()
+        case Json():
+            return json_document(records)
+        case Csv():
+            text = io.StringIO()
+            out = csv.DictWriter(text, records[0], lineterminator="\n")
+            out.writeheader()
+            out.writerows({name: _written(value) for name, value in each.items()} for each in records)
+            return text.getvalue().encode()
+        case Parquet():
+            return parquet(pl.DataFrame(records, infer_schema_length=None))
+        case Avro():
+            return avro({name: _avro_type(value, name) for name, value in records[0].items()}, records)
+        case _:
+            values = (
+                [float(cell) if isinstance(cell, Decimal) else cell for cell in each.values()] for each in records
+            )
+            return workbook(list(records[0]), *values)
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return value if value is None else str(value)
+
+
+def _avro_type(value: Any, name: str) -> Any:
+    if isinstance(value, list):
+        return {"type": "array", "items": _avro_type(value[0], name)}
+    if isinstance(value, dict):
+        fields = [{"name": key, "type": _avro_type(inner, key)} for key, inner in value.items()]
+        return {"type": "record", "name": f"{name}_record", "fields": fields}
+    decimal = logical("bytes", "decimal", precision=20, scale=2)
+    types = {
+        bool: "boolean", int: "long", float: "double", str: "string", Decimal: decimal, dt.date: logical("int", "date"),
+        dt.datetime: logical("long", "local-timestamp-micros"),
+    }  # fmt: skip
+    return nullable(types.get(type(value), "string"))
