@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 
 import polars as pl
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit
 
-__all__ = ["LINE", "Layout", "arranged", "by_header", "pointer"]
+__all__ = ["LINE", "Layout", "arranged", "by_header", "pointer", "shown"]
 
 LINE = "source_row"
+NAMES = 10  # that are shown
+LONGEST_NAME = 60  # characters of it that are shown
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def by_header(header: Sequence[str], columns: Sequence[Column], limit: int) -> L
     now = [was.get(name, name) for name in header]
     if len(set(now)) < len(now):
         twice = sorted({name for name, known in zip(header, now, strict=True) if now.count(known) > 1})
-        raise Misfit(f"its header names one column more than once: {', '.join(map(repr, twice))}")
+        raise Misfit(f"its header names one column more than once: {shown(twice)}")
     places = {name: now.index(name) if name in now else None for name in nullable}
     unknown = {name: place for place, name in enumerate(now) if name not in nullable}
     missing = [name for name, place in places.items() if place is None]
@@ -51,8 +54,14 @@ def _missing(name: str, unknown: Mapping[str, int]) -> str:
     if not unknown:
         return f"column {name!r} is missing"
     close = [*unknown] if len(unknown) == 1 else get_close_matches(name, unknown, n=1, cutoff=0.5)
-    came = ", ".join(map(repr, unknown))
-    return f"column {name!r} is missing, and {came} came" + (f" (if that is it: was={close[0]!r})" if close else "")
+    said = f"column {name!r} is missing, and {shown(unknown)} came"
+    return said + (f" (if that is it: was={shown(close)})" if close else "")
+
+
+def shown(names: Iterable[str]) -> str:
+    """Some names, for a person; a file that is no text at all may have one of a megabyte."""
+    some = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…" for name in islice(names, NAMES + 1)]
+    return ", ".join(map(repr, some[:NAMES])) + (", …" if len(some) > NAMES else "")
 
 
 def arranged(

@@ -18,7 +18,7 @@ import msgspec
 import polars as pl
 
 from lakehouse.engine.declare.formats import Json, Limits
-from lakehouse.engine.ingest.header import pointer
+from lakehouse.engine.ingest.header import pointer, shown
 from lakehouse.engine.ingest.json_lines import BYTE_ORDER_MARK, read_objects
 from lakehouse.engine.ingest.misfit import Misfit
 from lakehouse.engine.ingest.parsed import Parsed
@@ -84,7 +84,7 @@ def _below(text: str, start: int, way: list[str], step: str) -> int:
     if len(found) > 1:
         raise Misfit(f"the key {step!r} stands {len(found)} times in one object")
     if not found:
-        there = ", ".join(repr(name) for name, _ in members[:10]) or "no keys"
+        there = shown(name for name, _ in members) or "no keys"
         raise Misfit(f"nothing stands at {pointer([*way, step])!r}; there are {there}")
     return found[0]
 

@@ -291,3 +291,12 @@ def test_a_damaged_file_is_counted_as_the_standard_library_counts_it(
 def test_what_no_csv_file_can_be_is_refused_at_once(said: dict[str, Any], why: str):
     with pytest.raises(DeclarationError, match=why):
         Csv(**said)
+
+
+def test_a_header_that_is_no_text_is_not_shown_whole():
+    why = misfit(b"id" + bytes(1000) + b"name;" * 1000, Csv(), COLUMNS)
+    assert why is not None
+    assert len(why) < 400
+    assert why.endswith("…' (is the delimiter another one?)")
+    many = ",".join(f"c{number}" for number in range(100)).encode()
+    assert str(misfit(many, Csv(), COLUMNS)).count("'c9', … came") == 2
