@@ -1,7 +1,7 @@
 # Everything a person types here. Needs make, Python 3.12 and, for the tests, Node 20.
 # Set-up stays inside this folder (.venv, node_modules, home, .env) and is quick when nothing changed.
 
-.PHONY: help demo dev test test-long lint bench lock clean core tests-core home
+.PHONY: help demo dev test test-long lint bench bench-long lock clean core tests-core home
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -21,7 +21,8 @@ help:
 	@echo "make tests-core only sets up what the tests need, for pytest by hand"
 	@echo "make test-long  the long ones too"
 	@echo "make lint       ruff and pyright"
-	@echo "make bench      the figures, against hand-written Polars"
+	@echo "make bench      the figures, against hand-written Polars, into docs/figures.md (a quarter of an hour)"
+	@echo "make bench-long those of 10 M order lines"
 	@echo "make lock       remakes the lock files from pyproject.toml"
 	@echo "make clean      removes what set-up made; the lake in home/ stays"
 
@@ -42,8 +43,11 @@ lint: tests-core
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; \
 	node_modules/.bin/pyright || status=1; exit $$status
 
-bench: core
+bench: tests-core
 	@$(BIN)/python -m benchmarks
+
+bench-long: tests-core
+	@$(BIN)/python -m benchmarks documents lines --size 10_000_000 --rounds 1
 
 # The stamp is written last, so that a broken-off set-up begins again.
 core: .venv/bin/python

@@ -1,0 +1,71 @@
+"""A proxy before a storage server on this machine: it counts requests and holds each back for some milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections import Counter
+from contextlib import suppress
+
+
+class SlowStorage:
+    """Listens on `port` and passes on to `server`; `requests` counts by method and by what is asked for."""
+
+    def __init__(self, server: int, seconds: float = 0) -> None:
+        self.server, self.seconds = server, seconds
+        self.requests = Counter[str]()
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        listens = threading.Event()
+
+        async def listen() -> None:
+            listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self.port = listening.sockets[0].getsockname()[1]
+            listens.set()
+
+        self._loop.create_task(listen())
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        listens.wait()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server)
+        answers = asyncio.create_task(_pass_on(from_server, writer))
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.requests[_kind(head)] += 1
+                await asyncio.sleep(self.seconds)
+                to_server.write(head)
+                length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
+                left = int(length[1]) if length else 0
+                while left:
+                    some = await reader.read(min(left, 1 << 20))
+                    if not some:
+                        break
+                    left -= len(some)
+                    to_server.write(some)
+                await to_server.drain()
+        to_server.close()
+        await answers
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while some := await reader.read(1 << 20):
+            writer.write(some)
+            await writer.drain()
+    writer.close()
+
+
+def _kind(head: bytes) -> str:
+    """As in `GET _last_checkpoint`, `GET log`, `LIST`, `PUT data`."""
+    method, target, *_ = head.decode("latin-1").split(" ")
+    path, _, query = target.partition("?")
+    if "comp=list" in query:
+        return "LIST"
+    what = "log" if path.endswith(".json") else "data"
+    return f"{method} {'_last_checkpoint' if path.endswith('_last_checkpoint') else what}"
