@@ -35,6 +35,7 @@ class Delivery:
     table take `schema` with them: a rebuild may, every other write must find the table as its contract says.
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
     replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
+    `unmeasured`: the columns that leave no values in the log.
     """
 
     table: Address
@@ -53,13 +54,14 @@ class Delivery:
     reshapes: bool = False
     scope: Slices = NO_SLICES
     partition_by: tuple[str, ...] = ()
+    unmeasured: tuple[str, ...] = ()
 
 
 def deliver(delivery: Delivery) -> Written:
     """Carry a delivery out. Raises Conflict when the table has moved since `delivery.handle`: nothing of it landed."""
     handle = delivery.handle or _create(delivery)
     attempt = quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
-    prepared = _prepare(handle, delivery)
+    prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
     written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
     tidy(written.handle, delivery.quarantine)
     return written
