@@ -143,9 +143,10 @@ def _run(opened: Lakehouse) -> int:
     wrote, refused = set[str](), set[str]()
     with told.status("Looking for what is due …") as spinner:
 
-        def run_due(keys: Sequence[str]) -> dg.ExecuteInProcessResult:
+        def run_due(keys: Sequence[str], **words: Any) -> dg.ExecuteInProcessResult:
             # only now is the instance opened, which takes most of a second
-            return run_job(opened.definitions, keys, opened.instance, started=lambda key: spinner.update(f"{key} …"))
+            words["started"] = lambda key: spinner.update(f"{key} …")
+            return run_job(opened.definitions, keys, opened.instance, **words)
 
         for ran in drain(opened.tables, opened.place, run_due):
             if ran.rows_written is not None:

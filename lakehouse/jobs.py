@@ -2,6 +2,12 @@
 
 import dagster as dg
 
+from lakehouse import tables
+from lakehouse.engine.orchestrate.load import unpartitioned_in
+
 everything = dg.define_asset_job(
-    "everything", selection=dg.AssetSelection.all(), description="Every table, in the order of the graph."
+    "everything",
+    selection=unpartitioned_in(tables),
+    description="Every table without partitions, in the order of the graph. Partitions are made by `lakehouse run`, "
+    "by automation conditions, or by a backfill in the UI.",
 )

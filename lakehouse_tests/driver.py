@@ -63,6 +63,11 @@ class House:
         upstreams = {read.upstream.key: self.open(read.upstream) for read in declared.reads}
         return refine(declared, self.place, upstreams, rebuild=rebuild)
 
+    def work_of(self, declared: Declaration, keys: list[str]) -> Work:
+        """The same of some partitions."""
+        upstreams = {read.upstream.key: self.open(read.upstream) for read in declared.reads}
+        return refine(declared, self.place, upstreams, keys=keys)
+
     def run(self, declared: Declaration, *, rebuild: bool = False, reingest: str = "") -> Work:
         """One run of one table."""
         work = self.work(declared, rebuild=rebuild, reingest=reingest)

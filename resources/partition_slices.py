@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -12,8 +12,9 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.delta.partition_values import Dimension, with_values
+from lakehouse.engine.delta.slices import Slices as ValueSlices
 
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 _UTC = pl.Datetime("us", "UTC")
 _EXAMPLES = 5
 _ROWS = "number of rows"  # holds spaces, so that no column of a table can have this name
@@ -65,8 +66,14 @@ class Slices:
 
     def predicate(self, schema: pl.Schema) -> pl.Expr:
         """True for a row that belongs to one of the partitions."""
-        wanted = {tuple(self._by_dimension(key).values()) for key in self.keys}
-        return self._holds(schema, list(self.columns), wanted)
+        parts = [self._by_dimension(key) for key in self.keys]
+        told = {column: [part[dimension] for part in parts] for dimension, column in self.columns.items()}
+        dimensions = [
+            Dimension(column, schema[column], _window(self.definitions[dimension]))
+            for dimension, column in self.columns.items()
+        ]
+        keys = pl.DataFrame(told, schema=dict.fromkeys(told, pl.String()))
+        return ValueSlices(with_values(keys, dimensions, self.asset).unique()).holds
 
     def one(self, key: str) -> Slices:
         return Slices(self.asset, self.columns, self.definitions, (key,))
@@ -106,80 +113,17 @@ class Slices:
         parts: Mapping[str, str] = key.keys_by_dimension  # type: ignore[attr-defined] # a MultiPartitionKey, a str too
         return {dimension: parts[dimension] for dimension in self.columns}
 
-    def _holds(self, schema: pl.Schema, dimensions: Sequence[str], wanted: Iterable[tuple[str, ...]]) -> pl.Expr:
-        """Keys that go with the same keys of the other dimensions share one term, so that a range stays short."""
-        dimension, *others = dimensions
-        if not others:
-            return self._within(schema, dimension, {key for (key,) in wanted})
-        beside: dict[str, set[tuple[str, ...]]] = {}
-        for key, *rest in wanted:
-            beside.setdefault(key, set()).add(tuple(rest))
-        alike: dict[frozenset[tuple[str, ...]], set[str]] = {}
-        for key, rests in beside.items():
-            alike.setdefault(frozenset(rests), set()).add(key)
-        terms = [
-            self._within(schema, dimension, keys) & self._holds(schema, others, rests) for rests, keys in alike.items()
-        ]
-        return pl.any_horizontal(terms) if terms else pl.lit(False)
-
-    def _within(self, schema: pl.Schema, dimension: str, keys: set[str]) -> pl.Expr:
-        column, definition = self.columns[dimension], self.definitions[dimension]
-        dtype = schema[column]
-        if not keys:
-            return pl.lit(False)
-        if isinstance(definition, dg.TimeWindowPartitionsDefinition) and isinstance(dtype, pl.Date | pl.Datetime):
-            bounds = [self._window(column, dtype, definition, key) for key in keys]
-            # ">=, <", not is_between: what the statistics of a file are asked with
-            windows = [
-                (pl.col(column) >= pl.lit(start, dtype=dtype)) & (pl.col(column) < pl.lit(end, dtype=dtype))
-                for start, end in _joined(bounds)
-            ]
-            return windows[0] if len(windows) == 1 else pl.any_horizontal(windows)
-        values = sorted(self._value(column, dtype, key) for key in keys)
-        if len(values) == 1:
-            return pl.col(column) == pl.lit(values[0], dtype=dtype)
-        return pl.col(column).is_in(pl.lit(pl.Series(values, dtype=dtype).implode()))
-
     def _is_one_value(self, dtype: pl.DataType, definition: dg.PartitionsDefinition[Any], key: str) -> bool:
         if isinstance(dtype, pl.Date) and isinstance(definition, dg.TimeWindowPartitionsDefinition):
             window = definition.time_window_for_partition_key(key)
             return (window.end.date() - window.start.date()).days == 1
         return not isinstance(dtype, pl.Datetime)
 
-    def _window(
-        self, column: str, dtype: pl.DataType, definition: dg.TimeWindowPartitionsDefinition, key: str
-    ) -> tuple[Any, Any]:
-        """From the start of a partition to before its end: UTC, or days of the definition's own time zone."""
-        window = definition.time_window_for_partition_key(key)
-        if isinstance(dtype, pl.Datetime):
-            return _in_utc(window.start), _in_utc(window.end)
-        if window.start.time() != window.end.time():
-            raise Refused(
-                f"{self.asset}: partition {key!r} is part of a day, which the Date column {column} cannot tell. "
-                "Nothing was written. Make the column Datetime('us', 'UTC'), or a String that holds the key."
-            )
-        return window.start.date(), window.end.date()
 
-    def _value(self, column: str, dtype: pl.DataType, key: str) -> Any:
-        """What the column holds for `key`: the very text, or the number or day that prints back to it."""
-        if isinstance(dtype, pl.String):
-            return key
-        if not isinstance(dtype, (pl.Date, *_INTEGERS)):
-            raise Refused(
-                f"{self.asset}: {column} is {dtype}, by which partition {key!r} cannot be told. Nothing was written. "
-                "Use a String, an integer or a Date; with time windows also Datetime('us', 'UTC')."
-            )
-        try:
-            value = date.fromisoformat(key) if isinstance(dtype, pl.Date) else _integer(key, dtype)
-            fits = str(value) == key
-        except ValueError:
-            value, fits = None, False
-        if not fits:
-            raise Refused(
-                f"{self.asset}: partition {key!r} is no {dtype} that prints back to it, as the column {column} needs. "
-                "Nothing was written. Make the column a String, or spell the keys as the column prints."
-            )
-        return value
+def _window(definition: dg.PartitionsDefinition[Any]) -> Callable[[str], tuple[datetime, datetime]] | None:
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        return None
+    return lambda key: tuple(definition.time_window_for_partition_key(key))  # type: ignore[return-value] # of two
 
 
 def _dimensions(definition: dg.PartitionsDefinition[Any]) -> dict[str, dg.PartitionsDefinition[Any]]:
@@ -204,34 +148,14 @@ def _columns(
     if not is_named or set(columns) != set(definitions):
         wanted = " and ".join(definitions) if "" not in definitions else "one column, as a text"
         raise Refused(f"{asset}: partition_by must give {wanted}; it is {next(iter(said.values()))!r}. {_WAY_OUT}")
+    if len(set(columns.values())) < len(columns):
+        raise Refused(f"{asset}: partition_by gives one column to two dimensions, {columns!r}. Give each its own.")
     return {dimension: columns[dimension] for dimension in definitions}
 
 
 def _plain(value: Any) -> Any:
     """Metadata of an asset of another code location comes wrapped."""
     return value.value if isinstance(value, dg.MetadataValue) else value
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return datetime.fromtimestamp(moment.timestamp(), UTC)
-
-
-def _joined[T: (date, datetime)](bounds: Iterable[tuple[T, T]]) -> list[tuple[T, T]]:
-    """Windows that follow each other as one."""
-    joined: list[tuple[T, T]] = []
-    for start, end in sorted(bounds):
-        if joined and joined[-1][1] == start:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((start, end))
-    return joined
-
-
-def _integer(key: str, dtype: pl.DataType) -> int:
-    value = int(key)
-    if max(value, ~value).bit_length() >= {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}[type(dtype)]:
-        raise ValueError(key)
-    return value
 
 
 def _example(row: Mapping[str, Any]) -> str:

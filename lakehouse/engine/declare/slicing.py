@@ -11,6 +11,7 @@ from lakehouse.engine.declare.contract import columns_of
 from lakehouse.engine.declare.write import Append, Merge, Reading, ReplacePartition
 
 if TYPE_CHECKING:
+    from lakehouse.engine.declare.partitions import Partitions
     from lakehouse.engine.declare.table import Declaration, Read
 
 _FOLDERS = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
@@ -25,6 +26,8 @@ def in_slicing(declared: Declaration) -> Iterator[str]:
     for read in declared.reads:
         if read.reading is Reading.AFFECTED:
             yield from _in_affected(declared, read)
+    if declared.partitions is not None:
+        yield from _in_partitions(declared, declared.partitions)
     if declared.partition_by:
         yield from _in_folders(declared)
     yield from _in_order(declared)
@@ -77,6 +80,28 @@ def _in_affected(declared: Declaration, read: Read) -> Iterator[str]:
             )
         elif not isinstance(theirs, _NAMING):
             yield f"{word}: {_cannot_name(column, theirs)}"
+
+
+def _in_partitions(declared: Declaration, partitions: Partitions) -> Iterator[str]:
+    if not isinstance(declared.write, ReplacePartition):
+        yield (
+            "partitions_def= goes with write=ReplacePartition(…), which says by which column a row is of a partition, "
+            "and replaces it by what comes out for it."
+        )
+        return
+    for read in declared.reads:
+        name = read.upstream.contract.__name__
+        if read.reading is Reading.AFFECTED:
+            yield (
+                f"with partitions_def= a run is told which slices it replaces, and Affected[{name}] are those that "
+                f"changed. Read Frame[{name}], of which a run is handed its slice, or leave partitions_def= away."
+            )
+        elif read.upstream.is_bronze:
+            yield (
+                f"{read.upstream.key} keeps text, of which the partition is not known before it is read. "
+                "Read it as New[…] into a silver table, and Frame[…] of that."
+            )
+    yield from partitions.faults(declared.write.columns, declared.schema)
 
 
 def _in_folders(declared: Declaration) -> Iterator[str]:

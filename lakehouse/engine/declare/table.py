@@ -21,6 +21,7 @@ from lakehouse.engine.declare.contract import (
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.frames import Affected, Frame, New
 from lakehouse.engine.declare.logic import fingerprint
+from lakehouse.engine.declare.partitions import Partitions
 from lakehouse.engine.declare.refusals import refuse
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.trial import returned_schema, try_counting
@@ -79,6 +80,7 @@ class Declaration:
     conserves: Conserves = None
     drops: Mapping[str, pl.Expr] = field(default_factory=dict[str, pl.Expr])
     partition_by: tuple[str, ...] = ()
+    partitions: Partitions | None = None
 
     @property
     def layer(self) -> str:
@@ -144,7 +146,7 @@ class Declaration:
             case History():
                 return Reading.NEW not in readings
             case ReplacePartition():
-                return Reading.AFFECTED not in readings
+                return Reading.AFFECTED not in readings and self.partitions is None
             case _:
                 return isinstance(self.write, Overwrite)
 
@@ -195,7 +197,7 @@ def differences(returned: pl.Schema, declared: pl.Schema) -> str:
     return "; ".join(said)
 
 
-def declare(
+def declare(  # noqa: PLR0913 # one parameter per declared fact
     transform: Callable[..., Any],
     *,
     write: Write,
@@ -204,6 +206,7 @@ def declare(
     conserves: Conserves = None,
     drops: Mapping[str, pl.Expr] | None = None,
     partition_by: str | Sequence[str] = (),
+    partitions: Partitions | None = None,
 ) -> Declaration:
     """Read a table function's signature, check it against the matrix, try it on empty frames, bind its contract."""
     name = transform.__name__
@@ -211,7 +214,9 @@ def declare(
     contract = _contract(f"{name}'s return", signature.return_annotation, Frame)
     reads = tuple(_read(name, each, contract) for each in signature.parameters.values())
     folders = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
-    declared = Declaration(name, contract, write, transform, reads, source, rejects, conserves, drops or {}, folders)
+    counts: dict[str, Any] = {"rejects": rejects, "conserves": conserves, "drops": drops or {}}
+    stored: dict[str, Any] = {"partition_by": folders, "partitions": partitions}
+    declared = Declaration(name, contract, write, transform, reads, source, **counts, **stored)
     refuse(declared, STORED_BESIDE)
     if not declared.is_bronze:
         _refuse_difference(declared, returned_schema(declared))

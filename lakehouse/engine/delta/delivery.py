@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.writes import (
+    SLICE_ATTEMPTS,
     Prepared,
     Written,
     prepare_append,
@@ -35,7 +36,8 @@ class Delivery:
     table take `schema` with them: a rebuild may, every other write must find the table as its contract says.
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
     replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
-    `unmeasured`: the columns that leave no values in the log.
+    `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
+    other slices, of which nothing was read here, unless it moved one of these.
     """
 
     table: Address
@@ -54,14 +56,40 @@ class Delivery:
     reshapes: bool = False
     scope: Slices = NO_SLICES
     partition_by: tuple[str, ...] = ()
-    unmeasured: tuple[str, ...] = ()
+    unless_moved: tuple[str, ...] = ()
 
 
 def deliver(delivery: Delivery) -> Written:
-    """Carry a delivery out. Raises Conflict when the table has moved since `delivery.handle`: nothing of it landed."""
+    """Carry a delivery out. Raises Conflict when the table has moved since `delivery.handle`: nothing of it landed.
+
+    One that does not hang on what a rival wrote is carried out on top of it.
+    """
+    for _ in range(SLICE_ATTEMPTS - 1):
+        try:
+            return _carry_out(delivery)
+        except Conflict:
+            newest = Handle.open(delivery.table)
+            if newest is None or not _may_follow(delivery, newest):
+                raise
+            delivery = replace(delivery, handle=newest)
+    return _carry_out(delivery)
+
+
+def _may_follow(delivery: Delivery, newest: Handle) -> bool:
+    """Whether what a rival made of the table is nothing that this delivery was worked out from, or would undo."""
+    before = delivery.handle
+    if not delivery.unless_moved or newest.schema != delivery.schema or (before and before.id != newest.id):
+        return False
+    return all(
+        newest.transaction(app) in (before and before.transaction(app), delivery.transactions.get(app))
+        for app in delivery.unless_moved
+    )
+
+
+def _carry_out(delivery: Delivery) -> Written:
     handle = delivery.handle or _create(delivery)
     attempt = quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
-    prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
+    prepared = _prepare(handle, delivery)
     written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
     tidy(written.handle, delivery.quarantine)
     return written

@@ -1,11 +1,16 @@
-"""Slices of a table: rows that share a value of a column, or of several; and which of them its commits changed."""
+"""Slices of a table: rows that share a value of a column, or of several; and which of them its commits changed.
+
+A slice may also be a window of time: its rows hold a value from one to before another.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -14,6 +19,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Commit, read_commits
+from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
 
 _SIGN = "came or went"  # holds a space, so that no column of a table can have this name
@@ -22,7 +28,10 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Slices:
-    """Some slices of a table. `values`: one row for each, with the values of the columns by which its rows are told."""
+    """Some slices of a table. `values`: one row for each, with the values of the columns by which its rows are told.
+
+    Where there is also a column `<name> until`, the rows hold a value from that of `<name>` to before it.
+    """
 
     values: pl.DataFrame
 
@@ -40,13 +49,25 @@ class Slices:
 
     @property
     def columns(self) -> list[str]:
-        return self.values.columns
+        return [name for name in self.values.columns if not name.endswith(UNTIL)]
+
+    @property
+    def windowed(self) -> list[str]:
+        return [name for name in self.columns if name + UNTIL in self.values.columns]
+
+    def only(self, schema: pl.Schema) -> Slices | None:
+        """The slices by those columns that a table has with the same type; None where it has none of them."""
+        shared = [name for name in self.columns if schema.get(name) == self.values.schema[name]]
+        until = [name + UNTIL for name in shared if name in self.windowed]
+        return Slices(self.values.select(*shared, *until).unique(maintain_order=True)) if shared else None
 
     @cached_property
     def holds(self) -> pl.Expr:
-        """True for a row of one of the slices, false for every other: literals only, so that a reader can prune."""
+        """True for a row of one of the slices, false or null for others; literals only, so that a reader can prune."""
         if self.values.is_empty():
             return pl.lit(value=False)
+        if self.windowed:
+            return self._in_windows(self.windowed[0])
         # each column by itself as well: of a struct nothing is known of a file
         wanted = [self._one(self.values[name]) for name in self.columns]
         if len(wanted) > 1:
@@ -55,11 +76,34 @@ class Slices:
 
     def files(self, handle: Handle) -> list[str]:
         """The data files that may hold rows of these slices, told from the log alone, in commit order."""
-        return may_hold(handle.files(), self.values, self.columns) if len(self) else []
+        if self.values.is_empty():
+            return []
+        files = handle.files()
+        for name in self.windowed:
+            files = files.filter(_windows_meet(files, name, self._windows(name)))
+        return may_hold(files, self.values, [name for name in self.columns if name not in self.windowed])
 
     def of(self, handle: Handle) -> pl.LazyFrame:
         """All rows of these slices, in the table's order."""
         return handle.scan_paths(self.files(handle)).filter(self.holds)
+
+    def _windows(self, name: str) -> list[tuple[datetime, datetime]]:
+        """Those of one column, in order, as few as there can be."""
+        return joined(self.values.select(name, name + UNTIL).unique().rows())
+
+    def _in_windows(self, name: str) -> pl.Expr:
+        """Windows that go with the same values of the other columns share one term, so that a range stays short."""
+        others = [each for each in self.values.columns if each not in (name, name + UNTIL)]
+        if not others:
+            return pl.any_horizontal([_within(name, *each, self.values.schema[name]) for each in self._windows(name)])
+        alike: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
+        for window in self.values.sort(self.values.columns).partition_by(name, name + UNTIL, maintain_order=True):
+            alike.setdefault(tuple(window.select(others).rows()), []).append(window)
+        terms = [
+            Slices(pl.concat(some).select(name, name + UNTIL)).holds & Slices(some[0].select(others)).holds
+            for some in alike.values()
+        ]
+        return pl.any_horizontal(terms)
 
     @property
     def _first(self) -> pl.DataFrame:
@@ -68,22 +112,37 @@ class Slices:
     @staticmethod
     def _one(values: pl.Series) -> pl.Expr:
         column, known = pl.col(values.name), values.drop_nulls().unique()
-        is_known = column.is_in(pl.lit(known.implode())).fill_null(value=False)
+        is_known = column.is_in(pl.lit(known.implode()))
         return is_known | column.is_null() if values.null_count() else is_known
 
 
 NO_SLICES = Slices(pl.DataFrame())
 
 
-def changed_slices(handle: Handle, since: int, columns: Sequence[str]) -> Slices | None:
-    """The slices by `columns` in which a row came, went or changed in the versions (since, handle.version].
+def _within(name: str, start: datetime, end: datetime, dtype: pl.DataType) -> pl.Expr:
+    # ">=, <", not is_between: what the statistics of a file are asked with
+    return (pl.col(name) >= pl.lit(start, dtype=dtype)) & (pl.col(name) < pl.lit(end, dtype=dtype))
+
+
+def _windows_meet(files: pl.DataFrame, name: str, windows: Sequence[tuple[datetime, datetime]]) -> pl.Expr:
+    """True for a file whose range meets a window, or is not known."""
+    if f"min.{name}" not in files.columns:
+        return pl.lit(value=True)
+    dtype = files.schema[f"min.{name}"]
+    low, high = pl.col(f"min.{name}"), pl.col(f"max.{name}").dt.offset_by("1ms")  # others cut bounds to milliseconds
+    meets = [(low < pl.lit(end, dtype=dtype)) & (high >= pl.lit(start, dtype=dtype)) for start, end in windows]
+    return pl.any_horizontal(meets).fill_null(value=True)
+
+
+def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until: int | None = None) -> Slices | None:
+    """The slices by `columns` in which a row came, went or changed in the versions (since, until or handle.version].
 
     Rows that were only carried into another file count for nothing, nor do commits that only rearrange rows. None where
     it cannot be told: a log or a file of that time is gone, or the table was given other columns.
     Costs a look at the files that came and went, of which only `columns` are read where no file went.
     """
     try:
-        commits = read_commits(handle.address, since + 1, handle.version)
+        commits = read_commits(handle.address, since + 1, handle.version if until is None else until)
         came_and_went = _files_that(handle, commits)
         return None if came_and_went is None else _rows_that(handle, *came_and_went, list(columns))
     except FileNotFoundError:

@@ -8,7 +8,9 @@ from operator import or_
 
 import polars as pl
 
+from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.partitions import PARTITION
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
@@ -36,9 +38,25 @@ def due_slices(declared: Declaration, inputs: Sequence[Input]) -> Slices | None:
     return reduce(or_, found) if found else NO_SLICES
 
 
+def partitions_of(declared: Declaration, keys: Sequence[str] | None) -> Slices:
+    """The slices of a run's partitions. Raises Refused where the run names none."""
+    if declared.partitions is None or keys is None:
+        raise Refused(
+            f"{declared.key} is partitioned and the run names no partition, so what it may replace is not known. "
+            f"Nothing was written. Launch it with a partition: {launch(declared.key, is_partitioned=True)}"
+        )
+    told = declared.partitions.slices(keys, declared.slice_columns, declared.schema)
+    return Slices(told.drop(PARTITION).unique(maintain_order=True))
+
+
+def launch(key: str, *, is_partitioned: bool) -> str:
+    """Dagster's command that materializes an asset."""
+    return f"dg launch --assets {key}" + (" --partition <key>" if is_partitioned else "")
+
+
 def outside(replaced: Slices, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of no slice that is replaced."""
-    return rows.filter(~replaced.holds)
+    return rows.filter(~replaced.holds.fill_null(value=False))
 
 
 def refusal_of_outside(

@@ -14,7 +14,7 @@ from lakehouse.engine.declare.table import Declaration, Read, differences
 from lakehouse.engine.declare.write import Merge, Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.slices import Slices
-from lakehouse.engine.orchestrate.work import LOGIC, position
+from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
 
 _KEPT_BYTES = 256 << 20
@@ -154,6 +154,12 @@ def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
 def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:
     """How far each upstream is consumed once this run's commit stands."""
     return {position(declared, each.handle): each.handle.version for each in inputs if each.handle is not None}
+
+
+def partition_positions(declared: Declaration, inputs: Sequence[Input], keys: Sequence[str]) -> dict[str, int]:
+    """How far each upstream is consumed by each of these partitions once this run's commit stands."""
+    there = [each.handle for each in inputs if each.handle is not None]
+    return {partition_position(declared, handle, key): handle.version for handle in there for key in keys}
 
 
 def note_of(inputs: Sequence[Input]) -> dict[str, str]:

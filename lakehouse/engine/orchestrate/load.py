@@ -46,6 +46,12 @@ def assets_in(package: ModuleType) -> list[dg.AssetsDefinition]:
     return [*tables_in(package), *{id(each): each for each in plain}.values()]
 
 
+def unpartitioned_in(package: ModuleType) -> dg.AssetSelection:
+    """All assets of a package but those with partitions: Dagster has no job over partitions of several kinds."""
+    partitioned = [key for each in assets_in(package) if each.partitions_def is not None for key in each.keys]
+    return dg.AssetSelection.all() - dg.AssetSelection.assets(*partitioned)
+
+
 def _upstreams_first(found: dict[str, Table]) -> list[Table]:
     def depth(declared: Declaration) -> int:
         return 1 + max((depth(read.upstream) for read in declared.reads), default=0)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import dagster as dg
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.run import Ran, outcomes, run_job
@@ -68,11 +67,6 @@ def _plain(definitions: dg.Definitions, key: str) -> str | None:
     )
 
 
-def launch(key: str, *, is_partitioned: bool) -> str:
-    """The command that materializes a plain asset."""
-    return f"dg launch --assets {key}" + (" --partition <key>" if is_partitioned else "")
-
-
 def left_behind(tables: Sequence[Table], made: Sequence[Table]) -> list[Table]:
     """Tables that read the new rows of one of these: once it is made anew, what is new to them cannot be told."""
     keys = {each.declaration.key for each in made}
@@ -99,8 +93,7 @@ def compare(declared: Declaration, place: Place) -> Difference:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
-    found = difference(standing, anew.delivery.accepted, declared.key_columns)
-    return replace(found, personal=personal_of(declared.contract))
+    return difference(standing, anew.delivery.accepted, declared.key_columns)
 
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:
@@ -118,5 +111,7 @@ def reingest(definitions: dg.Definitions, table: Table, instance: dg.DagsterInst
 def _run(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, asked: Mapping[str, object]) -> Ran:
     key = table.declaration.key
     config = {"ops": {key.replace("/", "__"): {"config": asked}}}
-    result = run_job(definitions, [key], instance, config=config)
+    all_keys = table.declaration.partitions.keys() if table.declaration.partitions else []
+    partitions = (all_keys[0], all_keys[-1]) if all_keys else None
+    result = run_job(definitions, [key], instance, config=config, partitions=partitions)
     return next(outcomes(result, [key]))

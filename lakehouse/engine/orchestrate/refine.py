@@ -9,7 +9,6 @@ from itertools import count
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
@@ -19,7 +18,7 @@ from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
-from lakehouse.engine.orchestrate.affected import due_slices, outside, refusal_of_outside
+from lakehouse.engine.orchestrate.affected import due_slices, outside, partitions_of, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
 from lakehouse.engine.orchestrate.corrections import no_longer_held
 from lakehouse.engine.orchestrate.counting import Counted, counted
@@ -32,6 +31,7 @@ from lakehouse.engine.orchestrate.inputs import (
     latest,
     note_of,
     open_inputs,
+    partition_positions,
     positions,
     refuse_other_columns,
     refuse_other_folders,
@@ -39,7 +39,6 @@ from lakehouse.engine.orchestrate.inputs import (
 )
 from lakehouse.engine.orchestrate.winners import last_of_each_key
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
-from lakehouse.engine.quality.masks import masked
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
 SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
@@ -65,11 +64,17 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
 
 
 def refine(
-    declared: Declaration, place: Place, upstreams: Mapping[str, Handle | None], *, rebuild: bool = False
+    declared: Declaration,
+    place: Place,
+    upstreams: Mapping[str, Handle | None],
+    *,
+    rebuild: bool = False,
+    keys: Sequence[str] | None = None,
 ) -> Work:
     """Work out what one run writes. Reads the lake, writes nothing.
 
-    upstreams: by table key, each pinned at the version that will count as read.
+    upstreams: by table key, each pinned at the version that will count as read. keys: the partitions that the run
+    makes, of a table that has some; a `rebuild` makes all.
     """
     own = Handle.open(place.table(declared))
     for read in declared.reads:
@@ -79,6 +84,13 @@ def refine(
     if not rebuild:
         refuse_other_columns(declared, own)
     refuse_other_folders(declared, own)
+    if declared.partitions is not None:
+        keys = declared.partitions.keys() if rebuild else keys
+        scope = partitions_of(declared, keys)
+        inputs = open_inputs(declared, own, upstreams, whole=rebuild, rebuild=rebuild)
+        rows = tuple(replace(each, slices=scope.only(each.read.upstream.schema)).rows() for each in inputs)
+        # never idle: who asks for a partition wants it made
+        return _Run(declared, place, own, rows, rebuild, rebuild, scope, tuple(keys or ())).work()
     whole = rebuild or declared.is_written_whole or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
@@ -121,6 +133,7 @@ class _Run:
     whole: bool
     rebuild: bool
     scope: Slices | None
+    keys: tuple[str, ...] = ()
 
     @cached_property
     def unread(self) -> pl.DataFrame:
@@ -130,7 +143,7 @@ class _Run:
     @property
     def replaces(self) -> Slices | None:
         """The slices that are replaced; None where that is not how the run writes."""
-        return self.scope if isinstance(self.declared.write, ReplacePartition) and not self.whole else None
+        return self.scope if isinstance(self.declared.write, ReplacePartition) else None
 
     @property
     def stands(self) -> str:
@@ -219,8 +232,7 @@ class _Run:
 
     def _corrections(self) -> Finding:
         missing = no_longer_held(self.declared, self.place, self.rows, self.declared.schema)
-        told = masked(missing.head(20), personal_of(self.declared.contract))
-        standing = [", ".join(map(str, row)) for row in told.rows()]
+        standing = [", ".join(map(str, row)) for row in missing.head(20).rows()]
         facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
         return Finding(CORRECTIONS, missing.is_empty(), "WARN", facts)
 
@@ -286,17 +298,24 @@ class _Run:
             whole=whole,
             accepted=passed.accepted,
             rejected=rejected,
-            transactions={
-                **(positions(declared, inputs) if moves_on else {}),
-                **({LOGIC: declared.logic} if whole else {}),
-            },
+            transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
             reshapes=self.rebuild and whole,
             scope=self.replaces or NO_SLICES,
             partition_by=declared.partition_by,
-            unmeasured=personal_of(declared.contract),
+            unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),
         )
+
+    def _positions(self, inputs: Sequence[Input]) -> dict[str, int]:
+        if self.declared.partitions is not None:
+            return partition_positions(self.declared, inputs, self.keys)
+        return positions(self.declared, inputs)
+
+    def _logic(self, *, whole: bool) -> dict[str, int]:
+        """Which logic made the table: set where it is made whole, and with the first of its partitions."""
+        is_first = self.declared.partitions is not None and (self.own is None or self.own.transaction(LOGIC) is None)
+        return {LOGIC: self.declared.logic} if whole or is_first else {}
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
         facts: dict[str, object] = {

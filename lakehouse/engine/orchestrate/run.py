@@ -10,17 +10,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals
+from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
+from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.sensor import look
 from lakehouse.engine.orchestrate.table import Table
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
+_RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _REMARKS = {
     "rows_superseded": "superseded by later arrivals",
     "files_only_the_table_kept": "of its files read from what it had kept of them",
@@ -56,10 +60,10 @@ class Ran:
         return [f"{self.facts[name]:,} {words}" for name, words in _REMARKS.items() if self.facts.get(name)]
 
 
-def drain(
-    tables: Sequence[Table], place: Place, run: Callable[[Sequence[str]], dg.ExecuteInProcessResult]
-) -> Iterator[Ran]:
+def drain(tables: Sequence[Table], place: Place, run: Callable[..., dg.ExecuteInProcessResult]) -> Iterator[Ran]:
     """`run` what is due, by key, with all that is downstream of it, until nothing is. Yields what it did to each table.
+
+    Tables with partitions are run by themselves, once the others are not due: `run(keys, partitions=(first, last))`.
 
     A table that was refused is not tried again while its inputs stand where they stood; independent tables go on.
     """
@@ -70,18 +74,18 @@ def drain(
         due = [key for key, stand in stands.items() if stand.is_due and refused.get(key) != stand.inputs]
         if not due:
             return
-        selection = _with_downstream(due, tables)
-        result = run(selection)
-        done = list(outcomes(result, selection))
+        results = list(_run_due(due, stands, tables, run))
+        done = [ran for result, selection in results for ran in outcomes(result, selection)]
         made = {ran.key: ran.facts["delta/version"] for ran in done if ran.rows_written is not None}
         for ran in done:
             if ran.error:
                 refused[ran.key] = _as_read(stands[ran.key].inputs, made)
             yield ran
         if not any(ran.error or ran.facts for ran in done) and stands == before:
+            run_id = results[-1][0].run_id
             raise DoesNotDrain(
-                f"{', '.join(due)} is due, and run {result.run_id} of it changed nothing, twice. What stands is as it "
-                "was. Look at that run in the UI (make dev)."
+                f"{', '.join(due)} is due, and run {run_id} of it changed nothing, twice. What stands is as it was. "
+                "Look at that run in the UI (make dev)."
             )
         before = stands
 
@@ -92,11 +96,41 @@ class _Stand:
 
     inputs: object
     is_due: bool
+    partitions: tuple[str, ...] = ()
+
+
+type _Result = tuple[dg.ExecuteInProcessResult, list[str]]
+
+
+def _run_due(
+    due: Sequence[str], stands: Mapping[str, _Stand], tables: Sequence[Table], run: Callable[..., Any]
+) -> Iterator[_Result]:
+    """One run of all that has no partitions; where none of these is due, the runs of the first table that has some."""
+    if plain := [key for key in due if not stands[key].partitions]:
+        selection = _with_downstream(plain, tables)
+        yield run(selection), selection
+        return
+    table = next(each for each in tables if each.declaration.key == due[0])
+    for span in spans(table, stands[due[0]].partitions):
+        yield run([due[0]], partitions=span), [due[0]]
+
+
+def spans(table: Table, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """The runs that make these partitions, as (first, last): as many of them in one as the backfill policy lets be."""
+    known = table.declaration.partitions
+    policy = table.backfill_policy or dg.BackfillPolicy.multi_run(1)
+    is_one = isinstance(table.partitions_def, dg.MultiPartitionsDefinition)  # what follows a pair is no range of pairs
+    return ranges(known.keys() if known else keys, keys, 1 if is_one else policy.max_partitions_per_run)
 
 
 def is_due(declared: Declaration, place: Place) -> bool:
     """Whether a run of the table would find something to do, or be refused."""
     return _stand(declared, place).is_due
+
+
+def due_keys(declared: Declaration, place: Place) -> list[str]:
+    """The partitions of a table that a run would make, in order."""
+    return due_partitions(declared, *_opened(declared, place))
 
 
 def stuck(declared: Declaration, place: Place) -> str | None:
@@ -129,9 +163,13 @@ def run_job(
     instance: dg.DagsterInstance,
     *,
     config: Mapping[str, object] | None = None,
+    partitions: tuple[str, str] | None = None,
     started: Callable[[str], None] = lambda _: None,
 ) -> dg.ExecuteInProcessResult:
-    """One run of some tables in this process, recorded in the instance. Its log lines stay there."""
+    """One run of some tables in this process, recorded in the instance. Its log lines stay there.
+
+    partitions: the first and the last that it makes, of tables that have some.
+    """
 
     def tell(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
@@ -145,6 +183,7 @@ def run_job(
         instance=instance,
         raise_on_error=False,
         run_id=run_id,
+        tags=dict(zip(_RANGE, partitions, strict=True)) if partitions else {},
         run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
 
@@ -154,11 +193,15 @@ def _stand(declared: Declaration, place: Place) -> _Stand:
         seen, pending = _settled(declared, place)
         return _Stand((pending, seen.fresh), is_due=bool(seen.fresh) or pending is not None)
     own, upstreams = _opened(declared, place)
+    versions = {key: each and each.version for key, each in upstreams.items()}
+    if declared.partitions is not None:
+        keys = tuple(due_partitions(declared, own, upstreams))
+        return _Stand(versions, is_due=bool(keys), partitions=keys)
     try:
         idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
     except LakehouseError:
         idle = False  # the run itself says why, where it is recorded
-    return _Stand({key: each and each.version for key, each in upstreams.items()}, is_due=not idle)
+    return _Stand(versions, is_due=not idle)
 
 
 def _settled(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
@@ -176,8 +219,9 @@ def _settled(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]
 def _with_downstream(due: Sequence[str], tables: Sequence[Table]) -> list[str]:
     selected = set(due)
     for each in tables:  # upstreams first
-        if any(read.upstream.key in selected for read in each.declaration.reads):
-            selected.add(each.declaration.key)
+        declared = each.declaration
+        if declared.partitions is None and any(read.upstream.key in selected for read in declared.reads):
+            selected.add(declared.key)
     return [each.declaration.key for each in tables if each.declaration.key in selected]
 
 

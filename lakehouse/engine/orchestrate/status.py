@@ -16,7 +16,8 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import arrivals
 from lakehouse.engine.ingest.ledger import Ledger
-from lakehouse.engine.orchestrate.run import is_due, stuck
+from lakehouse.engine.orchestrate.due import in_words
+from lakehouse.engine.orchestrate.run import due_keys, is_due, stuck
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
 
@@ -193,6 +194,7 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
         yield f"Landed, and not read yet: {', '.join(waiting)}. Next: lakehouse run"
     elif all(each.version is None for each in found):
         yield "Nothing was written yet. Next: let files land, then lakehouse run"
+    yield from _due_partitions(tables, place)
     if stale := [each.key for each in found if each.stale]:
         yield logic_changed(tables, stale)
     declared = {each.declaration.key: each.declaration for each in tables}
@@ -204,6 +206,12 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
     for each in found:
         if each.quarantined:
             yield f"What {each.key} set aside, and why: {show_aside(each.key)}"
+
+
+def _due_partitions(tables: Sequence[Table], place: Place) -> Iterator[str]:
+    for declared in (each.declaration for each in tables):
+        if keys := due_keys(declared, place):
+            yield f"Due of {declared.key}: {in_words(keys)}. Next: lakehouse run, or a backfill in the UI"
 
 
 def _waiting(tables: Sequence[Table], place: Place) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
@@ -51,7 +50,7 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
         place = Place(context.resources.lake, context.resources.landing)
         asked = context.op_execution_context.op_config
         pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
-        yield from _events(declared, _work(declared, place, pinned, **asked))
+        yield from _events(declared, _work(declared, place, pinned, keys=_partitions(context), **asked))
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
@@ -62,26 +61,30 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
     return step
 
 
-def _work(
-    declared: Declaration, place: Place, pinned: dict[str, Handle | None], *, rebuild: bool, reingest: str = ""
+def _partitions(context: dg.AssetExecutionContext) -> list[str] | None:
+    """The keys of a run's partitions; None where it has none."""
+    has_some = context.has_partition_key or context.has_partition_key_range
+    return [str(key) for key in context.partition_keys] if has_some else None
+
+
+def _work(  # what a run may be told
+    declared: Declaration,
+    place: Place,
+    pinned: dict[str, Handle | None],
+    *,
+    keys: list[str] | None,
+    rebuild: bool,
+    reingest: str = "",
 ) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
         if declared.is_bronze:
             return land(declared, place, rebuild=rebuild, reingest=reingest)
-        return refine(declared, place, pinned, rebuild=rebuild)
+        return refine(declared, place, pinned, rebuild=rebuild, keys=keys)
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except pl.exceptions.PolarsError as error:
-        if _hides_values(declared):
-            why = f"{type(error).__name__}. What Polars says of it may hold personal values and is left out"
-            said = f"{declared.key}: its transform failed: {why}: call the transform on what it reads to see it."
-            raise dg.Failure(said, allow_retries=False) from None
         raise dg.Failure(f"{declared.key}: its transform failed: {error}", allow_retries=False) from error
-
-
-def _hides_values(declared: Declaration) -> bool:
-    return any(map(personal_of, [declared.contract, *(read.upstream.contract for read in declared.reads)]))
 
 
 def _events(declared: Declaration, work: Work) -> Iterator[Any]:
@@ -100,6 +103,6 @@ def _events(declared: Declaration, work: Work) -> Iterator[Any]:
     yield dg.MaterializeResult(
         value=delivery,
         check_results=checks,
-        metadata={**shown(work.facts), **plots(declared, delivery), "preview": preview(declared, delivery.accepted)},
+        metadata={**shown(work.facts), **plots(declared, delivery), "preview": preview(delivery.accepted)},
         tags={CODE_VERSION: str(logic)},
     )

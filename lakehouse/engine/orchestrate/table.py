@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict, Unpack, cast
+from warnings import catch_warnings, simplefilter
 
 import dagster as dg
 import polars as pl
@@ -15,6 +16,7 @@ from lakehouse.engine.declare.table import Conserves, Declaration, declare
 from lakehouse.engine.declare.write import Quarantine, Write
 from lakehouse.engine.delta.storable import check_storable
 from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadata, specs_of
+from lakehouse.engine.orchestrate.partitions import DagsterPartitions
 from lakehouse.engine.orchestrate.step import config_of, step_of
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -34,6 +36,7 @@ class DagsterWords(TypedDict, total=False):
     metadata: Mapping[str, Any]
     op_tags: Mapping[str, Any]
     owners: list[str]
+    partitions_def: dg.PartitionsDefinition[Any]
     pool: str
     retry_policy: dg.RetryPolicy
     tags: Mapping[str, str]
@@ -72,6 +75,8 @@ def table(
 
     def of(transform: Callable[..., pl.LazyFrame]) -> Table:
         said: dict[str, Any] = {"conserves": conserves, "drops": drops, "partition_by": partition_by}
+        if (partitions := dagster.get("partitions_def")) is not None:
+            said["partitions"] = DagsterPartitions(partitions)
         declared = declare(transform, write=write, source=source, rejects=rejects, **said)
         _refuse_in_lake(declared)
         _refuse_unknown(declared, dagster)
@@ -108,11 +113,21 @@ def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
     words.setdefault("kinds", {"polars", "deltalake", declared.layer})
     if condition := words.get("automation_condition"):
         words["automation_condition"] = _forgets_no_update(condition)
-    words["metadata"] = {**definition_metadata(declared), **words.get("metadata", {})}
-    made = dg.asset(
+    words["metadata"] = {**definition_metadata(declared), **_sliced_by(declared), **words.get("metadata", {})}
+    with catch_warnings():
+        simplefilter("ignore", dg.BetaWarning)  # of backfill_policy=: Dagster is pinned, and backfills are tested
+        made = _made(declared, words)
+    made.__class__ = Table
+    table_asset = cast("Table", made)
+    table_asset.declaration = declared
+    return table_asset
+
+
+def _made(declared: Declaration, words: dict[str, Any]) -> dg.AssetsDefinition:
+    return dg.asset(
         key=[declared.layer, declared.name],
         group_name=declared.layer,
-        ins={name: dg.AssetIn(key=key, metadata={"lakehouse/pinned": True}) for name, key in _ins(declared)},
+        ins=dict(_ins(declared)),
         description=_description(declared),
         code_version=str(declared.logic),
         check_specs=check_specs(declared),
@@ -122,10 +137,6 @@ def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
         dagster_type=dg.Any,  # type: ignore[arg-type] # Dagster's own constant, typed as a class
         **words,
     )(step_of(declared))
-    made.__class__ = Table
-    table_asset = cast("Table", made)
-    table_asset.declaration = declared
-    return table_asset
 
 
 def _forgets_no_update(condition: dg.AutomationCondition[Any]) -> dg.AutomationCondition[Any]:
@@ -141,9 +152,22 @@ def _asks(condition: dg.AutomationCondition[Any], label: str) -> bool:
     return condition.get_label() == label or any(_asks(each, label) for each in condition.children)
 
 
-def _ins(declared: Declaration) -> Iterator[tuple[str, list[str]]]:
-    for key in dict.fromkeys(read.upstream.key for read in declared.reads):
-        yield key.replace("/", "__"), key.split("/")
+def _ins(declared: Declaration) -> Iterator[tuple[str, dg.AssetIn]]:
+    """One input for each upstream table. Which of its rows are read is told by columns, not by partitions."""
+    upstreams = {read.upstream.key: read.upstream for read in declared.reads}
+    for key, upstream in upstreams.items():
+        shares = upstream.partitions is not None and set(upstream.slice_columns) & set(declared.slice_columns)
+        mapping = None if shares or upstream.partitions is None else dg.AllPartitionMapping()
+        pinned = {"lakehouse/pinned": True}
+        yield key.replace("/", "__"), dg.AssetIn(key=key.split("/"), metadata=pinned, partition_mapping=mapping)
+
+
+def _sliced_by(declared: Declaration) -> dict[str, Any]:
+    """By which columns the rows are of partitions, in the words that plain assets say it in."""
+    if declared.partitions is None:
+        return {}
+    columns = declared.slice_columns
+    return {"partition_by": columns[0] if len(columns) == 1 else {name: name for name in columns}}
 
 
 def _description(declared: Declaration) -> str:

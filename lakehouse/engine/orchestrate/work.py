@@ -61,6 +61,11 @@ class CheckSpec:
     blocking: bool
 
 
+def partition_position(reader: Declaration, upstream: Handle, key: str) -> str:
+    """The same for one partition of `reader`, which is made by itself."""
+    return f"{reader.key}[{key}]←{upstream.id}"
+
+
 def position(reader: Declaration, upstream: Handle) -> str:
     """The transaction under which `reader` keeps how far it has read `upstream`: another table has another id."""
     return f"{reader.key}←{upstream.id}"

@@ -1,6 +1,6 @@
 """Which slices commits changed: those of rows that really differ, at the cost of the files that came and went."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.partition_values import UNTIL
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
 from lakehouse.engine.delta.writes import append, merge, overwrite, prepare_overwrite, prepare_replace_slices
@@ -192,4 +193,64 @@ def test_a_row_is_of_a_slice_when_its_values_are(
     slices = Slices(pl.DataFrame(named, schema=schema, orient="row"))
     frame = pl.DataFrame(held, schema=schema, orient="row")
     assert frame.filter(slices.holds).rows() == [each for each in held if each in named]
-    assert frame.filter(~slices.holds).rows() == [each for each in held if each not in named]
+    assert frame.filter(~slices.holds.fill_null(value=False)).rows() == [each for each in held if each not in named]
+
+
+# ---- windows, and all transactions ----
+
+moments = st.integers(0, 12)
+windows = st.lists(st.tuples(moments, st.integers(1, 3), st.sampled_from(["x", "y"])), max_size=5, unique=True)
+
+
+def at(minute: int) -> datetime:
+    return datetime(2024, 5, 1, 9, minute, tzinfo=UTC)
+
+
+@given(
+    windows,
+    st.lists(st.tuples(st.none() | moments, st.sampled_from(["x", "y"])), max_size=12),
+    st.sampled_from([["word"], []]),
+)
+@settings(max_examples=100)
+def test_a_row_is_of_a_window_from_its_start_to_before_its_end(
+    named: list[tuple[int, int, str]], held: list[tuple[int | None, str]], by: list[str]
+):
+    time = pl.Datetime("us", "UTC")
+    values = [(at(start), at(start + long), word) for start, long, word in named]
+    frame = pl.DataFrame(values, schema={"t": time, f"t{UNTIL}": time, "word": pl.String()}, orient="row")
+    slices = Slices(frame.select("t", f"t{UNTIL}", *by))
+    rows = pl.DataFrame(
+        [(None if minute is None else at(minute), word) for minute, word in held],
+        schema={"t": time, "word": pl.String()},
+        orient="row",
+    )
+    wanted = [
+        (moment, word)
+        for moment, word in rows.rows()
+        if any(moment and start <= moment < end and (not by or word == other) for start, end, other in values)
+    ]
+    assert rows.filter(slices.holds).rows() == wanted
+    assert rows.filter(~slices.holds.fill_null(value=False)).height == rows.height - len(wanted)
+
+
+def test_files_outside_every_window_are_not_looked_at(address: Address):
+    frame = pl.DataFrame({"t": [at(1), at(5), at(9), None]}, schema={"t": pl.Datetime("us", "UTC")})
+    standing = table(address, frame, rows_per_file=1)
+    paths = standing.files()["path"].to_list()
+    window = pl.DataFrame(
+        {"t": [at(2), at(5)], f"t{UNTIL}": [at(3), at(6)]},
+        schema_overrides={"t": pl.Datetime("us", "UTC"), f"t{UNTIL}": pl.Datetime("us", "UTC")},
+    )
+    assert Slices(window).files(standing) == [paths[1], paths[3]]
+    assert Slices(window).of(standing).collect().rows() == [(at(5),)]
+
+
+def test_all_transactions_are_those_that_are_asked_for_one_by_one(address: Address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(23):  # checkpoints at 10 and 20
+        handle = handle.commit([], [], {f"app {number % 5}": number, "each": number}, {})
+        told = handle.transactions()
+        assert told == {app: handle.transaction(app) for app in told}
+        assert len(told) == min(number + 1, 5) + 1
+    early = opened(address, 7)
+    assert early.transactions()["each"] == 6

@@ -411,7 +411,7 @@ def step(house: House, way: str, rows: list[Row]) -> None:
             known = set(sales.scan().collect()["order_no"])
             append(sales, orders(*(row for row in rows if row[0] not in known)).lazy(), {}, {})
         case "slices":
-            elsewhere = sales.scan().filter(~of_days(1, 2).holds).collect()["order_no"].to_list()
+            elsewhere = sales.scan().filter(~of_days(1, 2).holds.fill_null(value=False)).collect()["order_no"].to_list()
             there = [row for row in rows if row[1] in (1, 2) and row[0] not in elsewhere]
             prepare_replace_slices(sales, orders(*there).lazy(), of_days(1, 2)).commit({}, {})
         case _:
