@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lakehouse.example.landed import LandedFile
@@ -123,9 +124,6 @@ class Product(NamedTuple):
     highest: str = ""
 
 
-type Counts = dict[str, dict[str, int]]  # of each code, how often it came with each text
-
-
 @dataclass
 class Products:
     """Codes on invoices without a letter, with the name and the price that most lines of the last four weeks have.
@@ -136,8 +134,8 @@ class Products:
     first_seen: dict[str, str] = field(default_factory=dict[str, str])
     known: dict[str, Product] = field(default_factory=dict[str, Product])
     this_week: Counter[tuple[str, str, str]] = field(default_factory=Counter[tuple[str, str, str]])
-    names: deque[Counts] = field(default_factory=lambda: deque[Counts](maxlen=WINDOW_IN_WEEKS))
-    prices: deque[Counts] = field(default_factory=lambda: deque[Counts](maxlen=WINDOW_IN_WEEKS))
+    names: deque[Counter[tuple[str, str]]] = field(default_factory=lambda: deque(maxlen=WINDOW_IN_WEEKS))
+    prices: deque[Counter[tuple[str, float]]] = field(default_factory=lambda: deque(maxlen=WINDOW_IN_WEEKS))
 
     def take(self, day: date, invoices: Sequence[Invoice]) -> None:
         rows = [row for invoice in invoices if invoice.number.isdigit() for row in invoice.rows]
@@ -145,23 +143,35 @@ class Products:
             self.first_seen.setdefault(sku, str(day))
         self.this_week.update((row.sku, row.description, row.unit_price) for row in rows if int(row.qty) > 0)
         if day.weekday() == MONDAY:
-            self.learn()
+            self.end_week()
 
-    def learn(self) -> None:
-        """Name and price anew what was sold in the four weeks that end today."""
-        sold, self.this_week = self.this_week, Counter()
-        self.names.append(_counts((sku, name.strip(), n) for (sku, name, _), n in sold.items() if _is_a_name(name)))
-        self.prices.append(_counts((sku, price, n) for (sku, _, price), n in sold.items() if float(price) > 0))
-        for sku, names in _together(self.names).items():
-            name = min(names, key=lambda name: (-names[name], name))
-            self.known[sku] = self.known.get(sku, Product())._replace(name=name)
-        for sku, prices in _together(self.prices).items():
-            price = min(prices, key=lambda price: (-prices[price], float(price)))
-            self.known[sku] = Product(
-                self.known.get(sku, Product()).name, price, min(prices, key=float), max(prices, key=float)
-            )
+    def end_week(self) -> None:
+        """Count what was sold this week. What it drives out of the window is what is last known of its codes."""
+        if len(self.names) == WINDOW_IN_WEEKS:
+            self.learn([self.names[0]], [self.prices[0]])
+        names, prices = Counter[tuple[str, str]](), Counter[tuple[str, float]]()
+        for (sku, description, unit_price), often in self.this_week.items():
+            if name := _name(description):
+                names[sku, name] += often
+            if (price := float(unit_price)) > 0:
+                prices[sku, price] += often
+        self.names.append(names)
+        self.prices.append(prices)
+        self.this_week.clear()
+
+    def learn(
+        self, names_of: Iterable[Counter[tuple[str, str]]], prices_of: Iterable[Counter[tuple[str, float]]]
+    ) -> None:
+        """Name and price the codes of some weeks by these weeks together."""
+        for sku, names in _by_sku(names_of).items():
+            self.known[sku] = self.known.get(sku, Product())._replace(name=_most_often(names))
+        for sku, prices in _by_sku(prices_of).items():
+            name, asked = self.known.get(sku, Product()).name, [price for _, price in prices]
+            # a float prints as the packed price was written
+            self.known[sku] = Product(name, str(_most_often(prices)), str(min(asked)), str(max(asked)))
 
     def rows(self) -> Iterator[Sequence[str]]:
+        self.learn(self.names, self.prices)
         for sku, first_seen in sorted(self.first_seen.items()):
             yield sku, *self.known.get(sku, Product()), first_seen
 
@@ -179,21 +189,26 @@ class Products:
         return _csv([header, *in_pounds], delimiter=";").encode("cp1252")
 
 
-def _counts(counted: Iterable[tuple[str, str, int]]) -> Counts:
-    counts: Counts = {}
-    for sku, text, often in counted:
-        texts = counts.setdefault(sku, {})
-        texts[text] = texts.get(text, 0) + often
-    return counts
+def _by_sku[T](weeks: Iterable[Counter[tuple[str, T]]]) -> dict[str, list[tuple[int, T]]]:
+    """Of each code, what came with it, and how often in all weeks together."""
+    together = Counter[tuple[str, T]]()
+    for week in weeks:
+        together.update(week)
+    found: defaultdict[str, list[tuple[int, T]]] = defaultdict(list)
+    for (sku, what), often in together.items():
+        found[sku].append((often, what))
+    return found
 
 
-def _together(weeks: Iterable[Counts]) -> Counts:
-    return _counts((sku, text, often) for week in weeks for sku, texts in week.items() for text, often in texts.items())
+def _most_often[T: (str, float)](counted: Sequence[tuple[int, T]]) -> T:
+    """Of what came equally often, the least."""
+    return min((-often, what) for often, what in counted)[1]
 
 
-def _is_a_name(description: str) -> bool:
-    """Names are written in capitals; other descriptions are clerks' notes, such as `check` or `Damaged`."""
-    return bool(_CAPITAL.search(description)) and not _FOUR_SMALL.search(description)
+@cache
+def _name(description: str) -> str:
+    """Names are written in capitals; other descriptions are clerks' notes, such as `check`, and no name."""
+    return description.strip() if _CAPITAL.search(description) and not _FOUR_SMALL.search(description) else ""
 
 
 def _csv(rows: Iterable[Sequence[object]], end: str = "\n", delimiter: str = ",") -> str:
