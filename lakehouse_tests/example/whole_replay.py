@@ -97,23 +97,28 @@ def unpacked(file: LandedFile) -> bytes:
 
 
 @cache
-def landed_lines(*sources: str) -> dict[bytes, date]:
-    """Every distinct landed object, with the day it landed on first."""
+def landed_lines(source: str) -> dict[bytes, date]:
+    """Every distinct landed object of a source, with the day it landed on first."""
     lines: dict[bytes, date] = {}
-    for file in of(*sources):
+    for file in of(source):
         for line in unpacked(file).splitlines():
             lines.setdefault(line, day_of(file))
     return lines
 
 
 @cache
-def invoices(*sources: str) -> list[dict[str, Any]]:
-    """The landed objects without repeats, numbers as the text that landed."""
-    return [json.loads(line, parse_float=str, parse_int=str) for line in landed_lines(*sources)]
+def invoices(source: str) -> list[dict[str, Any]]:
+    """The landed objects of a source without repeats, numbers as the text that landed."""
+    return [json.loads(line, parse_float=str, parse_int=str) for line in landed_lines(source)]
 
 
-def net(invoice: dict[str, Any]) -> Decimal:
-    return sum((int(line["qty"]) * Decimal(line["unit_price"]) for line in invoice["lines"]), Decimal(0))
+@cache
+def nets(source: str) -> dict[str, Decimal]:
+    """What each invoice of a source comes to, by its number."""
+    return {
+        each["order_no"]: sum((int(line["qty"]) * Decimal(line["unit_price"]) for line in each["lines"]), Decimal(0))
+        for each in invoices(source)
+    }
 
 
 @cache
