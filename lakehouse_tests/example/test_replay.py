@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import re
 from datetime import date
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from lakehouse.example.landed import Landed, drawn, told
 from lakehouse.example.packed import FIRST_DAY, LAST_DAY
@@ -23,6 +25,7 @@ from lakehouse_tests.example.whole_replay import (
     unpacked,
     whole,
 )
+from lakehouse_tests.house.house import ROOT
 
 RATES = "reference/fx_monthly.csv.gz"
 CUTS = [
@@ -170,6 +173,17 @@ def test_landing_a_range_without_files_writes_nothing_also_no_rates():
     shelf = Shelf()
     assert land(shelf, date(2010, 12, 26), date(2010, 12, 26)) == []
     assert shelf.writes == []
+
+
+def test_the_guide_shows_what_is_drawn_of_the_whole_replay():
+    landed: dict[str, Landed] = {}
+    for file in whole():
+        so_far = landed.get(file.source) or Landed(file.source, file.noun)
+        landed[file.source] = so_far.and_(file, written=True)
+    shown = Console(width=120, record=True, file=io.StringIO())
+    shown.print(drawn([landed[source] for source in sorted(landed)]))
+    guide = (ROOT / "docs" / "replay.md").read_text("utf-8").split("```")[1]
+    assert [line.strip() for line in shown.export_text().splitlines()] == guide.strip().splitlines()
 
 
 def test_what_landed_is_drawn_with_a_line_for_each_source():

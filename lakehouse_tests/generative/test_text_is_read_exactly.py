@@ -120,6 +120,22 @@ def grouped(precision: int, scale: int) -> Kind:
     return Kind(pl.Decimal(precision, scale), valid, reads, number_text(",", "."))
 
 
+def priced(precision: int, scale: int) -> Kind:
+    """A decimal that may begin with a pound sign, after its minus."""
+
+    def valid(rnd: Random) -> str:
+        text = decimal_of(rnd, precision, scale)
+        bare = text.removeprefix("-")
+        return text[: len(text) - len(bare)] + rnd.choice(("£", "£", "")) + bare
+
+    def reads(text: str) -> Decimal | None:
+        minus, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
+        number = bare.removeprefix("£")
+        return None if number.startswith("-") or "e" in text.lower() else fitting(minus + number, precision, scale)
+
+    return Kind(pl.Decimal(precision, scale), valid, reads, number_text(prefix="£"))
+
+
 def shortest_narrow(number: float) -> str:
     """The fewest digits that name this float32 among all."""
     return next(text for n in range(1, 10) if narrow(float(text := f"{number:.{n}g}")) == number)
@@ -282,6 +298,7 @@ KINDS = {
     "whole": decimals(38, 0),
     "small": decimals(5, 5),
     "german": grouped(18, 2),
+    "pounds": priced(38, 3),
     "float": Kind(pl.Float64(), wide_text, wide_float),
     "float32": Kind(pl.Float32(), narrow_text, narrow_float),
     "flag": Kind(pl.Boolean(), lambda rnd: rnd.choice(("true", "false")), {"true": True, "false": False}.get),
@@ -303,7 +320,7 @@ def changed(rnd: Random, text: str) -> str:
     """One to three characters put in, taken out, replaced, doubled or swapped; or the edges dirtied."""
     for _ in range(rnd.choice((1, 1, 2, 3))):
         at = rnd.randrange(len(text) + 1)
-        new = rnd.choice("0123456789.,-+:/TZeE xO_\n\x00\u0663\uff11\u00a0")
+        new = rnd.choice("0123456789.,-+:/TZeE xO_£\n\x00\u0663\uff11\u00a0")
         text = rnd.choice(
             (
                 text[:at] + new + text[at:],
