@@ -8,18 +8,20 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse import tables
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.ledger import Ledger
-from lakehouse.engine.orchestrate.load import tables_in
 from lakehouse.engine.serve.local_sql import connect, query
+from lakehouse.tables.bronze.erp_orders import erp_orders
+from lakehouse.tables.gold.daily_sales import daily_sales
+from lakehouse.tables.silver.order_lines import order_lines
+from lakehouse.tables.silver.orders import orders
 from lakehouse_tests.faults.arrivals import records_in
 from resources.local_disk import LocalDisk
 
-DECLARED = [each.declaration for each in tables_in(tables)]
+DECLARED = [each.declaration for each in (erp_orders, order_lines, orders, daily_sales)]
 BRONZE = DECLARED[0]
 
 Rows = list[tuple[object, ...]]

@@ -32,10 +32,8 @@ Job = dict[str, Any]
 def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import dagster
-    import pandera
 
     assert dagster
-    assert pandera
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a child would not have them"
     for line in sys.stdin:
@@ -59,16 +57,15 @@ def _child(job: Job) -> int:
 
 def _work(job: Job) -> None:
     """job: home; optionally kill {point, nth, seed}, error {name, seed}, rounds to land and drain one by one."""
-    from lakehouse import tables
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.ingest import landing
-    from lakehouse.engine.orchestrate.load import tables_in
+    from lakehouse_tests.faults.standing import DECLARED
     from resources.local_disk import LocalDisk
 
     landing.FILES_PER_BATCH = 2  # several batches from a few files
     home = Path(job["home"])
     place = Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
-    drain = Drain(place, [each.declaration for each in tables_in(tables)])
+    drain = Drain(place, DECLARED)
     if kill := job.get("kill"):
         _put_kill(**kill)
     if error := job.get("error"):

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lakehouse import cli
+from lakehouse import cli, tables
+from lakehouse.engine.orchestrate.load import tables_in
 
+TABLES = tables_in(tables)
 STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
     "last_run",
@@ -83,7 +85,7 @@ def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_sec
 
 def test_status_of_tables_that_were_never_written_has_no_versions(lakehouse: Command) -> None:
     found = json.loads(lakehouse("status", "--json").stdout)
-    assert [(each["version"], each["rows"], each["last_run"]) for each in found] == [(None, None, None)] * 8
+    assert [(each["version"], each["rows"], each["last_run"]) for each in found] == [(None, None, None)] * len(TABLES)
 
 
 def test_status_of_tables_that_were_never_written_says_what_to_do(lakehouse: Command) -> None:
@@ -96,7 +98,7 @@ def test_status_of_tables_that_were_never_written_says_what_to_do(lakehouse: Com
 
 def test_status_in_json_says_where_every_table_stands(drained: Command) -> None:
     found = json.loads(drained("status", "--json").stdout)
-    assert [list(each) for each in found] == [STATUS] * 8
+    assert [list(each) for each in found] == [STATUS] * len(TABLES)
     orders = next(each for each in found if each["key"] == "silver/orders")
     assert (orders["layer"], orders["rows"], orders["version"], orders["stale"]) == ("silver", 137, 1, False)
     assert orders["last_run"]["status"] == "SUCCESS"

@@ -10,14 +10,14 @@ from lakehouse.tables.silver.orders import Orders
 class DailySales(Gold):
     """One row per day and country.
 
-    Source: silver orders. A day is a London day; times are stored in UTC.
+    Source: silver orders, credits included. A day is a London day; times are stored in UTC.
     """
 
     day: date = column("London day on which the order was saved", key=True)
     country: str = column("Where it was shipped", key=True)
-    orders: int = column("Orders and corrections of bad debt", ge=1)
+    orders: int = column("Orders, credits and corrections of bad debt", ge=1)
     lines: int = column("Their lines", ge=1)
-    net_amount: Gbp = column("Sum of their lines")
+    net_amount: Gbp = column("Sum of their lines, what was given back taken off")
 
 
 @table(
@@ -27,9 +27,8 @@ class DailySales(Gold):
     automation_condition=AutomationCondition.eager(),
 )
 def daily_sales(orders: Frame[Orders]) -> Frame[DailySales]:
-    day = pl.col("ordered_at").dt.convert_time_zone("Europe/London").dt.date()
     return (
-        orders.group_by(day.alias("day"), "country")
+        orders.group_by("day", "country")
         .agg(
             orders=pl.len().cast(pl.Int64),
             lines=pl.col("line_count").sum(),

@@ -3,10 +3,11 @@ from dagster import AutomationCondition
 
 from lakehouse import Frame, Gbp, Merge, New, Quarantine, Silver, Utc, column, table
 from lakehouse.tables.bronze.erp_orders import ErpOrders
+from lakehouse.tables.bronze.erp_returns import ErpReturns
 
 
 class OrderLines(Silver):
-    """One row per line of an order, as the ERP last knew it.
+    """One row per line of an order or credit, as the ERP last knew it.
 
     Source: ERP. Equal lines of one order are kept: they differ by their position.
     """
@@ -15,7 +16,7 @@ class OrderLines(Silver):
     line_no: int = column("Position in the order, from 1", key=True, ge=1)
     sku: str = column("Product or service code, as sent")
     description: str = column("Product name, or a clerk's note", nullable=True)
-    quantity: int = column("Pieces; negative for corrections")
+    quantity: int = column("Pieces; negative for what comes back and for corrections")
     unit_price: Gbp = column("Price of a piece")
     net_amount: Gbp = column("Quantity times price")
     country: str = column("Where it was shipped")
@@ -30,17 +31,21 @@ class OrderLines(Silver):
     owners=["team:sales"],
     automation_condition=AutomationCondition.eager(),
 )
-def order_lines(sent: New[ErpOrders]) -> Frame[OrderLines]:
+def order_lines(sold: New[ErpOrders], returned: New[ErpReturns]) -> Frame[OrderLines]:
     line = pl.col("lines").struct
-    return sent.explode("lines", empty_as_null=False).select(
-        "order_no",
-        line.field("line_no"),
-        line.field("sku"),
-        line.field("description"),
-        quantity=line.field("qty"),
-        unit_price=line.field("unit_price"),
-        net_amount=line.field("qty") * line.field("unit_price"),
-        country="country",
-        ordered_at="order_ts",
-        saved_at=line.field("line_ts"),
+    return (
+        pl.concat([sold, returned])
+        .explode("lines", empty_as_null=False)
+        .select(
+            "order_no",
+            line.field("line_no"),
+            line.field("sku"),
+            line.field("description"),
+            quantity=line.field("qty"),
+            unit_price=line.field("unit_price"),
+            net_amount=line.field("qty") * line.field("unit_price"),
+            country="country",
+            ordered_at="order_ts",
+            saved_at=line.field("line_ts"),
+        )
     )

@@ -1,12 +1,15 @@
+from datetime import date
+
 import polars as pl
 from dagster import AutomationCondition
 
 from lakehouse import Frame, Gbp, Merge, New, Quarantine, Silver, Utc, check, column, table
 from lakehouse.tables.bronze.erp_orders import ErpOrders
+from lakehouse.tables.bronze.erp_returns import ErpReturns
 
 
 class Orders(Silver):
-    """One row per order or correction of bad debt, as the ERP last knew it.
+    """One row per order, credit or correction of bad debt, as the ERP last knew it.
 
     Source: ERP.
     """
@@ -15,6 +18,7 @@ class Orders(Silver):
     customer_id: int = column("Who bought; empty for sales without an account", nullable=True)
     country: str = column("Where it was shipped")
     ordered_at: Utc = column("When the clerk saved it")
+    day: date = column("London day on which the clerk saved it")
     line_count: int = column("Lines on the order", ge=1)
     net_amount: Gbp = column("Sum of its lines; negative for credits")
 
@@ -31,13 +35,14 @@ class Orders(Silver):
     owners=["team:sales"],
     automation_condition=AutomationCondition.eager(),
 )
-def orders(sent: New[ErpOrders]) -> Frame[Orders]:
+def orders(sold: New[ErpOrders], returned: New[ErpReturns]) -> Frame[Orders]:
     line = pl.element().struct
-    return sent.select(
+    return pl.concat([sold, returned]).select(
         "order_no",
         "customer_id",
         "country",
         ordered_at="order_ts",
+        day=pl.col("order_ts").dt.convert_time_zone("Europe/London").dt.date(),
         line_count=pl.col("lines").list.len().cast(pl.Int64),
         net_amount=pl.col("lines").list.eval(line.field("qty") * line.field("unit_price")).list.sum(),
     )

@@ -29,10 +29,13 @@ from lakehouse import (
     column,
     table,
 )
+from lakehouse import tables as business
 from lakehouse.definitions import lakehouse
+from lakehouse.engine.orchestrate.load import tables_in
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.example.replay import land
 from lakehouse.tables.bronze.erp_orders import erp_orders
+from lakehouse.tables.bronze.erp_returns import erp_returns
 from lakehouse.tables.gold.daily_sales import daily_sales
 from lakehouse.tables.silver.order_lines import order_lines
 from lakehouse.tables.silver.orders import orders
@@ -43,7 +46,8 @@ from resources.local_disk import LocalDisk
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
 
 PROJECT = Path(__file__).parents[3]
-SLICE = [erp_orders, order_lines, orders, daily_sales]
+SLICE = [erp_orders, erp_returns, order_lines, orders, daily_sales]
+ALL = [each.declaration for each in tables_in(business)]
 
 
 class Slips(Bronze):
@@ -195,8 +199,8 @@ def refusals(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     ("of", "key", "upstreams"),
     [
         (erp_orders, "bronze/erp_orders", []),
-        (orders, "silver/orders", ["bronze/erp_orders"]),
-        (order_lines, "silver/order_lines", ["bronze/erp_orders"]),
+        (orders, "silver/orders", ["bronze/erp_orders", "bronze/erp_returns"]),
+        (order_lines, "silver/order_lines", ["bronze/erp_orders", "bronze/erp_returns"]),
         (daily_sales, "gold/daily_sales", ["silver/orders"]),
     ],
 )
@@ -226,7 +230,7 @@ def columns(of: Table) -> dict[str, dg.TableColumn]:
 
 def test_the_columns_of_a_silver_table_show_type_words_unit_key_and_null():
     shown = columns(orders)
-    assert list(shown) == ["order_no", "customer_id", "country", "ordered_at", "line_count", "net_amount"]
+    assert list(shown) == ["order_no", "customer_id", "country", "ordered_at", "day", "line_count", "net_amount"]
     assert shown["net_amount"].type == "Decimal(38, 3)"
     assert shown["net_amount"].description == "Sum of its lines; negative for credits [GBP]"
     assert shown["net_amount"].tags == {"unit": "GBP"}
@@ -262,6 +266,7 @@ def test_each_rule_is_a_check_of_its_own_that_blocks_and_says_what_it_is_about()
         "order_no__not_null",
         "country__not_null",
         "ordered_at__not_null",
+        "day__not_null",
         "line_count__not_null",
         "line_count__ge",
         "net_amount__not_null",
@@ -355,7 +360,7 @@ def test_a_materialization_tells_rows_version_bytes_place_positions_and_a_previe
     assert told["rows_read"] == told["rows_came_out"]
     assert told["rows per day"].startswith("by ordered_at (UTC)\n\n```\n2010-12-01 ██")
     header, _, first, *rest = told["preview"].split("\n")
-    assert header == "| order_no | customer_id | country | ordered_at | line_count | net_amount |"
+    assert header == "| order_no | customer_id | country | ordered_at | day | line_count | net_amount |"
     assert first == "| 536365 | 17850 | United Kingdom | 2010-12-01 08:26:00+00:00 | 7 | 139.120 |"
     assert len(rest) == 4
 
@@ -555,17 +560,15 @@ print(len(list(definitions.assets)))
     told = subprocess.run(
         [sys.executable, "-c", offline], env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (told.stdout.strip(), told.returncode) == (str(len(SLICE)), 0), told.stderr
+    assert (told.stdout.strip(), told.returncode) == (str(len(ALL)), 0), told.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_code_location_holds_the_tables_their_sensor_the_automation_the_job_and_the_schedule():
     repository = lakehouse().get_repository_def()
-    assert {each.to_user_string() for each in repository.asset_graph.get_all_asset_keys()} == {
-        each.declaration.key for each in SLICE
-    }
+    assert {each.to_user_string() for each in repository.asset_graph.get_all_asset_keys()} == {each.key for each in ALL}
     assert {each.name: each.default_status.value for each in repository.sensor_defs} == {
-        "erp_orders_arrivals": "RUNNING",
+        **{f"{each.name}_arrivals": "RUNNING" for each in ALL if each.is_bronze},
         "automation": "RUNNING",
     }
     assert {each.name for each in repository.schedule_defs} == {"nightly"}

@@ -312,7 +312,7 @@ def test_a_transform_that_loses_rows_fails_the_run_and_nothing_is_written(house:
 def test_lines_that_an_explode_loses_fail_the_run(house: House):
     land(house, 1, order("1", (1, 1, "1"), (2, 1, "1")))
     house.drain(ERP)
-    work = house.run(replace(LINES, transform=lambda rows: LINES.transform(rows).head(1)))
+    work = house.run(replace(LINES, transform=lambda *rows: LINES.transform(*rows).head(1)))
     assert red(work) == {"conserves": "ERROR"}
     assert work.delivery is None
 

@@ -3,15 +3,15 @@ from lakehouse.tables.silver.orders import Orders
 from lakehouse_tests.drawing import assert_rows, rows
 
 
-def test_a_day_is_a_london_day():
+def test_orders_and_credits_of_a_day_are_summed():
     sold = rows(
         Orders,
         """
-        order_no | country | ordered_at           | line_count | net_amount
-        ---------+---------+----------------------+------------+-----------
-        1        | France  | 2011-07-01T22:59:00Z | 2          | 10.001
-        2        | France  | 2011-07-01T23:00:00Z | 1          | 5.000
-        3        | France  | 2011-12-01T23:59:00Z | 1          | 1.000
+        order_no | day        | country | line_count | net_amount
+        ---------+------------+---------+------------+-----------
+        1        | 2011-07-01 | France  | 2          | 10.001
+        C2       | 2011-07-01 | France  | 1          | -5.000
+        3        | 2011-12-01 | France  | 1          | 1.000
         """,
     )
     assert_rows(
@@ -20,8 +20,7 @@ def test_a_day_is_a_london_day():
         """
         day        | country | orders | lines | net_amount
         -----------+---------+--------+-------+-----------
-        2011-07-01 | France  | 1      | 2     | 10.001
-        2011-07-02 | France  | 1      | 1     | 5.000
+        2011-07-01 | France  | 2      | 3     | 5.001
         2011-12-01 | France  | 1      | 1     | 1.000
         """,
     )

@@ -1,6 +1,9 @@
 from lakehouse.tables.bronze.erp_orders import ErpOrders
+from lakehouse.tables.bronze.erp_returns import ErpReturns
 from lakehouse.tables.silver.order_lines import OrderLines, order_lines
 from lakehouse_tests.drawing import assert_rows, rows
+
+NOTHING = rows(ErpReturns, "order_no")
 
 
 def test_equal_lines_of_one_order_are_kept():
@@ -14,7 +17,7 @@ def test_equal_lines_of_one_order_are_kept():
         """,
     )
     assert_rows(
-        order_lines(sent),
+        order_lines(sent, NOTHING),
         OrderLines,
         """
         order_no | line_no | quantity | unit_price | net_amount
@@ -35,7 +38,7 @@ def test_a_line_has_the_country_and_the_time_of_its_order():
         """,
     )
     assert_rows(
-        order_lines(sent),
+        order_lines(sent, NOTHING),
         OrderLines,
         """
         order_no | country | ordered_at
@@ -52,4 +55,23 @@ def test_an_order_of_no_lines_has_no_line():
         536365   | []
         """,
     )
-    assert order_lines(sent).collect().is_empty()
+    assert order_lines(sent, NOTHING).collect().is_empty()
+
+
+def test_what_comes_back_has_lines_too():
+    returned = rows(
+        ErpReturns,
+        """
+        order_no | lines
+        ---------+------------------------------------------------
+        C536379  | [{"line_no": 1, "sku": "D", "qty": -1, "unit_price": 27.5}]
+        """,
+    )
+    assert_rows(
+        order_lines(rows(ErpOrders, "order_no"), returned),
+        OrderLines,
+        """
+        order_no | line_no | sku | quantity | net_amount
+        C536379  | 1       | D   | -1       | -27.500
+        """,
+    )

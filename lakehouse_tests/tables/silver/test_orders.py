@@ -2,8 +2,11 @@ import polars as pl
 
 from lakehouse.engine.quality.verdict import judge
 from lakehouse.tables.bronze.erp_orders import ErpOrders
+from lakehouse.tables.bronze.erp_returns import ErpReturns
 from lakehouse.tables.silver.orders import Orders, orders
 from lakehouse_tests.drawing import assert_rows, rows
+
+NOTHING = rows(ErpReturns, "order_no")
 
 
 def test_an_order_is_the_sum_of_its_lines():
@@ -17,7 +20,7 @@ def test_an_order_is_the_sum_of_its_lines():
         """,
     )
     assert_rows(
-        orders(sent),
+        orders(sent, NOTHING),
         Orders,
         """
         order_no | line_count | net_amount
@@ -37,11 +40,53 @@ def test_who_bought_where_and_when_stay_as_they_were_sent():
         """,
     )
     assert_rows(
-        orders(sent),
+        orders(sent, NOTHING),
         Orders,
         """
         order_no | customer_id | country | ordered_at
         536365   | -           | EIRE    | 2010-12-01T08:26:00Z
+        """,
+    )
+
+
+def test_a_day_is_a_london_day():
+    sent = rows(
+        ErpOrders,
+        """
+        order_ts
+        2011-07-01T22:59:00Z
+        2011-07-01T23:00:00Z
+        2011-12-01T23:59:00Z
+        """,
+    )
+    assert_rows(
+        orders(sent, NOTHING),
+        Orders,
+        """
+        day
+        2011-07-01
+        2011-07-02
+        2011-12-01
+        """,
+    )
+
+
+def test_credits_stand_beside_orders():
+    sold = rows(ErpOrders, "order_no\n536365")
+    returned = rows(
+        ErpReturns,
+        """
+        order_no | customer_id | lines
+        C536379  | 14527       | [{"qty": -2, "unit_price": 27.5}]
+        """,
+    )
+    assert_rows(
+        orders(sold, returned),
+        Orders,
+        """
+        order_no | customer_id | net_amount
+        536365   | -           | 0
+        C536379  | 14527       | -55.000
         """,
     )
 
