@@ -177,20 +177,23 @@ class DagsterDev:
         return left
 
 
-def start(home: Path, *, command: tuple[str, ...] = ("dagster", "dev", "-w", "workspace.yaml")) -> DagsterDev:
+def start(
+    home: Path, *, command: tuple[str, ...] = ("dagster", "dev", "-w", "workspace.yaml"), project: Path = PROJECT
+) -> DagsterDev:
     """Start a server and wait until it answers. Raises AssertionError with the end of its log when it does not."""
     home.mkdir(parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "LAKEHOUSE_"))},
         "LAKEHOUSE_HOME": str(home),
         "DAGSTER_HOME": _dagster_home(home),
+        "PYTHONPATH": str(project),
     }
     port, log = _free_port(), home / "dev.log"
     program = str(Path(sys.executable).with_name(command[0]))
     with log.open("wb") as told:
         process = subprocess.Popen(
             [sys.executable, "-c", _HEARS_SIGINT, program, *command[1:], "--port", str(port)],
-            cwd=PROJECT,
+            cwd=project,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=told,
