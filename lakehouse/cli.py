@@ -10,21 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from lakehouse.cli_new import new
 from lakehouse.engine.declare.number import number
+from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from lakehouse.engine.declare.place import Place
     from lakehouse.engine.orchestrate.run import Ran
     from lakehouse.engine.orchestrate.table import Table
     from lakehouse.engine.quality.difference import Difference
@@ -36,63 +35,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# what is not a terminal has no width to fit: a row stays on one line, and no value is cut
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000_000)
-told = Console(stderr=True, highlight=False)
+app.add_typer(new, name="new")
 
 DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
 SHOWN = 5
 NO_EXAMPLE = not Path(__file__).with_name("example").joinpath("replay.py").is_file()
-
-
-class Lakehouse:
-    """The project in the environment that LAKEHOUSE_ENVIRONMENT names, each part opened when it is asked for."""
-
-    @cached_property
-    def definitions(self) -> dg.Definitions:
-        from lakehouse.definitions import lakehouse
-
-        return lakehouse()
-
-    @cached_property
-    def assets(self) -> list[dg.AssetsDefinition]:
-        from lakehouse import tables
-        from lakehouse.engine.orchestrate.load import assets_in
-
-        return assets_in(tables)
-
-    @cached_property
-    def tables(self) -> list[Table]:
-        from lakehouse.engine.orchestrate.table import Table
-
-        return [each for each in self.assets if isinstance(each, Table)]
-
-    @property
-    def plain(self) -> dict[tuple[str, ...], str]:
-        """The keys of the plain assets that stand beside the tables, each with the command that materializes it."""
-        from lakehouse.engine.orchestrate.rebuild import launch
-        from lakehouse.engine.orchestrate.table import Table
-
-        return {
-            tuple(spec.key.path): launch(spec.key.to_user_string(), is_partitioned=spec.partitions_def is not None)
-            for each in self.assets
-            if not isinstance(each, Table)
-            for spec in each.specs
-        }
-
-    @cached_property
-    def place(self) -> Place:
-        from lakehouse.engine.declare.place import Place
-        from resources.environment import load_environment, storages
-
-        landing, lake = storages(load_environment())
-        return Place(lake=lake, landing=landing)
-
-    @cached_property
-    def instance(self) -> dg.DagsterInstance:
-        from resources.dagster_home import open_instance
-
-        return open_instance()
 
 
 @app.command(hidden=NO_EXAMPLE)

@@ -1,5 +1,7 @@
 """Tables as one draws them: `rows` makes a frame of a drawing, `assert_rows` compares a frame with one.
 
+`rows_sent` makes the frame that a bronze table stores of it.
+
 A drawing shows only the columns that its test is about. A cell is the value as text, a struct or a list as JSON; `-` is
 null, and `''` the empty text. Columns are parted by `|`; the line of dashes below the names may be left out.
 """
@@ -10,12 +12,16 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import Bronze, Contract, columns_of, schema_of
 from lakehouse.engine.declare.table import PROVENANCE
+from lakehouse.engine.declare.text import DateText, LocalTime, TrueFalse, UtcTime
+from lakehouse.engine.quality.text import element
 
 _NULL, _EMPTY = "-", "''"
 _PLAUSIBLE: dict[type[pl.DataType], Any] = {
@@ -46,6 +52,24 @@ def rows(of: type[Contract] | pl.Schema, drawn: str) -> pl.LazyFrame:
         for number, row in enumerate(cells, start=1)
     ]  # fmt: skip
     return pl.DataFrame(made, schema=schema).lazy()
+
+
+def rows_sent(table: Any, drawn: str) -> pl.LazyFrame:
+    """The drawn rows as a bronze table stores them, as text; what is not drawn is null, or text that reads."""
+    declared = table.declaration
+    names, cells = _cells(drawn)
+    columns = {each.name: each for each in columns_of(declared.contract)}
+    if strangers := [name for name in names if name not in columns]:
+        raise ValueError(f"drawn columns that are not there: {', '.join(strangers)}; there are {', '.join(columns)}")
+    beside = {name: "x" if dtype == pl.String else 1 for name, dtype in declared.beside_schema.items()}
+    made = [
+        beside | {
+            name: _sent(row[names.index(name)], each) if name in names else None if each.nullable else _as_sent(each)
+            for name, each in columns.items()
+        }
+        for row in cells
+    ]  # fmt: skip
+    return pl.DataFrame(made, schema=declared.stored_schema).lazy()
 
 
 def assert_rows(frame: pl.LazyFrame | pl.DataFrame, of: type[Contract] | pl.Schema, drawn: str) -> None:
@@ -112,6 +136,42 @@ def _nested(value: Any, dtype: Any) -> Any:
             for each in dtype.fields
         }
     return _value(value if isinstance(value, str) else json.dumps(value), dtype)
+
+
+def _sent(cell: str, column: Column) -> Any:
+    if cell == _NULL:
+        return None
+    if column.dtype.is_nested():
+        return _sent_json(json.loads(cell, parse_int=str, parse_float=str), column)
+    return "" if cell == _EMPTY else cell
+
+
+def _sent_json(value: Any, column: Column) -> Any:
+    """A list or an object with text leaves; of an object, fields that are not drawn read as something plausible."""
+    if isinstance(value, list) and isinstance(column.dtype, pl.List):
+        return [_sent_json(each, element(column, column.dtype)) for each in value]
+    if isinstance(value, dict):
+        return {
+            each.name: _sent_json(value[each.name], each) if each.name in value else _as_sent(each)
+            for each in column.fields
+        }
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _as_sent(column: Column) -> Any:
+    """What `_default` says of the type, as text that reads as that."""
+    if isinstance(column.dtype, pl.Struct):
+        return {each.name: _as_sent(each) for each in column.fields}
+    value, form = _default(column.dtype), column.text
+    if isinstance(value, bool):
+        return form.true if isinstance(form, TrueFalse) else "true"
+    if isinstance(value, datetime):
+        pattern = form.pattern if isinstance(form, LocalTime | UtcTime) else "%Y-%m-%dT%H:%M:%S%z"
+        value = value.astimezone(ZoneInfo(form.zone)) if isinstance(form, LocalTime) else value
+        return value.strftime(pattern.replace("%z", "Z"))
+    if isinstance(value, date):
+        return value.strftime(form.pattern if isinstance(form, DateText) else "%Y-%m-%d")
+    return value if isinstance(value, str | list) else str(value)
 
 
 def _default(dtype: Any) -> Any:

@@ -19,7 +19,7 @@ from lakehouse.engine.declare.text import TextFormat
 LAYERS = ("bronze", "silver", "gold")
 
 _FACTS = "facts"
-_PANDERAS_OWN = frozenset(name for name in dir(pa.DataFrameModel) if not name.startswith("_"))
+PANDERAS_OWN = frozenset(name for name in dir(pa.DataFrameModel) if not name.startswith("_"))
 
 
 class Bounds(TypedDict, total=False):
@@ -303,7 +303,7 @@ def _leaf(dtype: pl.DataType) -> pl.DataType:
 
 def _refuse_unfit_column(cls: type[Contract], column: Column) -> None:
     where = f"{cls.__name__}.{column.name}"
-    if column.name in _PANDERAS_OWN:
+    if column.name in PANDERAS_OWN:
         raise DeclarationError(f"{where}: {column.name!r} is a word of pandera's models; name the column otherwise.")
     if column.text is not None and not issubclass(cls, Bronze):
         raise DeclarationError(

@@ -12,13 +12,13 @@ import polars as pl
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import columns_of
 from lakehouse.engine.declare.formats import Avro, Csv, Excel, Format, Json, JsonLines, Limits, Parquet
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import Declaration, as_text
 from lakehouse.engine.ingest import csv_records
 from lakehouse.engine.ingest.json_lines import BYTE_ORDER_MARK, read_json_lines
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit
 from lakehouse.engine.ingest.parsed import Parsed
 
-__all__ = ["Fitted", "fit", "fit_lines", "parse"]
+__all__ = ["Fitted", "fit", "fit_lines", "fitted", "parse", "records"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def fit(declared: Declaration, content: bytes) -> Fitted:
     source, said = declared.source, list[str]()
     for form in source.dialects:
         try:
-            return _fitted(content, form, _sent(declared), source.limits)
+            return fitted(content, form, _sent(declared), source.limits)
         except OverLimit:
             raise
         except Misfit as why:
@@ -53,7 +53,8 @@ def fit_lines(content: bytes) -> Fitted:
     return Fitted(JsonLines(), content, sum(1 for line in lines if line.strip(b" \t\r\n")))
 
 
-def _fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Limits) -> Fitted:
+def fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Limits) -> Fitted:
+    """The file as one of this format, in which these columns are declared. Raises Misfit, OverLimit."""
     match form:
         case Csv():
             csv_records.layout(content, form, columns, limits)
@@ -83,9 +84,13 @@ def _fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Lim
 def parse(declared: Declaration, files: Sequence[Fitted]) -> Parsed:
     """The records of files of one format."""
     assert declared.source is not None  # noqa: S101 # as above
-    columns, limits, form = _sent(declared), declared.source.limits, files[0].form
-    contents = [each.content for each in files]
-    schema = pl.Schema({each.name: declared.stored_schema[each.name] for each in columns})
+    return records(files, _sent(declared), declared.source.limits)
+
+
+def records(files: Sequence[Fitted], columns: Sequence[Column], limits: Limits) -> Parsed:
+    """The records of files of one format, by the columns that they were fitted with; all other fields go to `extra`."""
+    form, contents = files[0].form, [each.content for each in files]
+    schema = pl.Schema({each.name: as_text(each.dtype) for each in columns})
     was = {each.was: each.name for each in columns if each.was}
     match form:
         case Csv():

@@ -1,0 +1,71 @@
+"""The project as a command finds it, and where it prints. What is heavy is imported when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from lakehouse.engine.declare.place import Place
+    from lakehouse.engine.orchestrate.table import Table
+
+__all__ = ["Lakehouse", "out", "told"]
+
+# what is not a terminal has no width to fit: a row stays on one line, and no value is cut
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000_000)
+told = Console(stderr=True, highlight=False)
+
+
+class Lakehouse:
+    """The project in the environment that LAKEHOUSE_ENVIRONMENT names, each part opened when it is asked for."""
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        from lakehouse.definitions import lakehouse
+
+        return lakehouse()
+
+    @cached_property
+    def assets(self) -> list[dg.AssetsDefinition]:
+        from lakehouse import tables
+        from lakehouse.engine.orchestrate.load import assets_in
+
+        return assets_in(tables)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        from lakehouse.engine.orchestrate.table import Table
+
+        return [each for each in self.assets if isinstance(each, Table)]
+
+    @property
+    def plain(self) -> dict[tuple[str, ...], str]:
+        """The keys of the plain assets that stand beside the tables, each with the command that materializes it."""
+        from lakehouse.engine.orchestrate.rebuild import launch
+        from lakehouse.engine.orchestrate.table import Table
+
+        return {
+            tuple(spec.key.path): launch(spec.key.to_user_string(), is_partitioned=spec.partitions_def is not None)
+            for each in self.assets
+            if not isinstance(each, Table)
+            for spec in each.specs
+        }
+
+    @cached_property
+    def place(self) -> Place:
+        from lakehouse.engine.declare.place import Place
+        from resources.environment import load_environment, storages
+
+        landing, lake = storages(load_environment())
+        return Place(lake=lake, landing=landing)
+
+    @cached_property
+    def instance(self) -> dg.DagsterInstance:
+        from resources.dagster_home import open_instance
+
+        return open_instance()
