@@ -24,6 +24,7 @@ __all__ = ["Told", "fields_in", "read_as", "told"]
 DELIMITERS = ",;\t|"
 LOOKED_AT = 256 << 10  # bytes of a file's head that choose among dialects of CSV
 _LIMITS = Limits()
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ def _csv(content: bytes) -> Iterator[Csv]:
     lines = content[:LOOKED_AT].decode(encoding, "replace").removeprefix("\ufeff").splitlines(keepends=True)
     lines = lines if len(content) <= LOOKED_AT else lines[:-1]
     widths = {each: _width(lines, each) for each in DELIMITERS}
-    for delimiter in sorted(DELIMITERS, key=lambda each: -widths[each])[:2]:
-        if widths[delimiter] > 1 or delimiter == ",":
+    for delimiter in sorted(DELIMITERS, key=lambda each: widths[each], reverse=True)[:2]:
+        if widths[delimiter][1] > 1 or delimiter == ",":
             first = next(_rows(lines, delimiter), [])
             form = replace(_with_header(first), delimiter=delimiter, encoding=encoding)
             yield form
@@ -185,8 +186,9 @@ def _rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
         return
 
 
-def _width(lines: Sequence[str], delimiter: str) -> int:
-    """Fields of a record, where nine of ten have as many; 0 where they have not."""
+def _width(lines: Sequence[str], delimiter: str) -> tuple[bool, int]:
+    """How many fields a record has: most of them, and whether nearly all do. 1 where most have other numbers."""
     widths = [len(each) for each in _rows(lines, delimiter)]
-    usual = max(set(widths), key=widths.count, default=0)
-    return usual if widths.count(usual) * 10 >= len(widths) * 9 else 0
+    usual = max(set(widths), key=widths.count, default=1)
+    share = widths.count(usual) / max(len(widths), 1)
+    return usual > 1 and share > _NEARLY_ALL, usual if share > 1 / 2 else 1

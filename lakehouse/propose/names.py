@@ -89,6 +89,7 @@ def is_table(name: str) -> bool:
     return (
         re.fullmatch("[a-z][a-z0-9_]*", name) is not None
         and not keyword.iskeyword(name)
+        and not keyword.iskeyword(camel(name))
         and name not in {*SAID, *_DATES, "pl", "table", "sent"}
         and camel(name) not in lakehouse.__all__
         and not hasattr(builtins, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -77,6 +78,9 @@ def proposal(sample: Sample, zone: str | None = None) -> Proposal:
     shape = _shape(read)
     out = _left_out(sample, read, shape)
     declarable = {name: inner for name, inner in shape.fields.items() if name not in out}
+    if not declarable:
+        why = "; ".join(f"{name!a}: {why}" for name, why in out.items()) or "their records have none"
+        raise Refused(f"No field of {sample.pattern!r} can be a column ({why}). Nothing was written.")
     by_place = any(isinstance(form, Csv) and not form.header for form in forms)
     called = names.of_columns(declarable)
     rows = _rows(sample, read, [_column(called[sent], sent, inner) for sent, inner in declarable.items()])
@@ -89,9 +93,16 @@ def proposal(sample: Sample, zone: str | None = None) -> Proposal:
     types = {each.name: each.reading.dtype for each in columns if not each.shape}
     at, said = valid_at(sample.pattern, rows, types)
     return Proposal(
-        sample, forms, _with_renames(columns, rows, read), keys(rows, types, in_each_file=bool(at)), at, said,
-        tuple(_said_of_left_out(shape, out, forms)), tuple(trouble), rows,
-    )  # fmt: skip
+        sample,
+        forms,
+        columns if by_place else _with_renames(columns, rows, read),
+        keys(rows, types, in_each_file=bool(at)),
+        at,
+        said,
+        tuple(_said_of_left_out(shape, out, forms)),
+        tuple(trouble),
+        rows,
+    )
 
 
 def _told(sample: Sample) -> tuple[dict[str, Told], list[str]]:
@@ -153,15 +164,13 @@ def _column(name: str, sent: str, shape: Shape) -> Column:
 
 def _rows(sample: Sample, read: Mapping[str, Told], columns: Sequence[Column]) -> pl.DataFrame:
     """All records with a column for each field, as bronze stores them, and where they came from."""
-    empty = pl.DataFrame(schema={each.name: each.dtype for each in columns})
-    frames = [
-        read_as(each.content, read[each.name].form, _of(read[each.name], columns)).accepted.with_columns(
-            pl.lit(each.name).alias(FILE)
-        )
-        for each in sample.files
-        if each.name in read
-    ]
-    return pl.concat([empty, *frames], how="diagonal").select(*empty.columns, FILE, ROW)
+    frames = [pl.DataFrame(schema={**{each.name: each.dtype for each in columns}, FILE: pl.String(), ROW: pl.Int64()})]
+    for file in sample.files:
+        if file.name in read:
+            with suppress(Misfit):  # what its reader says of it stands among the trouble
+                accepted = read_as(file.content, read[file.name].form, _of(read[file.name], columns)).accepted
+                frames.append(accepted.with_columns(pl.lit(file.name).alias(FILE)))
+    return pl.concat(frames, how="diagonal").select(frames[0].columns)
 
 
 def _of(found: Told, columns: Sequence[Column]) -> Sequence[Column]:

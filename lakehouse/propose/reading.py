@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -20,6 +22,9 @@ _HEAD = 500  # distinct values that a candidate is tried on first
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d-%b-%Y", "%d %b %Y")
 _CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H:%M:%S,%f")
 _ISO = "%Y-%m-%dT%H:%M:%S"
+_WALLS = [f"{day}{between}{clock}" for day in ("%Y-%m-%d", *_DATES) for between in "T " for clock in _CLOCKS]
+_SOME_TIME = datetime(2024, 2, 1, tzinfo=UTC)
+_LOOKED_AT = 20  # distinct values that say which ways of writing a time are asked
 _PAIRS = (("Y", "N"), ("y", "n"), ("yes", "no"), ("Yes", "No"), ("YES", "NO"), ("True", "False"), ("TRUE", "FALSE"),
           ("T", "F"), ("t", "f"), ("J", "N"), ("ja", "nein"), ("X", ""))  # fmt: skip
 _UTC = pl.Datetime("us", "UTC")
@@ -143,19 +148,19 @@ def _placed(chosen: _Candidate, distinct: pl.DataFrame, zone: str | None) -> tup
     twice = distinct.filter(unread(pl.col(VALUE), local.column))
     if twice.is_empty():
         return local, []
-    why = f"{_count(twice)} stand twice or never on the clocks of {zone}, as {_example(twice)}"
+    why = f"the clocks of {zone} showed {_count(twice)} of them twice or never, as {_example(twice)}"
     return _STR, [f"all read as {chosen.said}, but {why}: write Utc with text={local.text} to set these rows aside"]
 
 
 def _why_text(distinct: pl.DataFrame, nearest: tuple[int, _Candidate, pl.DataFrame] | None) -> list[str]:
     zeros = distinct.filter(pl.col(VALUE).str.contains(r"\A0[0-9]+\z"))
     if zeros.height and distinct[VALUE].str.contains(r"\A[0-9]+\z").all():
-        return [f"digits, and {_count(zeros)} begin with a zero that a number would lose, as {_example(zeros)}"]
+        return [f"digits, {_count(zeros)} of them with a leading zero that a number would lose, as {_example(zeros)}"]
     total = int(distinct["times"].sum())
     if nearest is None or nearest[0] * 2 > total:
         return []
     failed, candidate, wrong = nearest
-    return [f"{total - failed:,} read as {candidate.said}, and {failed:,} do not, as {_example(wrong)}"]
+    return [f"{total - failed:,} read as {candidate.said}, {failed:,} not, as {_example(wrong)}"]
 
 
 def _count(values: pl.DataFrame) -> str:
@@ -175,20 +180,32 @@ def _families(texts: pl.Series) -> Iterator[list[_Candidate]]:
     if texts.str.contains(r"\A(?:19|20)[0-9]{6}\z").all() and len(texts) > 1:
         yield [_date("%Y%m%d")]
     yield [_Candidate("integer", "int", pl.Int64())]
+    if texts.str.contains(r"\A-?[0-9.]+[eE]").any():
+        yield [_Candidate("float", "float", pl.Float64())]
     if decimals := _decimals(texts, "."):
         yield [_decimal(decimals)]
-    if texts.str.contains(r"[eE]").any():
-        yield [_Candidate("float", "float", pl.Float64())]
     yield list(_numbers(texts))
     seen = set(texts.head(3))
     for true, false in _PAIRS:
         if seen == {true, false}:
             form, text = true_false(true, false), f"true_false({literal(true)}, {literal(false)})"
             yield [_Candidate(f"{shown(true)} or {shown(false)}", "bool", pl.Boolean(), form, text)]
+    shapes = set(map(_shape, texts.head(_LOOKED_AT)))
     yield [_Candidate("date as %Y-%m-%d", "date", pl.Date())]
-    yield [_date(each) for each in _DATES]
+    yield [_date(each) for each in _DATES if _seems(each, shapes)]
     yield [_Candidate("time with its offset", "Utc", _UTC)]
-    yield [_wall(f"{day}{between}{clock}") for day in ("%Y-%m-%d", *_DATES) for between in "T " for clock in _CLOCKS]
+    yield [_wall(each) for each in _WALLS if _seems(each, shapes)]
+
+
+def _shape(text: str) -> str:
+    """`01/Feb/2024` -> `99/aaa/9999`."""
+    return re.sub("[A-Za-z]", "a", re.sub("[0-9]", "9", text))
+
+
+def _seems(pattern: str, shapes: Collection[str]) -> bool:
+    """Whether one of the first values looks as if it were written so; spares asking every candidate exactly."""
+    written = _shape(_SOME_TIME.strftime(re.sub("[.,]%f", "", pattern)))
+    return any(shape.startswith(written) for shape in shapes)
 
 
 def _date(pattern: str) -> _Candidate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -54,6 +56,9 @@ class Tables:
         taken = {
             *self.used,
             *lakehouse.__all__,
+            *keyword.kwlist,
+            *dir(builtins),
+            "Annotated",
             names.camel(self.bronze),
             names.camel(self.silver or self.bronze),
             "Decimal",

@@ -51,7 +51,8 @@ def layout(content: bytes, form: Csv, columns: Sequence[Column], limits: Limits 
         if len(fields) != len(names):
             raise Misfit(f"its first record has {len(fields)} fields, and {len(names)} columns are declared")
         return Layout(len(names), {name: place for place, name in enumerate(names)}, {})
-    if len(fields) == 1 and fields[0] not in names and any(name in fields[0] for name in names):
+    called = {*names, *(each.was for each in columns)}
+    if len(fields) == 1 and fields[0] not in called and any(name in fields[0] for name in names):
         raise Misfit(f"its header is one field, {shown(fields)} (is the delimiter another one?)")
     return by_header(fields, columns, limits.columns)
 

@@ -151,6 +151,11 @@ def test_a_column_comes_under_the_name_it_had_before():
     assert why == "its header names one column more than once: 'name', 'title'"
 
 
+def test_a_file_of_one_column_is_found_by_its_former_name_though_the_new_one_stands_in_it():
+    columns = [Column("sku", pl.String(), was="old_sku")]
+    assert misfit(b"old_sku\na\n", Csv(), columns) is None
+
+
 def test_a_name_that_comes_twice_fits_nothing():
     assert misfit(b"id,name,id\n1,a,2\n", Csv(), COLUMNS) == "its header names one column more than once: 'id'"
 
