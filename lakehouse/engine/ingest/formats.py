@@ -54,7 +54,6 @@ def fit_lines(content: bytes) -> Fitted:
 
 
 def fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Limits) -> Fitted:
-    """The file as one of this format, in which these columns are declared. Raises Misfit, OverLimit."""
     match form:
         case Csv():
             csv_records.layout(content, form, columns, limits)
