@@ -66,9 +66,8 @@ def new_table(
     write(root, made.files)
     for path in made.files:
         out.print(f"  [green]✓[/] {path}")
-    specs = " ".join(path for path in made.files if path.startswith("lakehouse_tests/"))
     out.print("The tests hold values of the files; where these are personal, make others up.", soft_wrap=True)
-    out.print(f"Next: read them, name units and keys, then: pytest {specs} && lakehouse run", soft_wrap=True)
+    out.print("Next: read them, name units and keys, then: pytest lakehouse_tests/tables && lakehouse run")
 
 
 def _tell(made: NewTable) -> None:

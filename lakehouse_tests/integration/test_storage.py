@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.engine.declare.errors import DeclarationError, FileGone, Terminal
+from lakehouse.engine.declare.errors import DeclarationError, FileGone, Terminal, WrongUsage
 from lakehouse.engine.declare.ports import Storage
+from lakehouse.propose.files import Asked, new_table
 from resources.adls import Adls
 from resources.local_disk import LocalDisk
 
@@ -174,3 +175,16 @@ def test_a_file_that_is_overwritten_bears_a_later_time(storage):
     storage.write("a.csv", b"2")
     (second,) = storage.files("a.csv")
     assert second.modified_at > first.modified_at
+
+
+def test_a_new_table_is_proposed_of_files_in_either(storage):
+    storage.write("crm/dt=2024-05-01/c.csv", b"customer_id,country\n1,France\n2,Spain\n")
+    storage.write("crm/dt=2024-05-02/c.csv", b"customer_id,country\n1,France\n2,Italy\n3,Spain\n")
+    made = new_table(storage, Asked("crm/dt=*/*.csv", "crm", "customers"))
+    assert (made.records, made.trouble) == (5, [])
+    assert (
+        'source=Snapshots("crm/dt=*/*.csv", formats=Csv(), valid_at="dt")'
+        in made.files["lakehouse/tables/bronze/crm.py"]
+    )
+    with pytest.raises(WrongUsage, match="is called 'crm/nothing'"):
+        new_table(storage, Asked("crm/nothing", "crm"))
