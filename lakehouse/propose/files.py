@@ -80,7 +80,7 @@ def refuse_standing(root: Path, asked: Asked, standing: Mapping[str, str]) -> No
         option = "NAME" if layer == "silver" or not asked.silver else "--bronze NAME"
         if not names.is_table(name):
             raise WrongUsage(
-                f"{name!r} cannot be a table's name: that is lower case letters, digits and '_', and no word of Python's "
+                f"{name!r} cannot be a table's name: that is lower case letters, digits and '_', and no word of Python "
                 f"or of its own file. Say another {option}. Nothing was written."
             )
         if module := standing.get(f"{layer}/{name}"):
