@@ -14,7 +14,8 @@ class Column:
     """One declared column. `dtype` is the promised Polars type; `fields` are those of a struct or of a list's structs.
 
     `bounds` are the names of the bounds that were declared of it; what they mean is pandera's to say. `was` is the name
-    under which its source sent it before.
+    under which its source sent it before. `personal`: whether a value says something of a person, None where nothing
+    was said of it.
     """
 
     name: str
@@ -27,3 +28,9 @@ class Column:
     fields: tuple[Column, ...] = ()
     bounds: tuple[str, ...] = ()
     was: str | None = None
+    personal: bool | None = None
+
+    @property
+    def is_personal(self) -> bool:
+        """Also of a column of which only a field is."""
+        return bool(self.personal) or any(each.is_personal for each in self.fields)

@@ -18,6 +18,8 @@ from lakehouse.engine.declare.text import TextFormat
 
 LAYERS = ("bronze", "silver", "gold")
 
+EXTRA = "extra"
+"""The column of a bronze table that holds the fields of no declared column."""
 _FACTS = "facts"
 PANDERAS_OWN = frozenset(name for name in dir(pa.DataFrameModel) if not name.startswith("_"))
 
@@ -47,6 +49,7 @@ class _Facts:
     text: TextFormat | None
     bounds: tuple[str, ...]
     was: str | None
+    personal: bool | None
 
 
 def column(
@@ -56,12 +59,19 @@ def column(
     nullable: bool = False,
     text: TextFormat | None = None,
     was: str | None = None,
+    personal: bool | None = None,
     **bounds: Unpack[Bounds],
 ) -> Any:
     """One column: its words, and what must be true of it.
 
     `key` columns name a row together: never null, never twice. `text` says how bronze text is written, `was` how its
     source calls a bronze column, or called it before: what comes under either name is stored under this one.
+    `personal=True` is for what identifies or describes a person: no run shows its values, not in previews, checks,
+    messages or plots, and none is left in the Delta log, where no later deletion would reach them. A merge by a
+    personal key therefore reads that column of every file. The quarantine holds what arrived, raw, as does the table
+    itself: `lakehouse sql` and `why` show both. The number of an account is personal data too, and all the same the
+    handle by which a person's rows are found and erased: mark it where another key names the row, and leave it,
+    with `personal=False`, where it is the key itself. A table that reads a personal column says one or the other.
     `bounds` are pandera's own (`ge=`, `isin=`, `str_matches=` …), each an asset check of its own.
     """
     known = Bounds.__optional_keys__
@@ -71,7 +81,7 @@ def column(
         raise DeclarationError(
             f"column(…, {strangers[0]}=…): no such bound{hint} Bounds are {', '.join(sorted(known))}."
         )
-    facts = _Facts(key, text, tuple(bounds), was)
+    facts = _Facts(key, text, tuple(bounds), was, personal)
     return pa.Field(description=description, nullable=nullable, metadata={_FACTS: facts}, **bounds)
 
 
@@ -171,6 +181,12 @@ def schema_of(contract: type[Contract]) -> pl.Schema:
 def key_of(contract: type[Contract]) -> list[str]:
     """The names of the key columns, in order; empty where none is declared."""
     return [each.name for each in columns_of(contract) if each.key]
+
+
+def personal_of(contract: type[Contract]) -> tuple[str, ...]:
+    """The columns whose values no run shows; with one, also what a bronze table keeps of undeclared fields."""
+    names = tuple(each.name for each in columns_of(contract) if each.is_personal)
+    return (*names, EXTRA) if names and issubclass(contract, Bronze) else names
 
 
 def grain_of(contract: type[Contract]) -> str:
@@ -283,6 +299,7 @@ def _column(where: str, name: str, hint: Any, field: Any) -> Column:
         fields=fields,
         bounds=facts.bounds,
         was=facts.was,
+        personal=facts.personal,
     )
 
 

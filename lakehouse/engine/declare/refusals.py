@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import LAYERS, Bronze
+from lakehouse.engine.declare.contract import LAYERS, Bronze, columns_of, personal_of
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.formats import Csv, Excel
 from lakehouse.engine.declare.history import in_history
 from lakehouse.engine.declare.slicing import in_slicing
 from lakehouse.engine.declare.source import Snapshots
-from lakehouse.engine.declare.write import Append, History, Merge, why_not
+from lakehouse.engine.declare.write import Append, History, Merge, ReplacePartition, why_not
 
 if TYPE_CHECKING:
     from lakehouse.engine.declare.table import Declaration, Read
@@ -42,6 +42,7 @@ def _in_general(declared: Declaration) -> Iterator[str]:
     if declared.layer == "gold" and not declared.key_columns:
         yield "a gold table states its grain; mark its columns with column(…, key=True)."
     yield from in_slicing(declared)
+    yield from _in_the_log(declared)
     if not _is_conserved(declared.conserves):
         yield f'conserves={declared.conserves!r} is neither "rows" nor two expressions, of the input and the output.'
 
@@ -54,6 +55,34 @@ def _in_merge(declared: Declaration, write: Merge) -> Iterator[str]:
             yield f"Merge({word}={named!r}) names no column of {declared.contract.__name__}."
     if write.replaces and write.newest_by:
         yield "Merge(replaces=…) takes the later arrival of a group, and newest_by= asks each row; say one of them."
+
+
+def _in_the_log(declared: Declaration) -> Iterator[str]:
+    """Folders and transactions are written in the log, which keeps them when the rows are long gone."""
+    kept = [*declared.partition_by]
+    match declared.write:
+        case ReplacePartition():
+            kept += declared.slice_columns
+        case History(valid_at=valid_at):
+            kept.append(valid_at)
+        case _:
+            pass
+    for name in (name for name in kept if name in personal_of(declared.contract)):
+        yield (
+            f"column {name!r} is personal, and the values of what a table is stored, replaced or kept by stand in its "
+            "log and in messages. Go by another column."
+        )
+
+
+def _in_what_is_read(declared: Declaration, read: Read) -> Iterator[str]:
+    """What is personal upstream is not shown here because somebody forgot a word."""
+    theirs = personal_of(read.upstream.contract)
+    for each in columns_of(declared.contract):
+        if each.name in theirs and each.personal is None and not each.is_personal:
+            yield (
+                f"column {each.name!r} is personal in {read.upstream.key}: say column(…, personal=True) of it here as "
+                "well, or personal=False where its values may be shown."
+            )
 
 
 def _is_conserved(conserves: Any) -> bool:
@@ -93,6 +122,7 @@ def _in_reading(declared: Declaration) -> Iterator[str]:
         if LAYERS.index(upstream.layer) > LAYERS.index(declared.layer):
             yield f"it reads {upstream.key}, and a table reads its own or a lower layer."
         yield from _in_replacing(declared.write, read)
+        yield from _in_what_is_read(declared, read)
 
 
 def _in_replacing(write: object, read: Read) -> Iterator[str]:

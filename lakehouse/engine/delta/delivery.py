@@ -38,6 +38,7 @@ class Delivery:
     replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
     other slices, of which nothing was read here, unless it moved one of these.
+    `unmeasured`: the columns that leave no values in the log.
     """
 
     table: Address
@@ -57,6 +58,7 @@ class Delivery:
     scope: Slices = NO_SLICES
     partition_by: tuple[str, ...] = ()
     unless_moved: tuple[str, ...] = ()
+    unmeasured: tuple[str, ...] = ()
 
 
 def deliver(delivery: Delivery) -> Written:
@@ -89,7 +91,7 @@ def _may_follow(delivery: Delivery, newest: Handle) -> bool:
 def _carry_out(delivery: Delivery) -> Written:
     handle = delivery.handle or _create(delivery)
     attempt = quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
-    prepared = _prepare(handle, delivery)
+    prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
     written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
     tidy(written.handle, delivery.quarantine)
     return written

@@ -34,7 +34,7 @@ def write_files(
     """The rows of `frame` as new Parquet files beside the table's, in their order; the table does not show them yet.
 
     The frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
-    unmeasured: columns that leave no values in the log, such as personal data.
+    unmeasured: columns that leave no values in the log, beside those of the handle.
     schema: that of the table from this write on, where it makes the table anew; else the frame must have the table's.
     """
     shape = schema or handle.schema
@@ -68,7 +68,7 @@ def write_files(
         _remove_empty(written)
         make_durable(each.path for each in paths.values())
     order = in_commit_order(list(paths))
-    statistics = _measure(handle, order, shape, unmeasured)
+    statistics = _measure(handle, order, shape, {*unmeasured, *handle.unmeasured})
     return [
         DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path))
         for path, text in zip(order, statistics, strict=True)

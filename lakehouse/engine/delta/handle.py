@@ -56,12 +56,16 @@ class DataFile:
 
 
 class Handle:
-    """One version of one Delta table. It never moves: a commit gives a new handle."""
+    """One version of one Delta table. It never moves: a commit gives a new handle.
 
-    def __init__(self, address: Address, table: DeltaTable) -> None:
+    `unmeasured`: the columns of which files that are written beside it leave no values in the log.
+    """
+
+    def __init__(self, address: Address, table: DeltaTable, unmeasured: tuple[str, ...] = ()) -> None:
         self.address = address
         self._table = table
         self.version = table.version()
+        self.unmeasured = unmeasured
 
     def __repr__(self) -> str:
         return f"Handle({self.address}, version={self.version})"
@@ -111,6 +115,10 @@ class Handle:
         if created is None:
             raise Unreachable(f"{address} was created and is not there any more: another process removed it.")
         return created
+
+    def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:
+        """The same version; what is written beside it leaves no values of these columns in the log."""
+        return Handle(self.address, self._table, unmeasured) if unmeasured else self
 
     @cached_property
     def id(self) -> str:

@@ -53,7 +53,7 @@ def layout(content: bytes, form: Csv, columns: Sequence[Column], limits: Limits 
         return Layout(len(names), {name: place for place, name in enumerate(names)}, {})
     called = {*names, *(each.was for each in columns)}
     if len(fields) == 1 and fields[0] not in called and any(name in fields[0] for name in names):
-        raise Misfit(f"its header is one field, {shown(fields)} (is the delimiter another one?)")
+        raise Misfit(f"its header is one field, {shown(fields, columns)} (is the delimiter another one?)")
     return by_header(fields, columns, limits.columns)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit
+from lakehouse.engine.quality.masks import MASK
 
 __all__ = ["LINE", "Layout", "arranged", "by_header", "pointer", "shown"]
 
@@ -40,28 +41,37 @@ def by_header(header: Sequence[str], columns: Sequence[Column], limit: int) -> L
     now = [was.get(name, name) for name in header]
     if len(set(now)) < len(now):
         twice = sorted({name for name, known in zip(header, now, strict=True) if now.count(known) > 1})
-        raise Misfit(f"its header names one column more than once: {shown(twice)}")
+        raise Misfit(f"its header names one column more than once: {shown(twice, columns)}")
     places = {name: now.index(name) if name in now else None for name in nullable}
     unknown = {name: place for place, name in enumerate(now) if name not in nullable}
     missing = [name for name, place in places.items() if place is None]
     # a column that may be null and is not there is null, but not where another one came that may be it, renamed
     if unmet := [name for name in missing if unknown or not nullable[name]]:
-        raise Misfit("; ".join(_missing(name, unknown) for name in unmet))
+        raise Misfit("; ".join(_missing(name, unknown, columns) for name in unmet))
     return Layout(len(header), places, unknown)
 
 
-def _missing(name: str, unknown: Mapping[str, int]) -> str:
+def _missing(name: str, unknown: Mapping[str, int], columns: Sequence[Column]) -> str:
     if not unknown:
         return f"column {name!r} is missing"
     close = [*unknown] if len(unknown) == 1 else get_close_matches(name, unknown, n=1, cutoff=0.5)
-    said = f"column {name!r} is missing, and {shown(unknown)} came"
-    return said + (f" (if that is it: was={shown(close)})" if close else "")
+    said = f"column {name!r} is missing, and {shown(unknown, columns)} came"
+    return said + (f" (if that is it: was={shown(close, columns)})" if close else "")
 
 
-def shown(names: Iterable[str]) -> str:
-    """Some names, for a person; a file that is no text at all may have one of a megabyte."""
-    some = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…" for name in islice(names, NAMES + 1)]
-    return ", ".join(map(repr, some[:NAMES])) + (", …" if len(some) > NAMES else "")
+def shown(names: Iterable[str], columns: Sequence[Column] = ()) -> str:
+    """Some names, for a person; a file that is no text at all may have one of a megabyte.
+
+    Where a column is personal, names that none has are masked: a file that came without its header has values there.
+    """
+    known = {name for each in columns for name in (each.name, each.was)}
+    hides = any(each.is_personal for each in columns)
+    some = [MASK if hides and name not in known else repr(_cut(name)) for name in islice(names, NAMES + 1)]
+    return ", ".join(some[:NAMES]) + (", …" if len(some) > NAMES else "")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
 def arranged(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
@@ -75,6 +76,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         rejected=batch.rejected,
         transactions={**batch.plan.transactions(declared.key), **logic},
         note={"table": declared.key, "batch": str(batch.plan.number)},
+        unmeasured=personal_of(declared.contract),
     )
 
 

@@ -10,10 +10,11 @@ import dagster as dg
 import polars as pl
 
 from lakehouse.engine.declare.column import Column
-from lakehouse.engine.declare.contract import columns_of
+from lakehouse.engine.declare.contract import columns_of, personal_of
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.orchestrate import bronze, refine
 from lakehouse.engine.orchestrate.work import CheckSpec, Finding
+from lakehouse.engine.quality.masks import masked
 
 PREVIEW_ROWS = 5
 CELL_CHARACTERS = 60
@@ -85,7 +86,8 @@ def _column(each: Column, stored: pl.DataType) -> dg.TableColumn:
         type=type_name(stored),
         description=_words(each),
         constraints=dg.TableColumnConstraints(nullable=each.nullable, other=other),
-        tags={"unit": each.unit} if each.unit else None,
+        tags={**({"unit": each.unit} if each.unit else {}), **({"personal": "true"} if each.is_personal else {})}
+        or None,
     )
 
 
@@ -107,6 +109,7 @@ def type_name(dtype: pl.DataType) -> str:
 def _words(each: Column) -> str:
     """A column's words with its unit; those of the fields that it holds stand behind them."""
     said = f"{each.description} [{each.unit}]" if each.unit else each.description
+    said = f"{said} (personal)" if each.personal else said
     if not each.fields:
         return said
     fields = [f"{field.name} ({type_name(field.dtype)}): {_words(field)}" for field in each.fields]
@@ -124,13 +127,13 @@ def _shown(value: object) -> Any:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def preview(rows: pl.DataFrame) -> dg.MarkdownMetadataValue:
-    """The first rows as a Markdown table; long values are cut, and nothing in them is taken for Markdown or HTML."""
-    lines = [
-        rows.columns,
-        ["---"] * rows.width,
-        *([_cell(value) for value in row] for row in rows.head(PREVIEW_ROWS).rows()),
-    ]
+def preview(declared: Declaration, rows: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """The first rows as a Markdown table; long values are cut, and nothing in them is taken for Markdown or HTML.
+
+    Values of personal columns are masked.
+    """
+    first = masked(rows.head(PREVIEW_ROWS), personal_of(declared.contract))
+    lines = [first.columns, ["---"] * first.width, *([_cell(value) for value in row] for row in first.rows())]
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 

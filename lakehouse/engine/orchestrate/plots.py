@@ -39,12 +39,13 @@ def plots(declared: Declaration, delivery: Delivery) -> dict[str, dg.MarkdownMet
 
 
 def rows_by_time(declared: Declaration, rows: pl.DataFrame) -> dict[str, dg.MarkdownMetadataValue]:
-    """The rows by the day of the contract's first column that holds one, in that column's zone.
+    """The rows by the day of the contract's first column that holds one and is not personal, in that column's zone.
 
     In bronze it is the day that the text begins with; to read half a million times exactly would take a second. Spans
     of which no row is are left out; of more than BARS years the first are one bar.
     """
-    column = next((each for each in columns_of(declared.contract) if each.dtype.is_temporal()), None)
+    times = (each for each in columns_of(declared.contract) if each.dtype.is_temporal() and not each.personal)
+    column = next(times, None)
     if column is None or rows.is_empty():
         return {}
     is_text = rows.schema[column.name] == pl.String

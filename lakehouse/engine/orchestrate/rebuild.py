@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
@@ -93,7 +95,8 @@ def compare(declared: Declaration, place: Place) -> Difference:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
-    return difference(standing, anew.delivery.accepted, declared.key_columns)
+    found = difference(standing, anew.delivery.accepted, declared.key_columns)
+    return replace(found, personal=personal_of(declared.contract))
 
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:

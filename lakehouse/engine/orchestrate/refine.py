@@ -9,6 +9,7 @@ from itertools import count
 
 import polars as pl
 
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
@@ -39,6 +40,7 @@ from lakehouse.engine.orchestrate.inputs import (
 )
 from lakehouse.engine.orchestrate.winners import last_of_each_key
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
+from lakehouse.engine.quality.masks import masked
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
 SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
@@ -232,7 +234,8 @@ class _Run:
 
     def _corrections(self) -> Finding:
         missing = no_longer_held(self.declared, self.place, self.rows, self.declared.schema)
-        standing = [", ".join(map(str, row)) for row in missing.head(20).rows()]
+        told = masked(missing.head(20), personal_of(self.declared.contract))
+        standing = [", ".join(map(str, row)) for row in told.rows()]
         facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
         return Finding(CORRECTIONS, missing.is_empty(), "WARN", facts)
 
@@ -305,6 +308,7 @@ class _Run:
             scope=self.replaces or NO_SLICES,
             partition_by=declared.partition_by,
             unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),
+            unmeasured=personal_of(declared.contract),
         )
 
     def _positions(self, inputs: Sequence[Input]) -> dict[str, int]:

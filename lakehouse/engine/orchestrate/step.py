@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
@@ -84,7 +85,15 @@ def _work(  # what a run may be told
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except pl.exceptions.PolarsError as error:
+        if _hides_values(declared):
+            why = f"{type(error).__name__}. What Polars says of it may hold personal values and is left out"
+            said = f"{declared.key}: its transform failed: {why}: call the transform on what it reads to see it."
+            raise dg.Failure(said, allow_retries=False) from None
         raise dg.Failure(f"{declared.key}: its transform failed: {error}", allow_retries=False) from error
+
+
+def _hides_values(declared: Declaration) -> bool:
+    return any(map(personal_of, [declared.contract, *(read.upstream.contract for read in declared.reads)]))
 
 
 def _events(declared: Declaration, work: Work) -> Iterator[Any]:
@@ -103,6 +112,6 @@ def _events(declared: Declaration, work: Work) -> Iterator[Any]:
     yield dg.MaterializeResult(
         value=delivery,
         check_results=checks,
-        metadata={**shown(work.facts), **plots(declared, delivery), "preview": preview(delivery.accepted)},
+        metadata={**shown(work.facts), **plots(declared, delivery), "preview": preview(declared, delivery.accepted)},
         tags={CODE_VERSION: str(logic)},
     )

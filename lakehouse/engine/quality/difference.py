@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.quality.masks import masked
 
 
 @dataclass(frozen=True)
 class Difference:
     """Rows that are only here, only there, or (with a key) at both places and not equal.
 
-    They are compared by the columns of both; `columns` says in words which are not.
+    They are compared by the columns of both; `columns` says in words which are not. Of `personal` columns no value is
+    told.
     """
 
     same: int
@@ -22,6 +24,7 @@ class Difference:
     new: pl.DataFrame
     changed: pl.DataFrame
     columns: tuple[str, ...] = ()
+    personal: tuple[str, ...] = ()
 
     @property
     def is_none(self) -> bool:
@@ -35,7 +38,7 @@ class Difference:
         """What is not the same, by its word; of changed rows only the columns in which one did."""
         for word, rows in (("gone", self.gone), ("new", self.new), ("changed", _without_same(self.changed))):
             if not rows.is_empty():
-                yield word, rows
+                yield word, masked(rows, [*self.personal, *(f"{name}__was" for name in self.personal)])
 
     def __str__(self) -> str:
         if self.is_none:

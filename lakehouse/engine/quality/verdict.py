@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import Contract, columns_of, key_of, row_checks_of
+from lakehouse.engine.declare.contract import Contract, columns_of, key_of, personal_of, row_checks_of
+from lakehouse.engine.quality.masks import masked
 
 KEY_RULE = "key_is_unique"
 _SHORT = {
@@ -53,7 +54,7 @@ class Outcome:
 class Verdict:
     """`accepted` and `rejected` part the rows that came out; `reasons` (List(String)) is beside each rejected row.
 
-    `is_accepted` is beside each row that came out.
+    `is_accepted` is beside each row that came out. Of `personal` columns no value is told.
     """
 
     accepted: pl.DataFrame
@@ -61,6 +62,7 @@ class Verdict:
     reasons: pl.Series
     is_accepted: pl.Series
     outcomes: tuple[Outcome, ...]
+    personal: tuple[str, ...] = ()
 
     @property
     def broken(self) -> list[Outcome]:
@@ -78,7 +80,8 @@ class Verdict:
         """The first rows that break a rule: of each its `key` and the columns that the rule asks."""
         shown = list(dict.fromkeys([*key, *rule.columns])) or self.rejected.columns
         rows = self.rejected.filter(self.reasons.list.contains(rule.name)).select(shown).head(_EXAMPLES)
-        return [", ".join(f"{name} = {_cut(str(row[name]))}" for name in shown) for row in rows.rows(named=True)]
+        told = masked(rows, self.personal).rows(named=True)
+        return [", ".join(f"{name} = {_cut(str(row[name]))}" for name in shown) for row in told]
 
 
 def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] = ()) -> list[Rule]:
@@ -114,7 +117,8 @@ def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_n
             broken[rule.name] = ~mask
             stands &= mask
     rejected = rows.filter(~stands)
-    return Verdict(rows.filter(stands), rejected, _reasons(broken, ~stands), stands, tuple(outcomes))
+    reasons = _reasons(broken, ~stands)
+    return Verdict(rows.filter(stands), rejected, reasons, stands, tuple(outcomes), personal_of(contract))
 
 
 def _cut(value: str) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.text import LocalTime
+from lakehouse.engine.quality.masks import MASK
 from lakehouse.engine.quality.text import FIRST, RULES_END, element, read_text
 
 _SHOWN = 40
@@ -21,7 +22,8 @@ _AFTER_THE_VALUE = "(null, but .*|is not an exact .*|stood twice .*|never stood 
 def why_unread(rejected: pl.DataFrame, columns: Sequence[Column], most: int = 5) -> pl.Series:
     """The reasons of each rejected row, which holds the raw text of `columns`: a List(String) named "reasons".
 
-    At most `most` sentences per row, then how many more. Lists count from 0. Walks the rows in Python: for the few.
+    At most `most` sentences per row, then how many more. Lists count from 0. No value of a personal column is told.
+    Walks the rows in Python: for the few.
     """
     found = [
         (row, leaf)
@@ -76,7 +78,8 @@ def _leaves(value: Any, column: Column, path: str) -> Iterator[_Leaf]:
             yield from _leaves(item, element(column, column.dtype), f"{path}[{at}]")
     elif isinstance(column.dtype, pl.Struct):
         for field in column.fields:
-            yield from _leaves(value[field.name], field, f"{path}.{field.name}")
+            inner = replace(field, personal=True) if column.personal else field
+            yield from _leaves(value[field.name], inner, f"{path}.{field.name}")
     else:
         yield _Leaf(path, value, column)
 
@@ -96,13 +99,14 @@ def _said(texts: list[str], column: Column) -> dict[str, str]:
     form = column.text
     wrong = [text for text, value in zip(texts, _values(texts, column), strict=True) if value is None]
     written = f" ({form})" if form else ""
-    said = {text: f"{_shown(text)} is not an exact {_shown_type(column.dtype)}{written}" for text in wrong}
+    shown = {text: MASK if column.personal else _shown(text) for text in wrong}
+    said = {text: f"{shown[text]} is not an exact {_shown_type(column.dtype)}{written}" for text in wrong}
     if isinstance(form, LocalTime):
         walls = _values(wrong, replace(column, text=replace(form, zone="UTC")))
         firsts = _values(wrong, replace(column, text=replace(form, ambiguous="earliest")))
         for text, wall, first in zip(wrong, walls, firsts, strict=True):
             if isinstance(wall, datetime):
-                said[text] = f"{_shown(text)} {_on_the_clocks(wall, form, twice=first is not None)}"
+                said[text] = f"{shown[text]} {_on_the_clocks(wall, form, twice=first is not None)}"
     return said
 
 
