@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.engine.declare.errors import WrongUsage
+from lakehouse.engine.declare.errors import DeclarationError, WrongUsage
+from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.source import Files
+from lakehouse.engine.declare.text import local_time
 from lakehouse.propose import names
 from lakehouse.propose.loaded import as_read, loaded
 from lakehouse.propose.proposal import Proposal, proposal
@@ -101,6 +104,7 @@ def new_table(storage: Storage, asked: Asked) -> NewTable:
     Raises WrongUsage where no file is of the pattern, Refused where none can be read, DeclarationError where what was
     read cannot be declared.
     """
+    _refuse_unfit(asked)
     proposed = proposal(taken(storage, asked.pattern, whole=asked.whole), asked.zone)
     tables = Tables(proposed, asked.bronze, asked.silver)
     where = paths(asked)
@@ -115,6 +119,16 @@ def new_table(storage: Storage, asked: Asked) -> NewTable:
         if asked.silver:
             files[where["silver spec"]] = silver_spec(declared[1], alike, found.read)
     return NewTable(proposed, tables, files, text.height, [*proposed.trouble, *trouble])
+
+
+def _refuse_unfit(asked: Asked) -> None:
+    """Raise WrongUsage for a pattern or a zone that no table could declare, before a file is read."""
+    try:
+        Files(asked.pattern, JsonLines())
+        if asked.zone:
+            local_time(asked.zone)
+    except DeclarationError as wrong:
+        raise WrongUsage(f"{wrong} Nothing was written.") from wrong
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:

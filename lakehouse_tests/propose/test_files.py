@@ -152,6 +152,15 @@ def test_nothing_is_proposed_of_no_file_and_of_none_that_reads():
         proposed({"s/a.csv.gz": b"no gzip"})
 
 
+def test_a_pattern_or_a_zone_that_no_table_can_declare_is_refused_before_a_file_is_read(tmp_path: Path):
+    nowhere = LocalDisk(path=str(tmp_path))
+    for pattern in ("../s/*", "s/**", "/s/*"):
+        with pytest.raises(WrongUsage, match="a pattern is relative to the landing"):
+            new_table(nowhere, Asked(pattern, "sent_rows"))
+    with pytest.raises(WrongUsage, match="no such time zone; did you mean Europe/London"):
+        new_table(nowhere, Asked("s/*", "sent_rows", zone="Europe/Londn"))
+
+
 def test_a_sample_says_how_much_of_the_landing_it_is():
     made = proposed({f"s/{number:03}.csv": f"a,b\n{number},x\n" for number in range(120)})
     assert str(made.proposed.sample) == "read 50 of 120 files, 0.5 kB"
