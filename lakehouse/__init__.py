@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lakehouse.engine.declare.formats import Avro, Csv, Excel, Json, JsonLines, Limits, Parquet
     from lakehouse.engine.declare.frames import Affected, Frame, New
     from lakehouse.engine.declare.source import Files, Snapshots
+    from lakehouse.engine.declare.spark import Spark
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
     from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Quarantine, ReplacePartition, Vanished
     from lakehouse.engine.orchestrate.table import table
@@ -19,6 +20,7 @@ _ROOMS = {
     "declare.formats": "Avro Csv Excel Json JsonLines Limits Parquet",
     "declare.frames": "Affected Frame New",
     "declare.source": "Files Snapshots",
+    "declare.spark": "Spark",
     "declare.text": "date_text local_time number_text true_false",
     "declare.write": "Append History Merge Overwrite Quarantine ReplacePartition Vanished",
     "orchestrate.table": "table",
@@ -50,6 +52,7 @@ __all__ = [
     "ReplacePartition",
     "Silver",
     "Snapshots",
+    "Spark",
     "Struct",
     "Utc",
     "Vanished",

@@ -95,7 +95,7 @@ def _run(opened: Lakehouse) -> int:
             words["started"] = lambda key: spinner.update(f"{key} …")
             return run_job(opened.definitions, keys, opened.instance, **words)
 
-        for ran in drain(opened.tables, opened.place, run_due):
+        for ran in drain(opened.made_here, opened.place, run_due):
             if ran.rows_written is not None:
                 wrote.add(ran.key)
             if ran.error:
@@ -106,9 +106,15 @@ def _run(opened: Lakehouse) -> int:
     done = f"{number(len(wrote), 'table')} written" if wrote else "Nothing changed"
     done += f", {len(refused)} refused" if refused else "" if wrote else ": nothing is due"
     out.print(f"{done} ({time.monotonic() - began:.1f} s).")
+    _tell_left_out(opened)
     if stale:
         out.print(logic_changed(opened.tables, stale), style="yellow", soft_wrap=True)
     return REFUSED if red else DRAINED
+
+
+def _tell_left_out(opened: Lakehouse) -> None:
+    for why in opened.left_out.values():
+        out.print(why, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _tell(ran: Ran) -> bool:
@@ -164,6 +170,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         out.print(drawn)
     for line in hints(found, opened.tables, opened.place):
         out.print(line, markup=False, soft_wrap=True)
+    _tell_left_out(opened)
 
 
 def _count(number: int | None) -> str:
@@ -216,7 +223,7 @@ def _tell_due(opened: Lakehouse, behind: Sequence[Table] = ()) -> None:
 
     for each in behind:
         out.print(f"Next: lakehouse rebuild {each.declaration.key}+", style="yellow")
-    if due := [each for each in opened.tables if each not in behind and is_due(each.declaration, opened.place)]:
+    if due := [each for each in opened.made_here if each not in behind and is_due(each.declaration, opened.place)]:
         out.print(f"There is more to do for {_keys(due)}. Next: lakehouse run", style="yellow", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ import dagster as dg
 from lakehouse import jobs, schedules, sensors, tables
 from lakehouse.engine.orchestrate.load import assets_in
 from resources.delta_io_manager import DeltaIOManager
-from resources.environment import load_environment, storages
+from resources.environment import cluster, load_environment, storages
 
 
 @dg.definitions
@@ -17,6 +17,11 @@ def lakehouse() -> dg.Definitions:
         sensors=[*sensors.arrivals, sensors.automation],
         jobs=[jobs.everything],
         schedules=[schedules.nightly],
-        resources={"landing": landing, "lake": lake, "io_manager": DeltaIOManager(lake=lake)},
+        resources={
+            "landing": landing,
+            "lake": lake,
+            "io_manager": DeltaIOManager(lake=lake),
+            "spark": cluster(environment),
+        },
         executor=dg.in_process_executor if environment.executor == "in_process" else dg.multiprocess_executor,
     )

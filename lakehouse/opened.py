@@ -43,6 +43,18 @@ class Lakehouse:
 
         return [each for each in self.assets if isinstance(each, Table)]
 
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The tables that cannot be made here, by key, each with the sentence that says why."""
+        from lakehouse.engine.orchestrate.run import left_out
+        from resources.environment import cluster, load_environment
+
+        return left_out(self.tables, cluster(load_environment()))
+
+    @property
+    def made_here(self) -> list[Table]:
+        return [each for each in self.tables if each.declaration.key not in self.left_out]
+
     @property
     def plain(self) -> dict[tuple[str, ...], str]:
         """The keys of the plain assets that stand beside the tables, each with the command that materializes it."""

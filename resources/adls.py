@@ -3,7 +3,7 @@
 import os
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -68,6 +68,23 @@ class Adls(dg.ConfigurableResource):
         """Committed at once: a reader sees the old bytes or the new ones."""
         with self._opened(checked(name)) as container:
             container.upload_blob(name, content, overwrite=True)
+
+    def folders(self, *path: str) -> list[str]:
+        head = "".join(f"{checked(each)}/" for each in path)
+        with self._opened() as container:
+            below = {each.name.removeprefix(head).partition("/") for each in container.walk_blobs(head)}
+        return sorted(name for name, slash, _ in below if slash)
+
+    def remove(self, *path: str) -> None:
+        """One blob after the other, the deepest first: where a folder is a blob too, it must be empty."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        folder = checked("/".join(path))
+        with self._opened() as container:
+            names = sorted((each.name for each in container.list_blobs(f"{folder}/")), key=len, reverse=True)
+            for name in [*names, *([folder] if names else [])]:
+                with suppress(ResourceNotFoundError):
+                    container.delete_blob(name)
 
     @contextmanager
     def _opened(self, name: str = "") -> Iterator["ContainerClient"]:

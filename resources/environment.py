@@ -19,7 +19,10 @@ from lakehouse.engine.declare.errors import WrongUsage
 
 if TYPE_CHECKING:
     from resources.adls import Adls
+    from resources.databricks.workspace import Databricks
     from resources.local_disk import LocalDisk
+    from resources.no_spark import NoSpark
+    from resources.sail import Sail
 
 SHIPPED = Path(__file__).with_name("environments")
 PROJECT = Path(__file__).parents[1]
@@ -61,7 +64,31 @@ class AdlsPlace(_Strict):
 
 type Place = LocalDiskPlace | AdlsPlace
 
+
+class SailHere(_Strict):
+    """Scripts for Spark run on this machine, by Sail."""
+
+    kind: Literal["sail"]
+
+
+class DatabricksWorkspace(_Strict):
+    """Scripts for Spark run in a workspace of Databricks, serverless unless a cluster is named.
+
+    `volume` is a folder of a Unity Catalog volume, below which each job has a folder of its own. Without
+    `token_variable` the SDK finds its own way in: Azure CLI, managed identity, or its variables (ARM_…, DATABRICKS_…).
+    """
+
+    kind: Literal["databricks"]
+    host: str = Field(pattern=r"^https?://[^/?@#\s]+$")
+    volume: str = Field(pattern=r"^/Volumes(/[^/\s]+){3,}$")
+    token_variable: VariableName | None = None
+    cluster_id: str | None = Field(None, min_length=1)
+    timeout_minutes: int = Field(240, ge=1)
+
+
 PLACES = {"local_disk": LocalDiskPlace, "adls": AdlsPlace}
+CLUSTERS = {"sail": SailHere, "databricks": DatabricksWorkspace}
+KINDS = {**PLACES, **CLUSTERS}
 
 
 class Settings(_Strict):
@@ -69,6 +96,7 @@ class Settings(_Strict):
 
     landing: Annotated[LocalDiskPlace | AdlsPlace, Field(discriminator="kind")]
     lake: Annotated[LocalDiskPlace | AdlsPlace, Field(discriminator="kind")]
+    spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     executor: Literal["in_process", "multiprocess"] = "in_process"
 
 
@@ -122,6 +150,22 @@ def _storage(place: Place, environment: Environment) -> LocalDisk | Adls:
     return Adls(**place.model_dump(exclude={"kind"}), declared_in=str(environment.file))
 
 
+def cluster(environment: Environment) -> Sail | Databricks | NoSpark:
+    """What carries out scripts for Spark, as a Dagster resource. Asks for nothing and imports no SDK."""
+    named = environment.spark
+    if named is None:
+        from resources.no_spark import NoSpark
+
+        return NoSpark(declared_in=str(environment.file))
+    if isinstance(named, SailHere):
+        from resources.sail import Sail
+
+        return Sail()
+    from resources.databricks.workspace import Databricks
+
+    return Databricks(**named.model_dump(exclude={"kind"}), declared_in=str(environment.file))
+
+
 def _file_of(name: str, folders: list[Path]) -> Path:
     found = [file for folder in folders if (file := folder / f"{name}.yaml").is_file() and "/" not in name]
     if len(found) == 1:
@@ -163,10 +207,10 @@ def _mapping(file: Path) -> Mapping[str, Any]:
 
 def _sentence(error: Any) -> str:
     """What one pydantic error means for the one who edits the file. Says no value: it may be a secret."""
-    where = [str(part) for part in error["loc"] if part not in PLACES]
+    where = [str(part) for part in error["loc"] if part not in KINDS]
     key, owner = where[-1], ".".join(where[:-1])
-    kind = next((part for part in error["loc"] if part in PLACES), None)
-    model = PLACES[kind] if kind else Settings
+    kind = next((part for part in error["loc"] if part in KINDS), None)
+    model = KINDS[kind] if kind else Settings
     match error["type"]:
         case "extra_forbidden":
             hint = _did_you_mean(key, model.model_fields)
@@ -178,7 +222,8 @@ def _sentence(error: Any) -> str:
             return f"{'.'.join(where)} is missing."
         case "union_tag_not_found" | "union_tag_invalid":
             tag = str(error.get("ctx", {}).get("tag", ""))
-            return f"{'.'.join(where)}.kind must be one of {', '.join(PLACES)}{_did_you_mean(tag, PLACES)}."
+            kinds = CLUSTERS if key == "spark" else PLACES
+            return f"{'.'.join(where)}.kind must be one of {', '.join(kinds)}{_did_you_mean(tag, kinds)}."
         case _:
             return f"{'.'.join(where)}: {error['msg']}."
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -67,6 +68,14 @@ class LocalDisk(dg.ConfigurableResource):
             raise
         for folder in [place.parent, *(new.parent for new in made)]:
             _make_durable(folder)
+
+    def folders(self, *path: str) -> list[str]:
+        place = Path(self.path, *map(checked, path))
+        return sorted(each.name for each in place.iterdir() if each.is_dir()) if place.is_dir() else []
+
+    def remove(self, *path: str) -> None:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(Path(self.path, checked("/".join(path))))
 
 
 @contextmanager

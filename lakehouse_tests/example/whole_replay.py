@@ -76,6 +76,12 @@ class Shelf:
         self.contents[name] = content
         self.writes.append(name)
 
+    def folders(self, *path: str) -> list[str]:
+        raise NotImplementedError
+
+    def remove(self, *path: str) -> None:
+        raise NotImplementedError
+
 
 @cache
 def whole() -> list[LandedFile]:

@@ -19,6 +19,8 @@ WORDS = {
     "Files", "Snapshots", "Limits", "JsonLines", "Json", "Csv", "Parquet", "Avro", "Excel",
     "Frame", "New", "Affected",
     "Append", "Overwrite", "ReplacePartition", "Merge", "History", "Vanished", "Quarantine",
+    # on what it is made, where one machine is too small
+    "Spark",
 }  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from lakehouse import cli, tables
 from lakehouse.engine.orchestrate.load import tables_in
 
 TABLES = tables_in(tables)
+from lakehouse_tests.without_spark import without_spark
+
 STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
     "last_run",
@@ -33,7 +35,7 @@ def command(home: Path) -> Command:
     """`lakehouse …` in a process and a home of its own."""
 
     def run(*arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "LAKEHOUSE_HOME": str(home), "COLUMNS": "200"}
+        environment = {**os.environ, **without_spark(home), "COLUMNS": "200"}
         done = subprocess.run(
             [sys.executable, "-m", "lakehouse.cli", *arguments],
             env=environment, capture_output=True, text=True, check=False,

@@ -188,3 +188,14 @@ def test_a_new_table_is_proposed_of_files_in_either(storage):
     )
     with pytest.raises(WrongUsage, match="is called 'crm/nothing'"):
         new_table(storage, Asked("crm/nothing", "crm"))
+
+
+def test_a_folder_goes_with_all_that_it_holds(storage):
+    for name in ("a/b/x.parquet", "a/b/_log/0.json", "a/b2/y.parquet", "a/c.txt"):
+        storage.write(name, b"1")
+    assert storage.folders("a") == ["b", "b2"]
+    storage.remove("a", "b")
+    storage.remove("a", "b")
+    assert storage.folders("a") == ["b2"]
+    assert storage.read("a/b2/y.parquet") == b"1"
+    assert storage.folders("nothing", "here") == []

@@ -105,7 +105,16 @@ def test_an_environment_that_stands_twice_is_refused(home):
 def test_an_unknown_key_says_the_known_ones_and_which_was_meant(home):
     sentence = said(home, LOCAL + "excutor: in_process\n")
     assert "excutor is not known (did you mean executor?)" in sentence
-    assert "landing, lake, executor" in sentence
+    assert "landing, lake, spark, executor" in sentence
+
+
+def test_what_carries_out_scripts_for_spark_is_named_by_its_kind(home):
+    sentence = said(home, LOCAL + "spark: {kind: sial}\n")
+    assert "spark.kind must be one of sail, databricks (did you mean sail?)" in sentence
+    sentence = said(home, LOCAL + "spark: {kind: databricks, host: 'https://adb-1.azuredatabricks.net', volum: /x}\n")
+    assert "spark.volum is not known (did you mean volume?)" in sentence
+    assert "kind, host, volume, token_variable, cluster_id, timeout_minutes" in sentence
+    assert "spark.volume is missing" in sentence
 
 
 def test_an_unknown_key_of_a_place_says_what_that_kind_of_place_knows(home):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -57,4 +58,42 @@ class Storage(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file there whole: nobody ever lists half of it."""
+        ...
+
+    def folders(self, *path: str) -> list[str]:
+        """The bare names of the folders at `path`, also of hidden ones; none where there is nothing."""
+        ...
+
+    def remove(self, *path: str) -> None:
+        """Take away the folder at `path` with all that it holds; nothing where it is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class SparkJob:
+    """A script for Spark and what it is told: Delta tables at their versions, by name, and where to make one.
+
+    `table` is the key of the table that it works for. `token` is the attempt's own: sent twice, it starts one job.
+    """
+
+    table: str
+    token: str
+    script: Path
+    reads: Mapping[str, tuple[Address, int]]
+    writes: Address
+
+
+@runtime_checkable
+class Cluster(Protocol):
+    """What carries out scripts for Spark: this machine, or Databricks."""
+
+    def why_not(self) -> str:
+        """Why it carries out none, with the way out; empty where it does."""
+        ...
+
+    def run(self, job: SparkJob, context: Any) -> Mapping[str, object]:
+        """Carry a script out to its end, within a step of Dagster; gives the facts that it reported.
+
+        Raises Terminal with the script's last lines where it fails. However this ends, the job does not go on.
+        """
         ...

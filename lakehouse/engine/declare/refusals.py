@@ -14,6 +14,7 @@ from lakehouse.engine.declare.formats import Csv, Excel
 from lakehouse.engine.declare.history import in_history
 from lakehouse.engine.declare.slicing import in_slicing
 from lakehouse.engine.declare.source import Snapshots
+from lakehouse.engine.declare.spark import faults as faults_on_spark
 from lakehouse.engine.declare.write import Append, History, Merge, ReplacePartition, why_not
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def refuse(declared: Declaration, beside: pl.Schema) -> None:
     """Raise DeclarationError with the first fault. `beside` names what a bronze table stores beside its columns."""
     special = _in_bronze(declared, beside) if declared.is_bronze else _in_reading(declared)
-    for fault in chain(_in_general(declared), special):
+    for fault in chain(_in_general(declared), special, faults_on_spark(declared)):
         raise DeclarationError(f"{declared.key}: {fault}")
 
 

@@ -38,7 +38,7 @@ def definition_of(function: FunctionType) -> ast.stmt:
 def syntax_of(module: ModuleType) -> ast.Module:
     """The whole file of a module. Raises DeclarationError where there is none."""
     try:
-        return _parsed(inspect.getsource(module))
+        return parsed(inspect.getsource(module))
     except (OSError, TypeError) as gone:
         raise DeclarationError(
             f"{module.__name__}: its source cannot be found, so that a change in it would go unnoticed."
@@ -104,7 +104,7 @@ def _renamed(statement: ast.Import, name: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _parsed(source: str) -> ast.Module:
+def parsed(source: str) -> ast.Module:
     return ast.fix_missing_locations(_Meaning().visit(ast.parse(source)))
 
 

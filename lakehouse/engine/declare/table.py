@@ -24,6 +24,7 @@ from lakehouse.engine.declare.logic import fingerprint
 from lakehouse.engine.declare.partitions import Partitions
 from lakehouse.engine.declare.refusals import refuse
 from lakehouse.engine.declare.source import Files, Snapshots
+from lakehouse.engine.declare.spark import Spark, meaning_of
 from lakehouse.engine.declare.trial import returned_schema, try_counting
 from lakehouse.engine.declare.write import (
     VALID_TO,
@@ -81,6 +82,7 @@ class Declaration:
     drops: Mapping[str, pl.Expr] = field(default_factory=dict[str, pl.Expr])
     partition_by: tuple[str, ...] = ()
     partitions: Partitions | None = None
+    runs_on: Spark | None = None
 
     @property
     def layer(self) -> str:
@@ -169,7 +171,8 @@ class Declaration:
         """What the table's meaning hangs on, as a number: see `logic.py`."""
         contracts = (self.contract, *(read.upstream.contract for read in self.reads))
         reads = tuple((read.parameter, read.upstream.key, read.reading) for read in self.reads)
-        said = (self.write, self.source and self.source.formats, reads)
+        script = (meaning_of(self),) if self.runs_on else ()
+        said = (self.write, self.source and self.source.formats, reads, *script)
         conserved = self.conserves if isinstance(self.conserves, tuple) else ()
         return fingerprint(self.transform, contracts, *said, counting=(*conserved, *self.drops.values()))
 
@@ -207,6 +210,7 @@ def declare(  # noqa: PLR0913 # one parameter per declared fact
     drops: Mapping[str, pl.Expr] | None = None,
     partition_by: str | Sequence[str] = (),
     partitions: Partitions | None = None,
+    runs_on: Spark | None = None,
 ) -> Declaration:
     """Read a table function's signature, check it against the matrix, try it on empty frames, bind its contract."""
     name = transform.__name__
@@ -215,11 +219,12 @@ def declare(  # noqa: PLR0913 # one parameter per declared fact
     reads = tuple(_read(name, each, contract) for each in signature.parameters.values())
     folders = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
     counts: dict[str, Any] = {"rejects": rejects, "conserves": conserves, "drops": drops or {}}
-    stored: dict[str, Any] = {"partition_by": folders, "partitions": partitions}
+    stored: dict[str, Any] = {"partition_by": folders, "partitions": partitions, "runs_on": runs_on}
     declared = Declaration(name, contract, write, transform, reads, source, **counts, **stored)
     refuse(declared, STORED_BESIDE)
     if not declared.is_bronze:
-        _refuse_difference(declared, returned_schema(declared))
+        if declared.runs_on is None:
+            _refuse_difference(declared, returned_schema(declared))
         try_counting(declared)
     _bind(declared)
     return declared

@@ -63,6 +63,8 @@ def definition_metadata(declared: Declaration) -> dict[str, Any]:
         facts["stored_by"] = ", ".join(declared.partition_by)
     if declared.source:
         facts["source"] = declared.source.pattern
+    if declared.runs_on:
+        facts["runs_on"] = repr(declared.runs_on)
     return facts
 
 

@@ -25,11 +25,14 @@ def tables_in(package: ModuleType) -> list[Table]:
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    """By file, so that a folder without `__init__.py` is no place where a table goes unseen."""
+    """By file, so that a folder without `__init__.py` is no place where a table goes unseen.
+
+    A name with a further dot is no module's: scripts for Spark are called so.
+    """
     for root in map(Path, package.__path__):
         for file in sorted(root.rglob("*.py")):
             parts = file.relative_to(root).with_suffix("").parts
-            if parts[-1] != "__init__":
+            if parts[-1] != "__init__" and "." not in parts[-1]:
                 yield import_module(".".join([package.__name__, *parts]))
 
 

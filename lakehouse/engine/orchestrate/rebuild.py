@@ -83,8 +83,13 @@ def left_behind(tables: Sequence[Table], made: Sequence[Table]) -> list[Table]:
 def compare(declared: Declaration, place: Place) -> Difference:
     """The exact difference between the table as it stands and as a rebuild would make it now. Writes nothing.
 
-    Both frames are held in memory. Raises Refused where the rebuild itself would be.
+    Both frames are held in memory. Raises Refused where the rebuild itself would be, and for what runs on Spark.
     """
+    if declared.runs_on is not None:
+        raise Refused(
+            f"{declared.key} is made on Spark, in a run of its own: what a rebuild would change is known when it is "
+            f"done. Nothing was written. To make it anew: lakehouse rebuild {declared.key}"
+        )
     upstreams: Mapping[str, Handle | None] = {
         read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -72,11 +72,13 @@ def refine(
     *,
     rebuild: bool = False,
     keys: Sequence[str] | None = None,
+    transform: Callable[..., pl.LazyFrame] | None = None,
 ) -> Work:
     """Work out what one run writes. Reads the lake, writes nothing.
 
     upstreams: by table key, each pinned at the version that will count as read. keys: the partitions that the run
-    makes, of a table that has some; a `rebuild` makes all.
+    makes, of a table that has some; a `rebuild` makes all. transform: what makes the rows where the table's own
+    function does not.
     """
     own = Handle.open(place.table(declared))
     for read in declared.reads:
@@ -92,7 +94,7 @@ def refine(
         inputs = open_inputs(declared, own, upstreams, whole=rebuild, rebuild=rebuild)
         rows = tuple(replace(each, slices=scope.only(each.read.upstream.schema)).rows() for each in inputs)
         # never idle: who asks for a partition wants it made
-        return _Run(declared, place, own, rows, rebuild, rebuild, scope, tuple(keys or ())).work()
+        return _Run(declared, place, own, rows, rebuild, rebuild, scope, declared.transform, tuple(keys or ())).work()
     whole = rebuild or declared.is_written_whole or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
@@ -104,7 +106,8 @@ def refine(
         affected = Reading.AFFECTED
         inputs = [replace(each, slices=scope) if each.read.reading is affected else each for each in inputs]
     whole = whole or (isinstance(declared.write, ReplacePartition) and scope is None)
-    return _Run(declared, place, own, _due(declared, place, inputs), whole, rebuild, scope).work()
+    rows = _due(declared, place, inputs)
+    return _Run(declared, place, own, rows, whole, rebuild, scope, transform or declared.transform).work()
 
 
 def _due(declared: Declaration, place: Place, inputs: Sequence[Input]) -> tuple[Rows, ...]:
@@ -135,6 +138,7 @@ class _Run:
     whole: bool
     rebuild: bool
     scope: Slices | None
+    transform: Callable[..., pl.LazyFrame]
     keys: tuple[str, ...] = ()
 
     @cached_property
@@ -154,7 +158,7 @@ class _Run:
     def work(self) -> Work:
         declared = self.declared
         handed = tuple(self._that_count(each) for each in self.rows)
-        lazy = declared.transform(*handed)
+        lazy = self.transform(*handed)
         if difference := differences(lazy.collect_schema(), declared.returned_schema):
             return self._misshapen(difference)
         passed = self._judged(handed, lazy.collect())
@@ -197,7 +201,7 @@ class _Run:
             older = tuple(earlier(declared, each, groups, back) for each in self.rows)
             if groups.is_empty() or all(frame.head(1).collect().is_empty() for frame in older):
                 break
-            out = pl.concat([declared.transform(*older).collect(), out])
+            out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
             verdict = self._verdict(out)
         accepted = last_of_each_key(declared, verdict.accepted, None if self.whole else self.own)

@@ -14,6 +14,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Cluster
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals
@@ -88,6 +89,13 @@ def drain(tables: Sequence[Table], place: Place, run: Callable[..., dg.ExecuteIn
                 "Look at that run in the UI (make dev)."
             )
         before = stands
+
+
+def left_out(tables: Sequence[Table], cluster: Cluster) -> dict[str, str]:
+    """The tables that cannot be made here for want of a Spark, by key, each with the sentence that says so."""
+    on_spark = [each.declaration.key for each in tables if each.declaration.runs_on]
+    why = cluster.why_not() if on_spark else ""
+    return {key: f"{key} is left out here: it runs on Spark, and {why}" for key in on_spark if why}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
+from lakehouse.engine.orchestrate.on_spark import refine_on_spark
 from lakehouse.engine.orchestrate.plots import plots
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.work import LOGIC, Work
@@ -51,7 +52,7 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
         place = Place(context.resources.lake, context.resources.landing)
         asked = context.op_execution_context.op_config
         pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
-        yield from _events(declared, _work(declared, place, pinned, keys=_partitions(context), **asked))
+        yield from _events(declared, _work(declared, place, pinned, context, keys=_partitions(context), **asked))
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
@@ -72,6 +73,7 @@ def _work(  # what a run may be told
     declared: Declaration,
     place: Place,
     pinned: dict[str, Handle | None],
+    context: dg.AssetExecutionContext,
     *,
     keys: list[str] | None,
     rebuild: bool,
@@ -81,6 +83,8 @@ def _work(  # what a run may be told
     try:
         if declared.is_bronze:
             return land(declared, place, rebuild=rebuild, reingest=reingest)
+        if declared.runs_on is not None:
+            return refine_on_spark(declared, place, pinned, context.op_execution_context, rebuild=rebuild)
         return refine(declared, place, pinned, rebuild=rebuild, keys=keys)
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error

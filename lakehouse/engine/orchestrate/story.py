@@ -137,8 +137,8 @@ def _made(
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     for each in tables:
         handle = Handle.open(place.table(each))
-        if handle is None or declared not in [read.upstream for read in each.reads]:
-            continue
+        if handle is None or each.runs_on or declared not in [read.upstream for read in each.reads]:
+            continue  # what Spark made of a row is not asked again here
         came = each.transform(*(standing if read.upstream is declared else _whole(read, place) for read in each.reads))
         keys = came.select(each.key_columns or each.schema.names()).unique().collect()
         yield each.key, handle.scan().join(keys.lazy(), on=keys.columns, how="semi").head(_SHOWN).collect()

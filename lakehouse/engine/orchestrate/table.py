@@ -12,6 +12,7 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.source import Files
+from lakehouse.engine.declare.spark import Spark
 from lakehouse.engine.declare.table import Conserves, Declaration, declare
 from lakehouse.engine.declare.write import Quarantine, Write
 from lakehouse.engine.delta.storable import check_storable
@@ -61,6 +62,7 @@ def table(
     conserves: Conserves = None,
     drops: Mapping[str, pl.Expr] | None = None,
     partition_by: str | Sequence[str] = (),
+    runs_on: Spark | None = None,
     **dagster: Unpack[DagsterWords],
 ) -> Callable[[Callable[..., pl.LazyFrame]], Table]:
     """Make a function of frames a table of the lake.
@@ -69,12 +71,17 @@ def table(
     conserves: "rows", or (expression over the input, expression over the output) that must be equal; drops: by name,
     a predicate over the input for what is left out on purpose. partition_by: the columns by whose values the files lie
     in folders (Hive's way), for a table so large that most reads and merges want a few of them: a million rows each.
-    All other words are Dagster's.
+    runs_on: Spark("a script"), where one machine is too small. All other words are Dagster's.
     Raises DeclarationError when the declaration cannot work.
     """
 
     def of(transform: Callable[..., pl.LazyFrame]) -> Table:
-        said: dict[str, Any] = {"conserves": conserves, "drops": drops, "partition_by": partition_by}
+        said: dict[str, Any] = {
+            "conserves": conserves,
+            "drops": drops,
+            "partition_by": partition_by,
+            "runs_on": runs_on,
+        }
         if (partitions := dagster.get("partitions_def")) is not None:
             said["partitions"] = DagsterPartitions(partitions)
         declared = declare(transform, write=write, source=source, rejects=rejects, **said)
@@ -109,8 +116,9 @@ def _refuse_in_lake(declared: Declaration) -> None:
 
 
 def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
-    words.setdefault("retry_policy", RETRIES)
-    words.setdefault("kinds", {"polars", "deltalake", declared.layer})
+    if declared.runs_on is None:  # a job that costs is not started again by itself, least of all by an interrupt
+        words.setdefault("retry_policy", RETRIES)
+    words.setdefault("kinds", {"spark" if declared.runs_on else "polars", "deltalake", declared.layer})
     if condition := words.get("automation_condition"):
         words["automation_condition"] = _forgets_no_update(condition)
     words["metadata"] = {**definition_metadata(declared), **_sliced_by(declared), **words.get("metadata", {})}
@@ -131,7 +139,7 @@ def _made(declared: Declaration, words: dict[str, Any]) -> dg.AssetsDefinition:
         description=_description(declared),
         code_version=str(declared.logic),
         check_specs=check_specs(declared),
-        required_resource_keys={"lake", "landing"},
+        required_resource_keys={"lake", "landing", *({"spark"} if declared.runs_on else ())},
         config_schema=config_of(declared),
         output_required=False,
         dagster_type=dg.Any,  # type: ignore[arg-type] # Dagster's own constant, typed as a class
