@@ -19,6 +19,7 @@ from lakehouse.engine.quality.verdict import Verdict
 from lakehouse.engine.quality.why import why_unread
 
 _NTH = "nth of its key"
+_IS_REJECTED = "is rejected"  # holds a space, so that no column of a table can have this name
 _SAME = [name for name in ROWS if name not in ("reasons", "quarantined_at")]
 
 
@@ -60,8 +61,16 @@ def broken_rows(
 
 def _places(out: pl.DataFrame, verdict: Verdict, shared: list[str]) -> pl.DataFrame:
     """Beside each rejected row: the how-manieth of its key it is among all that came out, and of how many."""
-    counted = out.select(pl.int_range(pl.len()).over(shared).alias(_NTH), outs=pl.len().over(shared))
-    return counted.filter(~verdict.is_accepted)
+    is_rejected = ~verdict.is_accepted
+    keys = out.filter(is_rejected).select(shared).unique()
+    # only the rows of these keys are counted: most keys have no rejected row, and to count all costs as much as to judge
+    near = (
+        out.select(shared)
+        .with_columns(is_rejected.alias(_IS_REJECTED))
+        .join(keys, on=shared, how="semi", nulls_equal=True, maintain_order="left")
+    )
+    counted = near.select(_IS_REJECTED, pl.int_range(pl.len()).over(shared).alias(_NTH), outs=pl.len().over(shared))
+    return counted.filter(_IS_REJECTED).drop(_IS_REJECTED)
 
 
 def _with_source(rows: pl.DataFrame, places: pl.DataFrame, handed: pl.LazyFrame, shared: list[str]) -> pl.DataFrame:
