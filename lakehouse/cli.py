@@ -18,6 +18,7 @@ from rich.table import Table as Drawn
 from rich.text import Text
 
 from lakehouse.cli_new import new
+from lakehouse.cli_progress import watched
 from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
@@ -53,7 +54,8 @@ def land(
 ) -> None:
     """Land what the example's ERP sends, day by day, as files below the landing. The same days give the same bytes."""
     replay, opened = _replay(), Lakehouse()
-    landed = replay.land(opened.place.landing, first and first.date(), last and last.date())
+    with watched(told, "Landing") as tell:
+        landed = replay.land(opened.place.landing, first and first.date(), last and last.date(), tell=tell)
     if not landed:
         out.print("Nothing landed on these days: the example has 2010-12-01 to 2011-12-19.")
         return
@@ -88,12 +90,11 @@ def _run(opened: Lakehouse) -> int:
 
     began, red = time.monotonic(), False
     wrote, refused = set[str](), set[str]()
-    with told.status("Looking for what is due …") as spinner:
+    with watched(told, "Looking for what is due") as tell:
 
         def run_due(keys: Sequence[str], **words: Any) -> dg.ExecuteInProcessResult:
             # only now is the instance opened, which takes most of a second
-            words["started"] = lambda key: spinner.update(f"{key} …")
-            return run_job(opened.definitions, keys, opened.instance, **words)
+            return run_job(opened.definitions, keys, opened.instance, why="lakehouse run", **words)
 
         for ran in drain(opened.made_here, opened.place, run_due):
             if ran.rows_written is not None:
@@ -101,7 +102,7 @@ def _run(opened: Lakehouse) -> int:
             if ran.error:
                 refused.add(ran.key)
             red |= _tell(ran)
-            spinner.update("Looking for what is due …")
+            tell("Looking for what is due")
         stale = left_stale(opened.tables, opened.place)
     done = f"{number(len(wrote), 'table')} written" if wrote else "Nothing changed"
     done += f", {len(refused)} refused" if refused else "" if wrote else ": nothing is due"
@@ -198,7 +199,8 @@ def rebuild(
         out.print(f"{_keys(behind)} will have to be made anew after it; {selection}+ does both.", style="yellow")
     for place, table in enumerate(tables):
         if compare:
-            difference = differ(table.declaration, opened.place)
+            with watched(told, f"Working out what {table.declaration.key} would be"):
+                difference = differ(table.declaration, opened.place)
             out.print(f"{table.declaration.key}: {difference}", markup=False, soft_wrap=True)
             _draw(difference)
             if difference.is_none:
@@ -207,7 +209,8 @@ def rebuild(
                 out.print(f"Left as they stand: {_keys(tables[place:])}.", soft_wrap=True)
                 _tell_due(opened, left_behind(opened.tables, tables[:place]))
                 raise typer.Exit(DRAINED)
-        ran = make_anew(opened.definitions, table, opened.instance)
+        with watched(told, table.declaration.key):
+            ran = make_anew(opened.definitions, table, opened.instance)
         _tell(ran)
         if ran.error:
             if rest := tables[place + 1 :]:
@@ -237,7 +240,9 @@ def reingest(
     from lakehouse.engine.orchestrate.rebuild import reingest as read_again
 
     opened = Lakehouse()
-    red = _tell(read_again(opened.definitions, named(opened.tables, table), opened.instance, files))
+    with watched(told, table):
+        ran = read_again(opened.definitions, named(opened.tables, table), opened.instance, files)
+    red = _tell(ran)
     _tell_due(opened)
     raise typer.Exit(REFUSED if red else DRAINED)
 
@@ -300,8 +305,8 @@ def demo() -> None:
 
     began = time.monotonic()
     replay, opened = _replay(), Lakehouse()
-    with told.status("Landing three months …"):
-        landed = replay.land(opened.place.landing, date(2010, 12, 1), date(2011, 2, 28))
+    with watched(told, "Landing") as tell:
+        landed = replay.land(opened.place.landing, date(2010, 12, 1), date(2011, 2, 28), tell=tell)
     out.print(replay.drawn(landed))
     out.print(f"{replay.told(landed)} They lie below {opened.place.landing.address()}", soft_wrap=True)
     code = _run(opened)

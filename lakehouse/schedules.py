@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from lakehouse.engine.orchestrate.sensor import WHY
 from lakehouse.jobs import everything
 
 nightly = dg.ScheduleDefinition(
@@ -9,5 +10,6 @@ nightly = dg.ScheduleDefinition(
     job=everything,
     cron_schedule="0 4 * * *",
     execution_timezone="Europe/London",
+    tags={WHY: "It is four in the morning, when every table is run once."},
     description="Every table once a night. Stopped until someone starts it.",
 )

@@ -16,7 +16,7 @@ from lakehouse.example.landed import Landed, LandedFile, drawn, told
 from lakehouse.example.packed import FIRST_DAY, LAST_DAY, Invoice, invoices_by_day, rates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lakehouse.engine.declare.ports import Storage
 
@@ -73,15 +73,22 @@ def days(first: date | None = None, last: date | None = None) -> Iterator[Landed
     return _with_rates(_days(max(first, FIRST_DAY), min(last, LAST_LANDING)))
 
 
-def land(storage: Storage, first: date | None = None, last: date | None = None) -> list[Landed]:
+def _nobody(_: str) -> None:
+    """Hears what is done, and says nothing."""
+
+
+def land(
+    storage: Storage, first: date | None = None, last: date | None = None, *, tell: Callable[[str], None] = _nobody
+) -> list[Landed]:
     """Write the files of `days(first, last)` to `storage`, and tell of each source what landed, by its name.
 
-    A file that lies there with the same bytes is left alone.
+    A file that lies there with the same bytes is left alone. `tell` hears of each file, while it is being done.
     """
     patterns = [f"{RATES}.csv.gz", *(source.pattern for source in sources())]
     there = {found.name: found.size for pattern in patterns for found in storage.files(pattern)}
     landed: dict[str, Landed] = {}
     for file in days(first, last):
+        tell(f"Landing {file.name}")
         is_there = there.get(file.name) == len(file.content) and storage.read(file.name) == file.content
         if not is_there:
             storage.write(file.name, file.content)

@@ -57,7 +57,7 @@ def test_a_new_file_asks_for_a_run_within_a_minute_and_each_table_downstream_is_
     asked = until(lambda: server.new_runs(before), 75, what="a run after a file landed")[0]
     assert asked.by == "erp_orders_arrivals"
     assert asked.tables == {"bronze/erp_orders"}
-    assert asked.tags["lakehouse/saw"].startswith("Saw 1 new or changed file and ")
+    assert asked.tags["lakehouse/why"].startswith("Saw 1 new or changed file and ")
     assert "dagster/run_key" not in asked.tags
     started = server.ask("query ($id: ID!) { runOrError(runId: $id) { ... on Run { creationTime } } }", id=asked.id)[
         "runOrError"
@@ -85,7 +85,7 @@ def test_where_nothing_landed_nothing_runs_and_the_ticks_say_so(server: DagsterD
 
     until(lambda: len(ticks()) >= 2, 75, what="two ticks")
     for said in ticks():
-        assert re.fullmatch(r"Saw 0 new or changed files and \d+ known at erp/\S+\. Nothing to take\.", said), said
+        assert re.fullmatch(r"Nothing new at erp/\S+: \d+ files? there, taken already\.", said), said
     assert server.new_runs(before) == []
     assert versions(server) == stood
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+type Progress = Callable[[int, int, int], None]
+"""Told before each file of a batch: how many were read, of how many, and the records that they held."""
+
+
+def silent(files: int, of: int, records: int) -> None:
+    """The Progress of which nobody asks."""
 
 
 @dataclass(frozen=True)

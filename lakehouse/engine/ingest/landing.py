@@ -17,7 +17,7 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone, Refused
 from lakehouse.engine.declare.number import number
-from lakehouse.engine.declare.ports import Found, Storage
+from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import (
@@ -73,14 +73,14 @@ def _is_settled(found: Found, now: datetime, settle: timedelta) -> bool:
     return found.modified_at <= now - settle or found.modified_at > now + WRONG_CLOCK
 
 
-def next_batch(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
+def next_batch(declared: Declaration, storage: Storage, ledger: Ledger, *, progress: Progress = silent) -> Batch | None:
     """The batch to apply now, its plan committed: the one that waits since a crash, else the fresh files; else None.
 
     Raises Conflict when another process planned first.
     """
     pending = ledger.pending()
-    batch = _resume(declared, storage, ledger, pending) if pending else None
-    return batch or _plan(declared, storage, ledger)
+    batch = _resume(Reader.after(ledger, declared, storage, progress), ledger, pending) if pending else None
+    return batch or _plan(Reader.after(ledger, declared, storage, progress), ledger)
 
 
 def _at_most(size: int, files: Sequence[Found]) -> Sequence[Found]:
@@ -89,14 +89,17 @@ def _at_most(size: int, files: Sequence[Found]) -> Sequence[Found]:
     return files[: max(1, bisect_right(together, size))]
 
 
-def _read_ahead(reads: Sequence[Callable[[], bytes]]) -> Generator[Callable[[], bytes]]:
+def _read_ahead(reader: Reader, reads: Sequence[Callable[[], bytes]]) -> Generator[Callable[[], bytes]]:
     """The same calls, each of which gives the bytes of a file or raises; the next few are read meanwhile.
+
+    Tells before each how far the `reader` is.
 
     A store far away answers each read after milliseconds, in which nothing else would be done.
     """
     with ThreadPoolExecutor(FILES_AHEAD) as pool:
         coming = deque(pool.submit(read) for read in reads[:FILES_AHEAD])
         for place in range(len(reads)):
+            reader.progress(place, len(reads), reader.records)
             yield coming.popleft().result
             if place + FILES_AHEAD < len(reads):
                 coming.append(pool.submit(reads[place + FILES_AHEAD]))
@@ -114,12 +117,11 @@ def _reads(declared: Declaration, storage: Storage, files: Iterable[Found]) -> l
     return [partial(read, each) for each in files]
 
 
-def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | None:
-    fresh = arrivals(declared, storage, ledger).fresh
-    reader = Reader.after(ledger, declared, storage)
+def _plan(reader: Reader, ledger: Ledger) -> Batch | None:
+    fresh = arrivals(reader.declared, reader.storage, ledger).fresh
     looked_at = 0
     chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
-    with closing(_read_ahead(_reads(declared, storage, chosen))) as reads:
+    with closing(_read_ahead(reader, _reads(reader.declared, reader.storage, chosen))) as reads:
         for each, read in zip(chosen, reads, strict=True):
             if reader.unpacked > BYTES_PER_BATCH:  # packed files say only now how much they hold
                 break
@@ -131,13 +133,12 @@ def _plan(declared: Declaration, storage: Storage, ledger: Ledger) -> Batch | No
     return reader.batch(plan, waiting=len(fresh) - looked_at)
 
 
-def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Plan) -> Batch | None:
+def _resume(reader: Reader, ledger: Ledger, pending: Plan) -> Batch | None:
     """Apply exactly what was planned; where a file is not what it was, plan the batch anew. None: nothing is left."""
-    reader = Reader.after(ledger, declared, storage)
     reader.forget(pending.entries)
-    listing = cache(lambda: {each.name: each for each in arrivals(declared, storage, ledger).fresh})
+    listing = cache(lambda: {each.name: each for each in arrivals(reader.declared, reader.storage, ledger).fresh})
     files = [each.found for each in pending.entries if each.state != LOST]
-    with closing(_read_ahead(_reads(declared, storage, files))) as reads:
+    with closing(_read_ahead(reader, _reads(reader.declared, reader.storage, files))) as reads:
         for each in pending.entries:
             if each.state == LOST:
                 reader.entries.append(each)
@@ -151,7 +152,9 @@ def _resume(declared: Declaration, storage: Storage, ledger: Ledger, pending: Pl
     return reader.batch(plan)
 
 
-def read_again(declared: Declaration, storage: Storage, ledger: Ledger, files: str) -> Batch:
+def read_again(
+    declared: Declaration, storage: Storage, ledger: Ledger, files: str, *, progress: Progress = silent
+) -> Batch:
     """A batch, its plan committed, of files that were read or could not be: each counts as corrected by itself.
 
     `files` is a glob of the ends of their names, as in 'dt=2011-09-05/*'. Refused where it fits no such file, or more
@@ -176,26 +179,28 @@ def read_again(declared: Declaration, storage: Storage, ledger: Ledger, files: s
             f"{declared.key}: {files!r} fits {number(len(chosen), 'file')}, and a batch holds {FILES_PER_BATCH:,} of "
             f"{BYTES_PER_BATCH >> 20:,} MB together. Nothing was read. Name fewer, one batch after the other."
         )
-    reader = Reader.after(ledger, declared, storage)
+    reader = Reader.after(ledger, declared, storage, progress)
     reader.known.clear()
-    with closing(_read_ahead(_reads(declared, storage, chosen))) as reads:
+    with closing(_read_ahead(reader, _reads(declared, storage, chosen))) as reads:
         for each, read in zip(chosen, reads, strict=True):
             reader.take(each, ledger.applied + 1, read)
     _, plan = ledger.commit(reader.entered())
     return reader.batch(plan)
 
 
-def reread(declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept | None) -> Batch:
+def reread(
+    declared: Declaration, storage: Storage, ledger: Ledger, kept: Kept | None, *, progress: Progress = silent
+) -> Batch:
     """Every file that the ledger says was read, in its batch, for a rebuild.
 
     A file that is gone, or was corrected in place, is read from what the table has `kept` of it. Refused with the list
     of those of which it has not.
     """
     planned = entries_of(ledger.done().filter(pl.col("state").is_in([*READ, UNREADABLE])))
-    reader = Reader(declared, storage)
+    reader = Reader(declared, storage, progress=progress)
     gone: list[str] = []
     taken = [partial(storage.read, each.found.name) for _, each in planned if each.state in READ]
-    with closing(_read_ahead(taken)) as reads:
+    with closing(_read_ahead(reader, taken)) as reads:
         for batch, each in planned:
             if each.state == UNREADABLE:
                 reader.refuse(each, batch)

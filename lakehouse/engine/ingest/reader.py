@@ -12,7 +12,7 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone
 from lakehouse.engine.declare.formats import Limits
-from lakehouse.engine.declare.ports import Found, Storage
+from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
 from lakehouse.engine.declare.source import Snapshots
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
@@ -83,16 +83,18 @@ class Reader:
     kept: list[str] = field(default_factory=list[str])
     unpacked: int = 0
     parsed: int = 0
+    records: int = 0
+    progress: Progress = silent
 
     @classmethod
-    def after(cls, ledger: Ledger, declared: Declaration, storage: Storage) -> Reader:
+    def after(cls, ledger: Ledger, declared: Declaration, storage: Storage, progress: Progress = silent) -> Reader:
         """A reader that knows what the ledger says was read before."""
         read = ledger.done().filter(pl.col("state").is_in(READ))
         known = {
             _identity(declared, name, sha256): f"{name} (batch {batch})"
             for sha256, name, batch in read.select("sha256", "name", "batch").iter_rows()
         }
-        return cls(declared, storage, known, set(read["name"]))
+        return cls(declared, storage, known, set(read["name"]), progress=progress)
 
     def forget(self, entries: Sequence[Entry]) -> None:
         """Take these files whatever was read before: they were planned so."""
@@ -187,6 +189,7 @@ class Reader:
         self.revised.add(found.name)
         self.known[_identity(self.declared, found.name, sha256)] = f"{found.name} (batch {text.batch})"
         self.unpacked += text.size
+        self.records += records
         self.texts.append(text)
         if self.unpacked - self.parsed >= BYTES_AT_ONCE:
             self.parse()

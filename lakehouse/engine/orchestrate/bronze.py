@@ -6,6 +6,7 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Progress, silent
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
@@ -29,7 +30,9 @@ CHECKS = (
 )
 
 
-def land(declared: Declaration, place: Place, *, rebuild: bool = False, reingest: str = "") -> Work:
+def land(
+    declared: Declaration, place: Place, *, rebuild: bool = False, reingest: str = "", progress: Progress = silent
+) -> Work:
     """Plan (or take up again) one batch and read it; commits the plan to the ledger, nothing else.
 
     reingest: a glob of files that are read again on purpose, in place of what has landed.
@@ -45,13 +48,14 @@ def land(declared: Declaration, place: Place, *, rebuild: bool = False, reingest
             place.landing,
             ledger,
             Kept(own, place.quarantine(declared), declared.beside_schema) if own else None,
+            progress=progress,
         )
     else:
         refuse_other_columns(declared, own)
         batch = (
-            read_again(declared, place.landing, ledger, reingest)
+            read_again(declared, place.landing, ledger, reingest, progress=progress)
             if reingest
-            else next_batch(declared, place.landing, ledger)
+            else next_batch(declared, place.landing, ledger, progress=progress)
         )
     if batch is None:
         tidy(own, place.quarantine(declared))

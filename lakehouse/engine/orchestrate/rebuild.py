@@ -106,20 +106,23 @@ def compare(declared: Declaration, place: Place) -> Difference:
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:
     """Make one table anew, in a run of its own that Dagster records."""
-    return _run(definitions, table, instance, {"rebuild": True})
+    return _run(definitions, table, instance, {"rebuild": True}, why=f"lakehouse rebuild {table.declaration.key}")
 
 
 def reingest(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, files: str) -> Ran:
     """Read files of a bronze table again on purpose, in a run of its own; `files`: a glob of the ends of names."""
     if not table.declaration.is_bronze:
         raise NoSuchTable(f"{table.declaration.key} reads no files; a bronze table does. Next: lakehouse rebuild")
-    return _run(definitions, table, instance, {"reingest": files})
+    why = f"lakehouse reingest {table.declaration.key} --files '{files}'"
+    return _run(definitions, table, instance, {"reingest": files}, why=why)
 
 
-def _run(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, asked: Mapping[str, object]) -> Ran:
+def _run(
+    definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, asked: Mapping[str, object], *, why: str
+) -> Ran:
     key = table.declaration.key
     config = {"ops": {key.replace("/", "__"): {"config": asked}}}
     all_keys = table.declaration.partitions.keys() if table.declaration.partitions else []
     partitions = (all_keys[0], all_keys[-1]) if all_keys else None
-    result = run_job(definitions, [key], instance, config=config, partitions=partitions)
+    result = run_job(definitions, [key], instance, why=why, config=config, partitions=partitions)
     return next(outcomes(result, [key]))

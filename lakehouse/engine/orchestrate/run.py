@@ -21,7 +21,8 @@ from lakehouse.engine.ingest.landing import Arrivals
 from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.partitions import ranges
-from lakehouse.engine.orchestrate.sensor import look
+from lakehouse.engine.orchestrate.progress import watched
+from lakehouse.engine.orchestrate.sensor import WHY, look
 from lakehouse.engine.orchestrate.table import Table
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
@@ -170,19 +171,20 @@ def run_job(
     keys: Sequence[str],
     instance: dg.DagsterInstance,
     *,
+    why: str = "Started in a program.",
     config: Mapping[str, object] | None = None,
     partitions: tuple[str, str] | None = None,
-    started: Callable[[str], None] = lambda _: None,
 ) -> dg.ExecuteInProcessResult:
     """One run of some tables in this process, recorded in the instance. Its log lines stay there.
 
-    partitions: the first and the last that it makes, of tables that have some.
+    why: who asked for it, as its tag says. partitions: the first and the last that it makes, of tables that have some.
+    Whoever watches (progress.py) is told of each table that is begun.
     """
 
     def tell(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is not None and event.is_step_start and event.step_key:
-            started(event.step_key.replace("__", "/"))
+            watched(event.step_key.replace("__", "/"))
 
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, tell)
@@ -191,7 +193,7 @@ def run_job(
         instance=instance,
         raise_on_error=False,
         run_id=run_id,
-        tags=dict(zip(_RANGE, partitions, strict=True)) if partitions else {},
+        tags={WHY: why, **(dict(zip(_RANGE, partitions, strict=True)) if partitions else {})},
         run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
 

@@ -20,8 +20,8 @@ from lakehouse.engine.orchestrate.table import Table
 ARRIVALS = "lakehouse/arrivals"
 """Tag of a requested run: a hash of what was seen. Never a run_key: that is for ever, and counts failed runs."""
 
-SAW = "lakehouse/saw"
-"""Tag of a requested run: what the sensor saw, for a person who asks why it ran."""
+WHY = "lakehouse/why"
+"""Tag of a run: why it was started, for a person: what a sensor saw, or the command that was typed."""
 
 _GIVEN_UP_AFTER = timedelta(minutes=15)  # a killed run stays STARTED for ever; a live one says something meanwhile
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
@@ -40,14 +40,14 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
         seen, pending = look(declared, place)
         saw = _in_words(source, seen, pending)
         if not seen.fresh and pending is None:
-            return dg.SkipReason(f"{saw} Nothing to take.")
+            return dg.SkipReason(f"{saw} Nothing to take." if seen.settling else _nothing_new(source, seen))
         if run:
             return dg.SkipReason(f"{saw} Run {run.run_id[:8]} of {declared.key} is {_stage(run)}; not asking twice.")
         what = _digest(seen, pending)
         if held_back := _held_back(context.instance, declared, what):
             return dg.SkipReason(f"{saw} {held_back}")
         context.log.info("%s Asking for a run of %s.", saw, declared.key)
-        return dg.RunRequest(tags={ARRIVALS: what, SAW: saw})
+        return dg.RunRequest(tags={ARRIVALS: what, WHY: saw})
 
     return dg.SensorDefinition(
         name=f"{declared.name}_arrivals",
@@ -71,13 +71,22 @@ def _in_words(source: Files, seen: Arrivals, pending: int | None) -> str:
     said = f"Saw {number(len(seen.fresh), 'new or changed file')} and {seen.known:,} known at {source.pattern}"
     if seen.fresh:
         first = seen.fresh[0].name
-        said += f" ({first})" if len(seen.fresh) == 1 else f" ({first} … {seen.fresh[-1].name})"
+        since = f"there since {min(each.modified_at for each in seen.fresh):%Y-%m-%d %H:%M} UTC"
+        more = f" … {seen.fresh[-1].name}, the oldest" if len(seen.fresh) > 1 else ","
+        said += f" ({first}{more} {since})"
     if seen.settling:
-        settle = f"{source.settle.total_seconds():g} s"
+        seconds = source.settle.total_seconds()
+        settle = f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"  # noqa: PLR2004 # two minutes
         said += f"; {len(seen.settling):,} more touched within the last {settle}, left to settle"
     if pending is not None:
         said += "; a planned batch is not finished"
     return f"{said}."
+
+
+def _nothing_new(source: Files, seen: Arrivals) -> str:
+    if not seen.known:
+        return f"No file lies at {source.pattern} yet."
+    return f"Nothing new at {source.pattern}: {number(seen.known, 'file')} there, taken already."
 
 
 def _digest(seen: Arrivals, pending: int | None) -> str:

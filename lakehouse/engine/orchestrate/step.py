@@ -12,6 +12,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 
 from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
@@ -19,6 +20,7 @@ from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
 from lakehouse.engine.orchestrate.on_spark import refine_on_spark
 from lakehouse.engine.orchestrate.plots import plots
+from lakehouse.engine.orchestrate.progress import Landing, watched
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.work import LOGIC, Work
 
@@ -52,7 +54,8 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
         place = Place(context.resources.lake, context.resources.landing)
         asked = context.op_execution_context.op_config
         pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
-        yield from _events(declared, _work(declared, place, pinned, context, keys=_partitions(context), **asked))
+        words = {"keys": _partitions(context), "landing": Landing(declared.key, context.log.info), **asked}
+        yield from _events(declared, _work(declared, place, pinned, context, **words))
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
@@ -76,13 +79,14 @@ def _work(  # what a run may be told
     context: dg.AssetExecutionContext,
     *,
     keys: list[str] | None,
+    landing: Landing,
     rebuild: bool,
     reingest: str = "",
 ) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
         if declared.is_bronze:
-            return land(declared, place, rebuild=rebuild, reingest=reingest)
+            return land(declared, place, rebuild=rebuild, reingest=reingest, progress=landing)
         if declared.runs_on is not None:
             return refine_on_spark(declared, place, pinned, context.op_execution_context, rebuild=rebuild)
         return refine(declared, place, pinned, rebuild=rebuild, keys=keys)
@@ -109,6 +113,7 @@ def _events(declared: Declaration, work: Work) -> Iterator[Any]:
             raise dg.Failure(work.refusal, metadata=shown(work.facts), allow_retries=False)
         yield dg.MaterializeResult(check_results=checks, metadata=_NOTHING_NEW)
         return
+    watched(f"{declared.key}: writing {number(delivery.accepted.height, 'row')}")
     if work.refusal:  # the handling of the value raises, and checks that come with it would be lost
         yield from checks
         checks = []

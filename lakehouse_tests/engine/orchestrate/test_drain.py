@@ -58,7 +58,7 @@ def drained(house: House, instance: dg.DagsterInstance, *, meanwhile: Callable[[
     definitions = dg.Definitions([slips, total], resources=resources)
 
     def run(keys: Sequence[str]) -> dg.ExecuteInProcessResult:
-        result = run_job(definitions, keys, instance)
+        result = run_job(definitions, keys, instance, why="a test")
         meanwhile()
         return result
 

@@ -15,7 +15,7 @@ from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate import sensor as sensors
-from lakehouse.engine.orchestrate.sensor import ARRIVALS, SAW, arrivals_sensor
+from lakehouse.engine.orchestrate.sensor import ARRIVALS, WHY, arrivals_sensor
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.tables.silver.orders import orders
 from resources.delta_io_manager import DeltaIOManager
@@ -117,20 +117,22 @@ def minutes_later(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
 
 
 def test_an_empty_landing_is_said_and_asks_for_nothing(house: House):
-    assert house.tick() == "Saw 0 new or changed files and 0 known at notes/*.jsonl. Nothing to take."
+    assert house.tick() == "No file lies at notes/*.jsonl yet."
 
 
 def test_new_files_ask_for_one_run_without_a_run_key_and_without_a_list_of_files(house: House):
-    house.land("a", "1")
+    first = house.land("a", "1")
+    os.utime(first, (1_700_000_000, 1_700_000_000))
     house.land("b", "2")
     request = house.tick()
     assert isinstance(request, dg.RunRequest)
     assert request.run_key is None
     assert request.run_config == {}
     assert request.asset_selection is None  # the sensor's own target: this table
-    assert set(request.tags) >= {ARRIVALS, SAW}
-    assert request.tags[SAW] == (
-        "Saw 2 new or changed files and 0 known at notes/*.jsonl (notes/a.jsonl … notes/b.jsonl)."
+    assert set(request.tags) >= {ARRIVALS, WHY}
+    assert request.tags[WHY] == (
+        "Saw 2 new or changed files and 0 known at notes/*.jsonl (notes/a.jsonl … notes/b.jsonl, the oldest "
+        "there since 2023-11-14 22:13 UTC)."
     )
 
 
@@ -145,7 +147,7 @@ def test_the_sensor_runs_by_default_targets_its_table_and_looks_four_times_a_min
 def test_what_was_taken_is_known_and_asks_for_nothing(house: House):
     house.land("a", "1")
     assert house.run().success
-    assert house.tick() == "Saw 0 new or changed files and 1 known at notes/*.jsonl. Nothing to take."
+    assert house.tick() == "Nothing new at notes/*.jsonl: 1 file there, taken already."
 
 
 def test_a_corrected_file_asks_again(house: House):
@@ -249,7 +251,7 @@ def test_a_crash_between_plan_and_apply_is_asked_for_again_though_all_files_are_
     landed.unlink()
     request = house.tick()
     assert isinstance(request, dg.RunRequest)
-    assert request.tags[SAW].endswith("a planned batch is not finished.")
+    assert request.tags[WHY].endswith("a planned batch is not finished.")
 
 
 def test_an_error_that_may_pass_is_no_refusal(house: House, monkeypatch: pytest.MonkeyPatch):
@@ -280,7 +282,7 @@ def test_crashes_in_a_row_are_asked_for_after_pauses_that_double_up_to_an_hour(
 def test_a_file_that_still_settles_is_left_and_named(house: House):
     house.land("a", "1")
     assert house.tick(slow_notes) == (
-        "Saw 0 new or changed files and 0 known at notes/*.jsonl; 1 more touched within the last 3600 s, "
+        "Saw 0 new or changed files and 0 known at notes/*.jsonl; 1 more touched within the last 60 min, "
         "left to settle. Nothing to take."
     )
 
@@ -293,7 +295,7 @@ def test_two_thousand_files_are_looked_at_within_two_seconds_of_cpu(house: House
     said = house.tick()
     took = time.process_time() - began
     assert isinstance(said, dg.RunRequest)
-    assert said.tags[SAW].startswith("Saw 1,000 new or changed files and 1,000 known")  # a batch is 1,000
+    assert said.tags[WHY].startswith("Saw 1,000 new or changed files and 1,000 known")  # a batch is 1,000
     assert took < 2, took
 
 
