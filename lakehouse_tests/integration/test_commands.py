@@ -19,10 +19,9 @@ from rich.console import Console
 
 from lakehouse import cli, tables
 from lakehouse.engine.orchestrate.load import tables_in
-
-TABLES = tables_in(tables)
 from lakehouse_tests.without_spark import without_spark
 
+TABLES = tables_in(tables)
 STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
     "last_run",

@@ -63,7 +63,7 @@ def _places(out: pl.DataFrame, verdict: Verdict, shared: list[str]) -> pl.DataFr
     """Beside each rejected row: the how-manieth of its key it is among all that came out, and of how many."""
     is_rejected = ~verdict.is_accepted
     keys = out.filter(is_rejected).select(shared).unique()
-    # only the rows of these keys are counted: most keys have no rejected row, and to count all costs as much as to judge
+    # only rows of these keys are counted: to count all costs as much as to judge them
     near = (
         out.select(shared)
         .with_columns(is_rejected.alias(_IS_REJECTED))

@@ -72,7 +72,7 @@ def _partitions(context: dg.AssetExecutionContext) -> list[str] | None:
     return [str(key) for key in context.partition_keys] if has_some else None
 
 
-def _work(  # what a run may be told
+def _work(  # noqa: PLR0913 # what a run may be told
     declared: Declaration,
     place: Place,
     pinned: dict[str, Handle | None],
