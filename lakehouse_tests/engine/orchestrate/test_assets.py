@@ -361,7 +361,7 @@ def test_a_materialization_tells_rows_version_bytes_place_positions_and_a_previe
     assert told["rows per day"].startswith("by ordered_at (UTC)\n\n```\n2010-12-01 ██")
     header, _, first, *rest = told["preview"].split("\n")
     assert header == "| order_no | customer_id | country | ordered_at | day | line_count | net_amount |"
-    assert first == "| 536365 | 17850 | United Kingdom | 2010-12-01 08:26:00+00:00 | 7 | 139.120 |"
+    assert first == "| 536365 | 17850 | United Kingdom | 2010-12-01 08:26:00+00:00 | 2010-12-01 | 7 | 139.120 |"
     assert len(rest) == 4
 
 
