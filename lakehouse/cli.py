@@ -194,7 +194,8 @@ def rebuild(
     from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
 
     opened = Lakehouse()
-    tables, plain = selected(opened.definitions, opened.tables, selection)
+    chosen, plain = selected(opened.definitions, opened.tables, selection)
+    tables = [each for each in chosen if each in opened.made_here] or chosen
     if behind := left_behind(opened.tables, tables):
         out.print(f"{_keys(behind)} will have to be made anew after it; {selection}+ does both.", style="yellow")
     for place, table in enumerate(tables):
@@ -219,6 +220,7 @@ def rebuild(
     for key, way in plain.items():
         out.print(f"{key} is a plain Dagster asset and stands as it is. Next: {way}", style="yellow", soft_wrap=True)
     _tell_due(opened, behind)
+    _tell_left_out(opened)
 
 
 def _tell_due(opened: Lakehouse, behind: Sequence[Table] = ()) -> None:

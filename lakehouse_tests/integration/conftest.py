@@ -13,7 +13,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     """One `dagster dev` for all tests, after its first day of orders has come through by sensor and automation."""
     running = dagster_dev.start(tmp_path_factory.mktemp("dev") / "home")
     try:
-        running.land("2010-12-01")
+        running.land("2010-12-01", everything=True)
         gold = running.home / "lake/gold/daily_sales/_delta_log/00000000000000000001.json"
         until(gold.exists, 150, what="a first day from landing to gold")
         until(running.drained, 120, what="the end of all work")

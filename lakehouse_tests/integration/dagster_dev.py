@@ -155,11 +155,14 @@ class DagsterDev:
             check=False,
         )
 
-    def land(self, day: str) -> None:
-        """Land one day of the example's orders, and nothing of its other sources: what runs follows from one file."""
+    def land(self, day: str, *, everything: bool = False) -> None:
+        """Land one day of the example's orders, and nothing of its other sources: what runs follows from one file.
+
+        everything: of the other sources as well, without which what reads them is never made for the first time.
+        """
         landing = LocalDisk(path=str(self.home / "landing"))
         for file in days(date.fromisoformat(day), date.fromisoformat(day)):
-            if file.source == "erp/orders":
+            if everything or file.source == "erp/orders":
                 landing.write(file.name, file.content)
 
     def stop(self) -> list[str]:

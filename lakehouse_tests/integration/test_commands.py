@@ -34,7 +34,7 @@ def command(home: Path) -> Command:
     """`lakehouse …` in a process and a home of its own."""
 
     def run(*arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **without_spark(home), "COLUMNS": "200"}
+        environment = {**without_spark(home), **os.environ, "LAKEHOUSE_HOME": str(home), "COLUMNS": "200"}
         done = subprocess.run(
             [sys.executable, "-m", "lakehouse.cli", *arguments],
             env=environment, capture_output=True, text=True, check=False,
