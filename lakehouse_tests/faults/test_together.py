@@ -124,6 +124,7 @@ def test_lakehouse_run_twice_at_once_drains_once_and_both_succeed(workers, tmp_p
     said = [process.communicate(timeout=300)[0].decode() for process in begun]
     assert [process.returncode for process in begun] == [0, 0], "\n\n".join(said)
     assert standing(rivals, batches=False) == standing(calm, batches=False)
+    (rivals / "landing" / rates.name).unlink()  # what is counted below is the orders
     assert_counted_once(rivals)
     assert_duckdb_reads_the_same(rivals)
 
