@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -13,6 +14,8 @@ from lakehouse.engine.ingest.landing import current_contents
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.inputs import Rows, replaced_group
 from lakehouse.engine.quality.typed import typed
+
+_CONTENT = ["source_file", "batch"]
 
 
 def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], out: pl.Schema) -> pl.DataFrame:
@@ -27,15 +30,14 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
         handle = each.input.handle
         if handle is None or not each.input.read.upstream.is_bronze:
             continue
-        current, names = contents(place, each)
-        if not names:
+        newest = contents(place, each)
+        if not newest.revised:
             continue
         stored = handle.scan().select(each.input.read.upstream.stored_schema.names())
-        revised = pl.col("source_file").is_in(names)
-        on = ["source_file", "batch"]
+        revised = pl.col("source_file").is_in(newest.revised)
         keys = _keys_of(declared, inputs, each, key)
-        held = keys(stored.filter(revised).join(current, on=on, how="anti"))
-        now = stored.join(current, on=on, how="semi")
+        held = keys(stored.filter(revised).join(newest.current, on=_CONTENT, how="anti"))
+        now = newest.only(stored)
         gone = held.join(keys(now.filter(revised)), on=key, how="anti")
         if not gone.is_empty():
             gone = gone.join(keys(now.filter(~revised)), on=key, how="anti")
@@ -43,15 +45,26 @@ def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], 
     return pl.concat(missing).unique().sort(key)
 
 
-def contents(place: Place, each: Rows) -> tuple[pl.LazyFrame, list[str]]:
+class Contents(NamedTuple):
     """Where the newest content of each file of a bronze upstream is, and which of the due files were revised."""
+
+    current: pl.LazyFrame
+    revised: list[str]
+
+    def only(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Without the rows of a file's earlier contents."""
+        return rows.join(self.current, on=_CONTENT, how="semi", maintain_order="left")
+
+
+def contents(place: Place, each: Rows) -> Contents:
+    """Costs a look at the ledger of the upstream."""
     upstream, handle = each.input.read.upstream, each.input.handle
     current = current_contents(Ledger.open(upstream, place.ledger(upstream), handle))
     revised = current.filter("revised")
     if handle and each.input.since is not None and not each.input.whole and not revised.is_empty():
         before = Handle.open(handle.address, each.input.since)
         revised = revised.filter(pl.col("batch") > ((before and before.transaction(upstream.key)) or 0))
-    return current.lazy(), revised["source_file"].to_list()
+    return Contents(current.lazy(), revised["source_file"].to_list())
 
 
 type _Keys = Callable[[pl.LazyFrame], pl.DataFrame]

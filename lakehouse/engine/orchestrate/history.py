@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import polars as pl
 
@@ -15,7 +16,6 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.history import Versions
-from lakehouse.engine.orchestrate.corrections import contents
 from lakehouse.engine.orchestrate.inputs import Rows
 
 SEEN = "seen at"
@@ -50,14 +50,14 @@ class Seen:
     rejected: pl.DataFrame
     handed: Sequence[pl.LazyFrame]
 
-    def is_late(self, place: Place, rows: Sequence[Rows]) -> bool:
-        """Whether some of it is not later than all that was seen, or takes back what was: it cannot be placed then."""
-        if self.own is None:
-            return False
+    def is_late(self, *, takes_back: bool) -> bool:
+        """Whether it cannot be placed: some of it is not later than all that was seen, or a file takes back what was.
+
+        Nothing is late where the table is made anew.
+        """
         first = _number(self._times.min())
-        if self._before is not None and first is not None and first <= self._before:
-            return True
-        return any(contents(place, each)[1] for each in rows if each.input.read.upstream.is_bronze)
+        is_earlier = self._before is not None and first is not None and first <= self._before
+        return self.own is not None and (is_earlier or takes_back)
 
     def versions(self, place: Place, rows: Sequence[Rows]) -> Made:
         write, key = self.write, self.declared.key_columns
@@ -79,7 +79,7 @@ class Seen:
     def _times(self) -> pl.Series:
         return self.accepted[self.write.valid_at]
 
-    @property
+    @cached_property
     def _before(self) -> int | None:
         return self.own.transaction(SEEN) if self.own else None
 
@@ -117,13 +117,6 @@ class Seen:
             some = frame.join(partly, on=at, how="semi", maintain_order="left")
             out = self.declared.transform(*(some if one is frame else one for one in self.handed))
             yield out.select(pl.col(self.write.valid_at).unique()).collect().to_series()
-
-
-def of_newest_contents(place: Place, each: Rows, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Without the rows of a file's earlier contents: a history sees each file as it was last corrected."""
-    if not each.input.read.upstream.is_bronze:
-        return rows
-    return rows.join(contents(place, each)[0], on=["source_file", "batch"], how="semi", maintain_order="left")
 
 
 def _number(time: object) -> int | None:

@@ -21,9 +21,9 @@ from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.orchestrate.affected import due_slices, outside, partitions_of, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
-from lakehouse.engine.orchestrate.corrections import no_longer_held
+from lakehouse.engine.orchestrate.corrections import Contents, contents, no_longer_held
 from lakehouse.engine.orchestrate.counting import Counted, counted
-from lakehouse.engine.orchestrate.history import Seen, of_newest_contents
+from lakehouse.engine.orchestrate.history import Seen
 from lakehouse.engine.orchestrate.inputs import (
     Input,
     Rows,
@@ -94,7 +94,10 @@ def refine(
         inputs = open_inputs(declared, own, upstreams, whole=rebuild, rebuild=rebuild)
         rows = tuple(replace(each, slices=scope.only(each.read.upstream.schema)).rows() for each in inputs)
         # never idle: who asks for a partition wants it made
-        return _Run(declared, place, own, rows, rebuild, rebuild, scope, declared.transform, tuple(keys or ())).work()
+        return _Run(
+            declared, place, own, rows, whole=rebuild, rebuild=rebuild, scope=scope,
+            transform=declared.transform, keys=tuple(keys or ()),
+        ).work()  # fmt: skip
     whole = rebuild or declared.is_written_whole or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
     if not rebuild and is_idle(declared, own, inputs):
@@ -106,27 +109,24 @@ def refine(
         affected = Reading.AFFECTED
         inputs = [replace(each, slices=scope) if each.read.reading is affected else each for each in inputs]
     whole = whole or (isinstance(declared.write, ReplacePartition) and scope is None)
-    rows = _due(declared, place, inputs)
-    return _Run(declared, place, own, rows, whole, rebuild, scope, transform or declared.transform).work()
-
-
-def _due(declared: Declaration, place: Place, inputs: Sequence[Input]) -> tuple[Rows, ...]:
-    """The due rows. For a history, what does not read counts no more once its file was corrected."""
     rows = tuple(each.rows() for each in inputs)
-    if not isinstance(declared.write, History):
-        return rows
-    newest = [of_newest_contents(place, each, each.unread.lazy()).collect() for each in rows]
-    return tuple(replace(each, unread=unread) for each, unread in zip(rows, newest, strict=True))
+    return _Run(
+        declared, place, own, rows, whole=whole, rebuild=rebuild, scope=scope, transform=transform or declared.transform
+    ).work()
 
 
 @dataclass(frozen=True)
 class _Passed:
-    """What came out of the arrivals that count (`handed`, per parameter), judged. `accepted`: each key's last row."""
+    """What came out of the arrivals that count (`handed`, per parameter), judged. `accepted`: each key's last row.
+
+    `strangers` are the rows that stand and are of no slice that the run replaces.
+    """
 
     handed: tuple[pl.LazyFrame, ...]
     out: pl.DataFrame
     verdict: Verdict
     accepted: pl.DataFrame
+    strangers: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,21 @@ class _Run:
 
     @cached_property
     def unread(self) -> pl.DataFrame:
-        """The rows that do not read exactly, as they are set aside."""
-        return pl.concat([SET_ASIDE.to_frame(), *map(unread_rows, self.rows)])
+        """The rows that do not read exactly, as they are set aside. For a history, not those of a corrected file."""
+        rows = [
+            replace(each, unread=newest.only(each.unread.lazy()).collect()) if newest else each
+            for each, newest in zip(self.rows, self.newest, strict=True)
+        ]
+        return pl.concat([SET_ASIDE.to_frame(), *map(unread_rows, rows)])
+
+    @cached_property
+    def newest(self) -> tuple[Contents | None, ...]:
+        """Of each parameter's files the contents that a history sees: as they were last corrected."""
+        keeps_history = isinstance(self.declared.write, History)
+        return tuple(
+            contents(self.place, each) if keeps_history and each.input.read.upstream.is_bronze else None
+            for each in self.rows
+        )
 
     @property
     def replaces(self) -> Slices | None:
@@ -157,30 +170,27 @@ class _Run:
 
     def work(self) -> Work:
         declared = self.declared
-        handed = tuple(self._that_count(each) for each in self.rows)
+        handed = tuple(
+            newest.only(each.frame) if newest else latest(declared, each)
+            for each, newest in zip(self.rows, self.newest, strict=True)
+        )
         lazy = self.transform(*handed)
         if difference := differences(lazy.collect_schema(), declared.returned_schema):
             return self._misshapen(difference)
         passed = self._judged(handed, lazy.collect())
         seen = self._seen(passed)
-        if seen is not None and seen.is_late(self.place, self.rows):
-            anew = [replace(each.input, whole=True) for each in self.rows]
-            return replace(self, rows=_due(declared, self.place, anew), whole=True).work()
+        if seen is not None and seen.is_late(takes_back=any(each.revised for each in self.newest if each)):
+            anew = tuple(replace(each.input, whole=True).rows() for each in self.rows)
+            return replace(self, rows=anew, whole=True).work()
         made = seen.versions(self.place, self.rows) if seen else None
         count = counted(declared, self.rows, passed.handed, passed.out)
-        findings = self._findings(count, passed.verdict)
+        findings = self._findings(count, passed)
         facts = self._facts(count, passed) | (made.facts if made else {})
-        refusal = self._refusal(count, passed.verdict)
-        if refusal is not None and not self._sets_aside(count, passed.verdict):
+        refusal = self._refusal(count, passed)
+        if refusal is not None and not self._sets_aside(count, passed):
             return Work(findings, facts, refusal=refusal)
         delivery = self._delivery(passed, refusal)
         return Work(findings, facts, made.delivered(delivery) if made and delivery else delivery, refusal)
-
-    def _that_count(self, each: Rows) -> pl.LazyFrame:
-        """The due rows of one parameter, without the arrivals that a later one took the place of."""
-        if isinstance(self.declared.write, History):
-            return of_newest_contents(self.place, each, each.frame)
-        return latest(self.declared, each)
 
     def _seen(self, passed: _Passed) -> Seen | None:
         write, own = self.declared.write, None if self.whole else self.own
@@ -205,7 +215,8 @@ class _Run:
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
             verdict = self._verdict(out)
         accepted = last_of_each_key(declared, verdict.accepted, None if self.whole else self.own)
-        return _Passed(handed, out, verdict, accepted)
+        strangers = verdict.accepted.clear() if self.replaces is None else outside(self.replaces, verdict.accepted)
+        return _Passed(handed, out, verdict, accepted, strangers)
 
     def _verdict(self, out: pl.DataFrame) -> Verdict:
         declared = self.declared
@@ -222,12 +233,12 @@ class _Run:
         rest = [Finding(each.name, passed=False, facts={"asked": False}) for each in checks_of(self.declared)]
         return Work((Finding(SHAPE, passed=False, facts={"difference": difference}), *rest[1:]), {}, refusal=said)
 
-    def _findings(self, count: Counted, verdict: Verdict) -> tuple[Finding, ...]:
+    def _findings(self, count: Counted, passed: _Passed) -> tuple[Finding, ...]:
+        verdict = passed.verdict
         severity = "WARN" if self.declared.quarantines and verdict.is_accepted.any() else "ERROR"
         found = {SHAPE: Finding(SHAPE, passed=True), CONSERVES: _conserved(count)}
         unread, at = self.unread.height, where_and_why(self.unread)
-        strangers = self._outside(verdict)
-        found[WITHIN] = Finding.counted(WITHIN, strangers.height, verdict.accepted.height, examples=[])
+        found[WITHIN] = Finding.counted(WITHIN, passed.strangers.height, verdict.accepted.height, examples=[])
         found[READS] = Finding.counted(READS, unread, count.read, examples=at, severity=severity)
         for each in verdict.outcomes:
             name, rows = each.rule.name, verdict.examples(each.rule, self.declared.key_columns)
@@ -243,15 +254,11 @@ class _Run:
         facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
         return Finding(CORRECTIONS, missing.is_empty(), "WARN", facts)
 
-    def _outside(self, verdict: Verdict) -> pl.DataFrame:
-        """The rows of no slice that this run replaces."""
-        return verdict.accepted.clear() if self.replaces is None else outside(self.replaces, verdict.accepted)
-
-    def _refusal(self, count: Counted, verdict: Verdict) -> str | None:
-        key = self.declared.key
-        if self.replaces is not None and (strangers := self._outside(verdict)).height:
+    def _refusal(self, count: Counted, passed: _Passed) -> str | None:
+        key, verdict = self.declared.key, passed.verdict
+        if self.replaces is not None and passed.strangers.height:
             return refusal_of_outside(
-                self.declared, self.replaces, strangers, of=verdict.accepted.height, stands=self.stands
+                self.declared, self.replaces, passed.strangers, of=verdict.accepted.height, stands=self.stands
             )
         if self.declared.conserves is not None and count.difference:
             return (
@@ -277,10 +284,10 @@ class _Run:
             return f"{said} None is left to write; {out}"
         return None
 
-    def _sets_aside(self, count: Counted, verdict: Verdict) -> bool:
+    def _sets_aside(self, count: Counted, passed: _Passed) -> bool:
         """Where rows may be set aside, a run of which none survives sets them aside; one that lost some does not."""
         is_lost = self.declared.conserves is not None and count.difference
-        return self.declared.quarantines and not is_lost and self._outside(verdict).is_empty()
+        return self.declared.quarantines and not is_lost and passed.strangers.is_empty()
 
     def _delivery(self, passed: _Passed, refusal: str | None) -> Delivery | None:
         declared, inputs = self.declared, [each.input for each in self.rows]
