@@ -15,8 +15,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     try:
         running.land("2010-12-01", everything=True)
         gold = running.home / "lake/gold/daily_sales/_delta_log/00000000000000000001.json"
-        until(gold.exists, 150, what="a first day from landing to gold")
-        until(running.drained, 120, what="the end of all work")
+        until(gold.exists, 400, what="a first day from landing to gold")
+        until(running.drained, 240, what="the end of all work")
         yield running
     finally:
         left = running.stop()
