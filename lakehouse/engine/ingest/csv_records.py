@@ -1,7 +1,9 @@
 """CSV becomes frames of text, exactly: every record is a row or a reject, and no value is trimmed, filled or dropped.
 
-Two ways lead to the same rows. The exact way (the standard library's parser, strict) decides everything. The plain way
-(Polars, several times faster) takes a file only if what it read, written again, is that file byte for byte.
+Three ways lead to the same rows. The exact way (the standard library's parser, strict) decides everything. Two others
+leave the work to Polars, and take what it read only with a proof. The even way is for files in which nothing is quoted:
+each line must have come as a row, and every byte of it be a field's, a delimiter or a line end. The plain way is for
+the others: what was read, written again, must be the file byte for byte.
 
 An empty field is null, quoted or not: the standard library's parser does not tell the two apart.
 """
@@ -14,7 +16,7 @@ import re
 from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import batched, chain, islice
+from itertools import batched, chain, groupby, islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
 
     from lakehouse.engine.declare.column import Column
 
-__all__ = ["count_records", "layout", "read_csv"]
+__all__ = ["Opened", "layout", "opened", "read_csv"]
 
 LONGEST_FIELD = 1 << 20  # characters; what is longer is a quote that nobody closed
 csv.field_size_limit(LONGEST_FIELD)  # of the process; the library has no other
 RECORDS_AT_ONCE = 50_000  # bounds the Python objects alive at a time
+FILE = "file"
 _LIMITS = Limits()
 _NO_BYTE = re.compile("[\udc80-\udcff]")
 
@@ -57,31 +60,60 @@ def layout(content: bytes, form: Csv, columns: Sequence[Column], limits: Limits 
     return by_header(fields, columns, limits.columns)
 
 
-def read_csv(files: Iterable[bytes], form: Csv, columns: Sequence[Column], limits: Limits = _LIMITS) -> Parsed:
+@dataclass(frozen=True)
+class Opened:
+    """A file whose columns were found, and its records, counted.
+
+    even: its records alone, in UTF-8, if each of its lines is one and each delimiter ends a field; otherwise None.
+    """
+
+    content: bytes
+    stands: Layout
+    records: int
+    even: bytes | None
+
+
+def opened(content: bytes, form: Csv, columns: Sequence[Column], limits: Limits = _LIMITS) -> Opened:
+    """Find the columns and count the records. Raises Misfit as `layout` does."""
+    stands = layout(content, form, columns, limits)
+    even = _even(content, form, limits.line_bytes)
+    return Opened(content, stands, _counted(content, form) if even is None else even.count(b"\n"), even)
+
+
+def read_csv(files: Iterable[Opened], form: Csv, columns: Sequence[Column], limits: Limits = _LIMITS) -> Parsed:
     """Parse files of one dialect into the declared columns, as text; other columns go to `extra`.
 
     A record that is not well-formed, has not as many fields as the header, or a line over the limit, is rejected with
-    all its lines. A file whose header does not fit, or that has a quote that nobody closes, is unreadable as a whole.
+    all its lines. A file that has a quote that nobody closes is unreadable as a whole.
     """
     accepted = [arranged(_no_rows(0), Layout(0, dict.fromkeys(each.name for each in columns), {}), 0)]
     rejected: list[Reject] = []
     unreadable: dict[int, str] = {}
-    for file, content in enumerate(files):
-        try:
-            stands = layout(content, form, columns, limits)
-            rows, rejects = (
-                _plain(content, form, stands.width, limits.line_bytes)
-                or _exact(content, form, stands.width, limits.line_bytes)
-            )  # fmt: skip
-        except Misfit as why:
-            unreadable[file] = str(why)
+    for (stands, is_even), neighbours in groupby(enumerate(files), _kind):
+        some = list(neighbours)
+        if is_even and (rows := _together(some, form, stands.width)) is not None:
+            accepted.append(arranged(rows, stands, rows[FILE]))
             continue
-        accepted.append(arranged(rows, stands, file))
-        rejected += [(file, *each) for each in rejects]
+        for file, each in some:
+            try:
+                rows, rejects = (
+                    _plain(each.content, form, stands.width, limits.line_bytes)
+                    or _exact(each.content, form, stands.width, limits.line_bytes)
+                )  # fmt: skip
+            except Misfit as why:
+                unreadable[file] = str(why)
+                continue
+            accepted.append(arranged(rows, stands, file))
+            rejected += [(file, *reject) for reject in rejects]
     return Parsed(pl.concat(accepted), pl.DataFrame(rejected, schema=REJECTED, orient="row"), unreadable)
 
 
-def count_records(content: bytes, form: Csv) -> int:
+def _kind(file: tuple[int, Opened]) -> tuple[Layout, bool]:
+    """Those that may be parsed together."""
+    return file[1].stands, file[1].even is not None
+
+
+def _counted(content: bytes, form: Csv) -> int:
     """Records without the header, where the standard library's lenient parser begins and ends them."""
     records = 0
     with suppress(csv.Error, UnicodeError):  # the reader says what is wrong, and takes nothing of the file
@@ -100,20 +132,73 @@ def _no_rows(width: int) -> pl.DataFrame:
     return pl.DataFrame(schema={**{f"{place}": pl.String() for place in range(width)}, LINE: pl.Int64()})
 
 
+# ---- the even way ----
+
+
+def _even(content: bytes, form: Csv, longest: int) -> bytes | None:
+    """The records in UTF-8, each with its line end, if nothing is quoted and no line is blank; otherwise None."""
+    if form.preamble or form.comment or _is_broken_otherwise(content) or _is_any_longer(content, longest):
+        return None
+    try:
+        text = _in_utf8(content, form)
+    except UnicodeError:
+        return None
+    if (form.quote and form.quote.encode() in text) or text[:1] in b"\r\n" or b"\n\n" in text or b"\n\r" in text:
+        return None
+    body = text.partition(b"\n")[2] if form.header else text
+    return body + b"\n" if body and not body.endswith(b"\n") else body
+
+
+def _together(files: Sequence[tuple[int, Opened]], form: Csv, width: int) -> pl.DataFrame | None:
+    """The rows of even files, with the place of each's, if they hold every line and every byte; otherwise None.
+
+    A line that has other fields than `width` is longer or shorter than they, and a line that is passed over is none.
+    """
+    text = b"".join(each.even or b"" for _, each in files)
+    names = [f"{place}" for place in range(width)]
+    try:
+        rows = pl.read_csv(
+            text, has_header=False, separator=form.delimiter, quote_char=None, schema=dict.fromkeys(names, pl.String())
+        )  # fmt: skip
+    except pl.exceptions.PolarsError:
+        return None
+    fields = rows.select(pl.sum_horizontal(pl.all().str.len_bytes().cast(pl.Int64).sum())).item()
+    between = rows.height * (width - 1) + text.count(b"\n") + text.count(b"\r")
+    records = [each.records for _, each in files]
+    if rows.height != sum(records) or fields + between != len(text):
+        return None
+    first = 1 + form.header
+    lines = pl.DataFrame({FILE: [file for file, _ in files], "records": records}).select(
+        FILE, pl.int_ranges(first, first + pl.col("records")).alias(LINE)
+    )
+    return rows.hstack(lines.explode(LINE, empty_as_null=False))
+
+
 # ---- the plain way ----
 
 
 type _Read = tuple[pl.DataFrame, list[tuple[int, str, str]]]
 
 
+def _in_utf8(content: bytes, form: Csv) -> bytes:
+    return content.removeprefix(BOM_UTF8) if form.is_utf8 else content.decode(form.encoding).encode()
+
+
+def _is_broken_otherwise(content: bytes) -> bool:
+    """Whether a line ends with CR alone."""
+    return content.count(b"\r") != content.count(b"\r\n")
+
+
+def _is_any_longer(content: bytes, longest: int) -> bool:
+    return len(content) > longest and any(len(line) > longest for line in io.BytesIO(content))
+
+
 def _plain(content: bytes, form: Csv, width: int, longest: int) -> _Read | None:
     """The rows, if the file is what Polars writes of them; otherwise None."""
-    if form.preamble or form.comment or content.count(b"\r") != content.count(b"\r\n"):
-        return None
-    if len(content) > longest and any(len(line) > longest for line in io.BytesIO(content)):
+    if form.preamble or form.comment or _is_broken_otherwise(content) or _is_any_longer(content, longest):
         return None
     try:
-        text = content.removeprefix(BOM_UTF8) if form.is_utf8 else content.decode(form.encoding).encode()
+        text = _in_utf8(content, form)
         read = pl.read_csv(
             text, has_header=False, separator=form.delimiter, quote_char=form.quote, infer_schema=False
         )  # fmt: skip

@@ -56,8 +56,8 @@ def fit_lines(content: bytes) -> Fitted:
 def fitted(content: bytes, form: Format, columns: Sequence[Column], limits: Limits) -> Fitted:
     match form:
         case Csv():
-            csv_records.layout(content, form, columns, limits)
-            return Fitted(form, content, csv_records.count_records(content, form))
+            file = csv_records.opened(content, form, columns, limits)
+            return Fitted(form, file, file.records)
         case Json():
             from lakehouse.engine.ingest import json_document
 

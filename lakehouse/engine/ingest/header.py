@@ -75,7 +75,10 @@ def _cut(name: str) -> str:
 
 
 def arranged(
-    rows: pl.DataFrame, stands: Layout, file: int, shaped: Callable[[str, str | None], pl.Expr] | None = None
+    rows: pl.DataFrame,
+    stands: Layout,
+    file: int | pl.Series,
+    shaped: Callable[[str, str | None], pl.Expr] | None = None,
 ) -> pl.DataFrame:
     """The declared columns, `extra`, `source_file`, `source_row`, of rows whose fields are named by their place.
 

@@ -16,7 +16,7 @@ from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.formats import Csv
 from lakehouse.engine.ingest import csv_records
-from lakehouse.engine.ingest.csv_records import count_records, layout, read_csv
+from lakehouse.engine.ingest.csv_records import layout, opened, read_csv
 from lakehouse.engine.ingest.misfit import Misfit
 from lakehouse.engine.ingest.parsed import Parsed
 
@@ -24,7 +24,10 @@ COLUMNS = (Column("id", pl.String()), Column("name", pl.String(), nullable=True)
 
 
 def read(content: bytes, form: Csv = Csv(), columns: Sequence[Column] = COLUMNS) -> Parsed:  # noqa: B008 # a value
-    return read_csv([content], form, columns)
+    try:
+        return read_csv([opened(content, form, columns)], form, columns)
+    except Misfit as why:
+        return Parsed(pl.DataFrame(), pl.DataFrame(), {0: str(why)})
 
 
 def misfit(content: bytes, form: Csv, columns: Sequence[Column]) -> str | None:
@@ -44,9 +47,15 @@ def rows(content: bytes, form: Csv = Csv(), columns: Sequence[Column] = COLUMNS)
 
 
 def exactly(content: bytes, form: Csv, columns: Sequence[Column] = COLUMNS) -> Parsed:
-    """By the exact way alone, and a few records at a time."""
-    with patch.object(csv_records, "_plain", lambda *_: None), patch.object(csv_records, "RECORDS_AT_ONCE", 2):
-        return read(content, form, columns)
+    """By the exact way alone, and a few records at a time; as many as the standard library's parser counts."""
+    with (
+        patch.object(csv_records, "_even", lambda *_: None),
+        patch.object(csv_records, "_plain", lambda *_: None),
+        patch.object(csv_records, "RECORDS_AT_ONCE", 2),
+    ):
+        parsed = read(content, form, columns)
+        assert parsed.unreadable or parsed.records == opened(content, form, columns).records
+        return parsed
 
 
 def assert_both_ways_agree(content: bytes, form: Csv, columns: Sequence[Column] = COLUMNS) -> Parsed:
@@ -55,7 +64,7 @@ def assert_both_ways_agree(content: bytes, form: Csv, columns: Sequence[Column] 
     assert either.rejected.rows() == exact.rejected.rows()
     assert either.unreadable == exact.unreadable
     if not either.unreadable:
-        assert either.records == count_records(content, form)
+        assert either.records == opened(content, form, columns).records
     return either
 
 
@@ -114,7 +123,7 @@ def test_preamble_and_comments_are_passed_over_and_counted_as_lines():
     form = Csv(preamble=2, comment="#")
     content = b'"Report, unclosed\nof today\nid,name\n# no row\n1,a\n\n2,"x\n# text"\n'
     assert rows(content, form) == [("1", "a", 5), ("2", "x\n# text", 7)]
-    assert count_records(content, form) == 2
+    assert opened(content, form, COLUMNS).records == 2
 
 
 def test_without_a_quote_quotes_are_letters():
@@ -174,7 +183,7 @@ def test_an_empty_file_holds_no_header(content: bytes):
 
 def test_a_header_alone_is_a_file_without_records():
     assert rows(b"id,name\n") == []
-    assert count_records(b"id,name\n", Csv()) == 0
+    assert opened(b"id,name\n", Csv(), COLUMNS).records == 0
 
 
 # ---- what is wrong costs its record, and no other ----
@@ -231,11 +240,44 @@ def test_a_line_of_one_column_that_is_empty_is_no_record():
     assert assert_both_ways_agree(b"id\n1\n\n2\n", Csv(), COLUMNS[:1]).accepted["source_row"].to_list() == [2, 4]
 
 
+def together(*files: bytes, form: Csv = Csv()) -> Parsed:  # noqa: B008 # a value
+    return read_csv([opened(each, form, COLUMNS) for each in files], form, COLUMNS)
+
+
 def test_files_that_are_read_together_keep_their_place():
-    parsed = read_csv([b"id,name\n1,a\n", b"", b"name,id,x\nb,2,z\n9\n"], Csv(), COLUMNS)
+    parsed = together(b"id,name\n1,a\n", b'id,name\n"0', b"name,id,x\nb,2,z\n9\n", b"id,name\n")
     assert parsed.accepted.select("id", "extra", "source_file").rows() == [("1", None, 0), ("2", '{"/x":"z"}', 2)]
-    assert parsed.rejected.select("source_file", "source_row").rows() == [(2, 3)]
-    assert list(parsed.unreadable) == [1]
+    assert parsed.rejected.select("source_file", "source_row").rows() == [(1, 2), (2, 3)]
+
+
+def test_files_in_which_nothing_is_quoted_are_parsed_as_one_and_each_row_knows_its_file_and_line():
+    files = [b"id,name\n1,a\n2,\n", b"id,name\r\n", b"\xef\xbb\xbfid,name\r\n3, b", b"id,name\n4,\xc2\xa3\n"]
+    with patch.object(csv_records, "_plain", lambda *_: pytest.fail("read alone")):
+        parsed = together(*files)
+    assert parsed.accepted.select("id", "name", "source_file", "source_row").rows() == [
+        ("1", "a", 0, 2),
+        ("2", None, 0, 3),
+        ("3", " b", 2, 2),
+        ("4", "£", 3, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"9", b"9,x,y", b"9,\xff", b"\r", b"9\rx", b"9,'x\n\n'", b'9,"x', b"\n9", b"9,x,y\n9", b"\n9,x,y"]
+)
+def test_a_line_that_is_odd_costs_its_neighbours_nothing(line: bytes):
+    files = [b"id,name\n1,a\n", b"id,name\n2,b\n" + line + b"\n3,c\n", b"id,name\n4,d\n"]
+    whole = together(*files)
+    for place, each in enumerate(files):
+        alone = exactly(each, Csv())
+        assert (
+            whole.accepted.filter(source_file=place).drop("source_file").rows()
+            == alone.accepted.drop("source_file").rows()
+        )
+        assert (
+            whole.rejected.filter(source_file=place).drop("source_file").rows()
+            == alone.rejected.drop("source_file").rows()
+        )
 
 
 # ---- any file ----
