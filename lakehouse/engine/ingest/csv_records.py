@@ -143,7 +143,8 @@ def _even(content: bytes, form: Csv, longest: int) -> bytes | None:
         text = _in_utf8(content, form)
     except UnicodeError:
         return None
-    if (form.quote and form.quote.encode() in text) or text[:1] in b"\r\n" or b"\n\n" in text or b"\n\r" in text:
+    is_blank_somewhere = text[:1] in b"\r\n" or b"\n\n" in text or (b"\r" in text and b"\n\r" in text)
+    if is_blank_somewhere or (form.quote and form.quote.encode() in text):
         return None
     body = text.partition(b"\n")[2] if form.header else text
     return body + b"\n" if body and not body.endswith(b"\n") else body
@@ -163,8 +164,8 @@ def _together(files: Sequence[tuple[int, Opened]], form: Csv, width: int) -> pl.
     except pl.exceptions.PolarsError:
         return None
     fields = rows.select(pl.sum_horizontal(pl.all().str.len_bytes().cast(pl.Int64).sum())).item()
-    between = rows.height * (width - 1) + text.count(b"\n") + text.count(b"\r")
     records = [each.records for _, each in files]
+    between = rows.height * (width - 1) + sum(records) + (text.count(b"\r") if b"\r" in text else 0)
     if rows.height != sum(records) or fields + between != len(text):
         return None
     first = 1 + form.header
@@ -186,7 +187,7 @@ def _in_utf8(content: bytes, form: Csv) -> bytes:
 
 def _is_broken_otherwise(content: bytes) -> bool:
     """Whether a line ends with CR alone."""
-    return content.count(b"\r") != content.count(b"\r\n")
+    return b"\r" in content and content.count(b"\r") != content.count(b"\r\n")
 
 
 def _is_any_longer(content: bytes, longest: int) -> bool:

@@ -29,10 +29,8 @@ def last_of_each_key(declared: Declaration, rows: pl.DataFrame, own: Handle | No
 
 
 def _last(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Only where a key comes twice is it sorted out: one look at all keys costs less than `unique` of all columns."""
-    if rows.select(pl.struct(key).n_unique()).item() == rows.height:
-        return rows
-    return rows.unique(list(key), keep="last", maintain_order=True)
+    """`unique` of all columns is the same, for twice the work."""
+    return rows.filter(pl.struct(key).is_last_distinct())
 
 
 def _not_older(rows: pl.DataFrame, own: Handle, key: Sequence[str], by: str) -> pl.DataFrame:
