@@ -89,7 +89,10 @@ class Parquet(Format):
 
 @dataclass(frozen=True)
 class Avro(Format):
-    """An Avro file with its schema in it, unpacked or packed by deflate, bzip2 or xz. Its values become text."""
+    """An Avro file with its schema in it, its blocks as they are or packed by deflate, Snappy, Zstandard, bzip2 or xz.
+
+    Its values become text.
+    """
 
 
 @dataclass(frozen=True)

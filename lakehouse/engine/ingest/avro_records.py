@@ -45,12 +45,8 @@ _HEADER = {
         {"name": "sync", "type": {"type": "fixed", "name": "sync", "size": _MARK}},
     ],
 }
-_CODECS: Mapping[str, Callable[[], Any] | None] = {
-    "null": None,
-    "deflate": partial(zlib.decompressobj, -zlib.MAX_WBITS),
-    "bzip2": bz2.BZ2Decompressor,
-    "xz": lzma.LZMADecompressor,
-}
+_CHECKSUM = 4  # bytes behind a block that is packed by Snappy
+_AT_ONCE = 1 << 10  # bytes packed by Zstandard; four of them may hold 128 KiB
 
 
 @dataclass(frozen=True)
@@ -180,17 +176,62 @@ def _documents(file: _File, limits: Limits) -> Iterator[Any]:
 
 
 def _unpacked(block: _Block, codec: str, room: int) -> bytes:
-    make = _CODECS[codec]
-    if make is None:
-        return block.packed
     with foreign(f"an Avro file (its block {block.place:,})"):
-        unpacker = make()
-        data = unpacker.decompress(block.packed, room + 1)
-        if len(data) <= room and not unpacker.eof:
+        data, is_whole = _CODECS[codec](block.packed, room)
+        if len(data) > room:
+            raise _over(room)
+        if not is_whole:
             raise Misfit(f"its block {block.place:,} is cut off")
-    if len(data) > room:
-        raise OverLimit("its blocks unpack to more than", "unpacked_bytes", room)
     return data
+
+
+def _over(room: int) -> OverLimit:
+    return OverLimit("its blocks unpack to more than", "unpacked_bytes", room)
+
+
+# ---- codecs: what a packed block holds, or a little more of it than there is `room` for, and whether that is all ----
+
+
+def _stored(packed: bytes, _room: int) -> tuple[bytes, bool]:
+    return packed, True
+
+
+def _streamed(make: Callable[[], Any], packed: bytes, room: int) -> tuple[bytes, bool]:
+    unpacker = make()
+    return unpacker.decompress(packed, room + 1), unpacker.eof
+
+
+def _snappy(packed: bytes, room: int) -> tuple[bytes, bool]:
+    from cramjam import snappy
+
+    block, checksum = packed[:-_CHECKSUM], packed[-_CHECKSUM:]
+    if snappy.decompress_raw_len(block) > room:
+        raise _over(room)
+    data = bytes(snappy.decompress_raw(block))
+    if zlib.crc32(data).to_bytes(_CHECKSUM, "big") != checksum:
+        raise Misfit("a block of it has not the checksum that it says")
+    return data, True
+
+
+def _zstandard(packed: bytes, room: int) -> tuple[bytes, bool]:
+    import zstandard
+
+    frame, data = zstandard.ZstdDecompressor().decompressobj(), io.BytesIO()
+    for start in range(0, len(packed), _AT_ONCE):
+        data.write(frame.decompress(packed[start : start + _AT_ONCE]))
+        if frame.eof or data.tell() > room:
+            break
+    return data.getvalue(), frame.eof
+
+
+_CODECS: Mapping[str, Callable[[bytes, int], tuple[bytes, bool]]] = {
+    "null": _stored,
+    "deflate": partial(_streamed, partial(zlib.decompressobj, -zlib.MAX_WBITS)),
+    "snappy": _snappy,
+    "zstandard": _zstandard,
+    "bzip2": partial(_streamed, bz2.BZ2Decompressor),
+    "xz": partial(_streamed, lzma.LZMADecompressor),
+}
 
 
 # ---- values, by the schema: a value alone does not say that it was a float of 32 bits ----

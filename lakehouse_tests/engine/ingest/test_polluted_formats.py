@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,13 +20,14 @@ import pytest
 import python_calamine
 import zstandard
 
-from lakehouse.engine.declare.contract import Bronze, column
+from lakehouse.engine.declare.contract import Bronze, column, columns_of
 from lakehouse.engine.declare.dtypes import Gbp
-from lakehouse.engine.declare.formats import Avro, Csv, Excel, Format, Json, JsonLines, Parquet
+from lakehouse.engine.declare.formats import Avro, Csv, Excel, Format, Json, JsonLines, Limits, Parquet
 from lakehouse.engine.declare.frames import Frame
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
+from lakehouse.engine.ingest.avro_records import read_avro
 from lakehouse_tests.driver import House, finding, red
 from lakehouse_tests.making import avro, json_document, locked, logical, nullable, parquet, rewritten, workbook, zipped
 
@@ -267,6 +269,34 @@ PARQUET = {
     ),
 }
 
+
+def repacked(content: bytes, pack: Callable[[bytes], bytes]) -> bytes:
+    """An Avro file of one block, of whose packed bytes others are made."""
+    mark = content[-16:]
+    start = content.index(mark) + 16
+    tape = io.BytesIO(content[start:])
+    records, size = (fastavro.schemaless_reader(tape, "long", None) for _ in range(2))
+    packed = pack(tape.read(size))
+    block = io.BytesIO()
+    for each in (records, len(packed)):
+        fastavro.schemaless_writer(block, "long", each)
+    return content[:start] + block.getvalue() + packed + mark
+
+
+def in_codec(codec: str) -> bytes:
+    """SALES in one block; fastavro writes no Zstandard by the library that is here."""
+    if codec != "zstandard":
+        return avro(SALE, SALES, codec=codec)
+    return repacked(avro(SALE, SALES).replace(b"\x08null", b"\x12zstandard"), zstandard.ZstdCompressor().compress)
+
+
+def otherwise(content: bytes, place: int) -> bytes:
+    """With another byte at this place."""
+    changed = bytearray(content)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
 SALE = {
     "id": "long",
     "amount": nullable(logical("bytes", "decimal", precision=10, scale=2)),
@@ -279,6 +309,7 @@ MARK = UNPACKED[-16:]
 BLOCK = UNPACKED.index(MARK) + 16  # where the first block begins
 NO_RECORD = io.BytesIO()
 fastavro.writer(NO_RECORD, "long", [1, 2])
+CODECS = ("deflate", "snappy", "bzip2", "xz")  # that fastavro reads as well, by which we count
 AVRO = {
     "nothing wrong": Trap(Avro(), PACKED, [str(n) for n in range(300)]),
     "a broken mark": Trap(Avro(), PACKED[:-1] + b"\0", [], whole="its block .* does not end in the file's mark"),
@@ -305,10 +336,16 @@ AVRO = {
         Avro(),
         PACKED.replace(b"deflate", b"snappyy"),
         [],
-        whole="packed by 'snappyy'; null, deflate, bzip2, xz are read",
+        whole="packed by 'snappyy'; null, deflate, snappy, zstandard, bzip2, xz are read",
     ),
-    "bzip2": Trap(Avro(), avro(SALE, SALES[:3], codec="bzip2"), ["0", "1", "2"]),
-    "xz": Trap(Avro(), avro(SALE, SALES[:3], codec="xz"), ["0", "1", "2"]),
+    **{codec: Trap(Avro(), in_codec(codec), [str(n) for n in range(300)]) for codec in CODECS},
+    **{
+        f"{codec}, cut off within": Trap(Avro(), repacked(in_codec(codec), lambda it: it[:-8]), [], whole="its block 1")
+        for codec in CODECS
+    },
+    "snappy with another checksum": Trap(
+        Avro(), otherwise(in_codec("snappy"), -17), [], whole="not the checksum that it says"
+    ),
     "an empty file": Trap(Avro(), b"", [], whole="it is no Avro file"),
     "JSON": Trap(Avro(), ONE.encode(), [], whole="it is no Avro file"),
     "a header only": Trap(Avro(), avro(SALE, []), []),
@@ -523,3 +560,19 @@ def test_every_record_of_a_polluted_file_is_accepted_or_set_aside_and_says_why(h
     raw = ROWS if each.name.endswith((".zip", ".gz", ".zst")) else each.content
     assert rows.height + aside.height == records(each.form, raw) == entry["records"]
     house.assert_counts_add_up(declared)
+
+
+@pytest.mark.parametrize("codec", ["null", "zstandard", *CODECS])
+def test_a_block_that_unpacks_to_more_than_is_allowed_is_not_unpacked_further(codec: str):
+    columns = columns_of(Sold)
+    assert read_avro([in_codec(codec)], columns, Limits()).records == 300
+    over = read_avro([in_codec(codec)], columns, Limits(unpacked_bytes=1_000)).unreadable[0]
+    assert over == "its blocks unpack to more than the limit of 1,000 (Limits.unpacked_bytes)"
+
+
+def test_blocks_that_are_packed_by_zstandard_hold_what_unpacked_ones_do_and_are_whole_or_refused():
+    columns = columns_of(Sold)
+    packed, plain = (read_avro([in_codec(codec)], columns, Limits()) for codec in ("zstandard", "null"))
+    assert packed.accepted.equals(plain.accepted)
+    cut = read_avro([repacked(in_codec("zstandard"), lambda it: it[:-8])], columns, Limits())
+    assert cut.unreadable == {0: "its block 1 is cut off"}
