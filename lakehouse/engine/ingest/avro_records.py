@@ -202,7 +202,7 @@ def _streamed(make: Callable[[], Any], packed: bytes, room: int) -> tuple[bytes,
 
 
 def _snappy(packed: bytes, room: int) -> tuple[bytes, bool]:
-    from cramjam import snappy
+    from cramjam import snappy  # type: ignore[import-untyped]
 
     block, checksum = packed[:-_CHECKSUM], packed[-_CHECKSUM:]
     if snappy.decompress_raw_len(block) > room:

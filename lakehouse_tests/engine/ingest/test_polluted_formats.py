@@ -276,6 +276,7 @@ def repacked(content: bytes, pack: Callable[[bytes], bytes]) -> bytes:
     start = content.index(mark) + 16
     tape = io.BytesIO(content[start:])
     records, size = (fastavro.schemaless_reader(tape, "long", None) for _ in range(2))
+    assert isinstance(size, int)
     packed = pack(tape.read(size))
     block = io.BytesIO()
     for each in (records, len(packed)):
