@@ -2,9 +2,14 @@
 
 import os
 from base64 import b64decode
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import dagster as dg
 
@@ -14,7 +19,8 @@ from resources.pattern import checked, literal_head, matches, segments
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
-    from azure.storage.blob import BlobProperties, ContainerClient
+    from azure.core.pipeline import PipelineResponse
+    from azure.storage.blob import ContainerClient
 
 # what Azure documents as worth another try; what it refuses will be refused again
 PASSING_STATUS = {408, 409, 412, 429, 500, 502, 503, 504}
@@ -52,12 +58,18 @@ class Adls(dg.ConfigurableResource):
     def files(self, pattern: str) -> list[Found]:
         """One listing of the names that begin like the pattern, then those that fit it."""
         segments(pattern)  # refuses here what can never be meant, also where no name begins like it
+        found: list[Found] = []
+
+        def hear(page: "PipelineResponse[Any, Any]") -> None:
+            if page.http_response.status_code == 200:  # noqa: PLR2004 - HTTP's "OK"; else it is tried again
+                found.extend(file for file in _files_of(page.http_response) if matches(pattern, file.name))
+
         with self._opened() as container:
-            found = [
-                Found(blob.name, blob.size, blob.last_modified, blob.etag)
-                for blob in container.list_blobs(literal_head(pattern) or None, include="metadata")
-                if matches(pattern, blob.name) and not _is_folder(blob)
-            ]
+            # Not list_blobs, which costs 37 s of CPU for 100,000 blobs: it makes objects of all that is known of each.
+            pages = container.list_blob_names(
+                name_starts_with=literal_head(pattern) or None, include=["metadata"], raw_response_hook=hear
+            ).by_page()
+            deque(pages, maxlen=0)
         return sorted(found, key=lambda file: file.name)
 
     def read(self, name: str) -> bytes:
@@ -149,6 +161,24 @@ class Adls(dg.ConfigurableResource):
         return value
 
 
-def _is_folder(blob: "BlobProperties") -> bool:
-    """An account with a hierarchical namespace lists its folders as empty blobs that say so in their metadata."""
-    return (blob.metadata or {}).get("hdi_isfolder") == "true"
+def _files_of(page: Any) -> Iterator[Found]:
+    """What one page of a listing tells. A hierarchical namespace lists folders too, and says so in their metadata."""
+    from azure.core.pipeline.policies import ContentDecodePolicy
+
+    for blob in ContentDecodePolicy.deserialize_from_http_generics(page).iter("Blob"):
+        if blob.findtext("Metadata/hdi_isfolder") != "true":
+            name = blob.find("Name")
+            is_encoded = name.get("Encoded") == "true"  # of what XML cannot hold
+            facts = blob.find("Properties")
+            yield Found(
+                unquote(name.text) if is_encoded else name.text,
+                int(facts.findtext("Content-Length")),
+                _time(facts.findtext("Last-Modified")),
+                facts.findtext("Etag"),
+            )
+
+
+@lru_cache(1_000)
+def _time(text: str) -> datetime:
+    """Many files of one second have one text."""
+    return parsedate_to_datetime(text)

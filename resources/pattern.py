@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from lakehouse.engine.declare.errors import DeclarationError, Terminal
 
@@ -29,8 +30,13 @@ def segments(pattern: str) -> list[str]:
 
 def fits(segment: str, name: str) -> bool:
     """Whether a bare name is meant by one segment of a pattern. A hidden folder must be spelled out."""
-    expression = ".*".join(re.escape(piece) for piece in segment.split("*"))
-    return re.fullmatch(expression, name, re.DOTALL) is not None and not ("*" in segment and is_hidden(name))
+    return _expression(segment).fullmatch(name) is not None and not ("*" in segment and is_hidden(name))
+
+
+@cache
+def _expression(segment: str) -> re.Pattern[str]:
+    """Made once for all the names of a listing."""
+    return re.compile(".*".join(re.escape(piece) for piece in segment.split("*")), re.DOTALL)
 
 
 def literal_head(pattern: str) -> str:

@@ -1,5 +1,6 @@
 import logging
 import traceback
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -114,16 +115,29 @@ def test_a_container_that_is_not_there_is_a_mistake_in_the_settings(azurite, mon
 
 
 @pytest.mark.azurite
-def test_a_listing_of_several_pages_is_whole(azurite, new_container, monkeypatch):
+def test_a_listing_of_several_pages_is_whole_and_asks_for_each_once(azurite, new_container, monkeypatch):
+    from azure.core.pipeline.transport import RequestsTransport
     from azure.storage.blob import ContainerClient
 
     monkeypatch.setenv("A_KEY", azurite.key)
     adls = Adls(account=azurite.account, container=new_container(), key_variable="A_KEY", endpoint=azurite.endpoint)
     for number in range(7):
-        adls.write(f"many/{number}.csv", b"")
-    listed = ContainerClient.list_blobs
-    monkeypatch.setattr(ContainerClient, "list_blobs", lambda self, *a, **k: listed(self, *a, **k, results_per_page=2))
+        adls.write(f"many/{number}.csv", b"x")
+    listed = ContainerClient.list_blob_names
+    monkeypatch.setattr(ContainerClient, "list_blob_names", lambda self, **k: listed(self, **k, results_per_page=2))
+    asked: list[str] = []
+    sent = RequestsTransport.send
+
+    def counted(self, request, **kwargs):
+        asked.append(f"{request.method} {urlsplit(request.url).path.removeprefix(f'/{azurite.account}/')}")
+        return sent(self, request, **kwargs)
+
+    monkeypatch.setattr(RequestsTransport, "send", counted)
     assert [found.name for found in adls.files("many/*.csv")] == [f"many/{number}.csv" for number in range(7)]
+    assert asked == [f"GET {adls.container}"] * 4, "each page is asked for once, and no blob"
+    asked.clear()
+    assert adls.read("many/0.csv") == b"x"
+    assert asked == [f"GET {adls.container}/many/0.csv"]
 
 
 @pytest.mark.azurite

@@ -24,6 +24,7 @@ from lakehouse.engine.ingest.ledger import (
     LOST,
     READ,
     REVISED,
+    SCHEMA,
     UNREADABLE,
     Ledger,
     Plan,
@@ -35,6 +36,7 @@ from lakehouse.engine.ingest.unpack import refuse_large
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 1 << 30
 FILES_AHEAD = 8
+LISTED = ("name", "size", "modified_at", "etag")
 WRONG_CLOCK = timedelta(days=1)
 
 
@@ -54,18 +56,20 @@ class Arrivals:
 def arrivals(declared: Declaration, storage: Storage, ledger: Ledger) -> Arrivals:
     """One listing, held against the ledger. A file is fresh where its size, time or etag is not the ledger's."""
     assert declared.source is not None  # noqa: S101 # what is asked for arrivals is a bronze table
-    rows = ledger.done().filter(pl.col("state") != LOST).unique("name", keep="last", maintain_order=True)
-    taken = dict(zip(rows["name"], rows.select("size", "modified_at", "etag").iter_rows(), strict=True))
+    listed = storage.files(declared.source.pattern)
+    taken = ledger.done().filter(pl.col("state") != LOST).unique("name", keep="last")
+    others = _frame(listed).with_row_index().join(taken, on=LISTED, how="anti", maintain_order="left")["index"]
     fresh: list[Found] = []
     settling: list[Found] = []
-    known = 0
     now = datetime.now(UTC)
-    for each in storage.files(declared.source.pattern):
-        if taken.get(each.name) == (each.size, each.modified_at, each.etag):
-            known += 1
-        else:
-            (fresh if _is_settled(each, now, declared.source.settle) else settling).append(each)
-    return Arrivals(tuple(fresh), tuple(settling), known)
+    for each in map(listed.__getitem__, others):
+        (fresh if _is_settled(each, now, declared.source.settle) else settling).append(each)
+    return Arrivals(tuple(fresh), tuple(settling), known=len(listed) - len(others))
+
+
+def _frame(listed: Sequence[Found]) -> pl.DataFrame:
+    columns = {name: [getattr(each, name) for each in listed] for name in LISTED}
+    return pl.DataFrame(columns, {name: SCHEMA[name] for name in LISTED})
 
 
 def _is_settled(found: Found, now: datetime, settle: timedelta) -> bool:

@@ -1,7 +1,9 @@
 """The ledger of a source: one row per batch and file, committed before the batch is applied to its bronze table.
 
 The plan of batch n is one commit. Where a batch had to be planned anew (a file changed or went away in between), both
-plans stand until the bronze table's commit says which one it applied; the next plan removes the other.
+plans stand until the bronze table's commit says which one it applied; the next plan removes the other. So that a source
+that has sent a file a minute for a year is not asked for in half a million files, small files of the ledger are now and
+then laid together, in the commit of a plan.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 import polars as pl
 
@@ -16,11 +19,14 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.handle import DataFile, Handle
 
 ACCEPTED, REVISED, DUPLICATE, UNREADABLE, LOST = "accepted", "revised", "duplicate", "unreadable", "lost"
 READ = (ACCEPTED, REVISED)
 """States of files whose records are in the bronze table."""
+
+SMALL, SMALL_FILES = 100_000, 50
+"""Files of the ledger with fewer rows are laid together when there are so many of them."""
 
 PLAN = "plan"
 SCHEMA = pl.Schema(
@@ -90,9 +96,8 @@ class Ledger:
 
     def done(self) -> pl.DataFrame:
         """The files of every applied batch, in the order they were taken."""
-        rows = self._rows()
         other_plan = (pl.col("batch") == self.applied) & pl.col("plan").ne_missing(pl.lit(self.applied_plan, pl.Int64))
-        return rows.filter((pl.col("batch") <= self.applied) & ~other_plan)
+        return self._rows.filter((pl.col("batch") <= self.applied) & ~other_plan)
 
     def pending(self) -> Plan | None:
         """The batch that is planned and not applied, by its latest plan.
@@ -107,7 +112,7 @@ class Ledger:
                 f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew "
                 f"from the files that the ledger ({self.address}) names."
             )
-        rows = self._rows().filter(pl.col("batch") > self.applied)
+        rows = self._rows.filter(pl.col("batch") > self.applied)
         if rows.is_empty():
             return None
         rows = rows.filter(pl.col("plan") == rows["plan"][-1])
@@ -115,7 +120,7 @@ class Ledger:
 
     def wholly_applied(self) -> Ledger:
         """The ledger of a bronze table that is made anew: what is planned counts as done, by its latest plan."""
-        rows = self._rows()
+        rows = self._rows
         return self if rows.is_empty() else replace(self, applied=rows["batch"][-1], applied_plan=rows["plan"][-1])
 
     @property
@@ -126,9 +131,10 @@ class Ledger:
         """Plan the next batch, or plan it anew. Raises Conflict when another process planned first."""
         plan = Plan(self.applied + 1, secrets.randbits(60), tuple(entries))
         handle = self.handle or self._create()
-        files = write_files(handle, _frame(plan).lazy())
+        together, apart = self._laid_together(handle)
+        files = [*together, *write_files(handle, _frame(plan).lazy())]
         note = {"table": self.table, "batch": str(plan.number), "files": str(len(entries))}
-        committed = handle.commit(files, self._other_plans(), {self.table: plan.number}, note)
+        committed = handle.commit(files, {*apart, *self._other_plans()}, {self.table: plan.number}, note)
         return replace(self, handle=committed), plan
 
     def _create(self) -> Handle:
@@ -137,6 +143,19 @@ class Ledger:
             raise Conflict(f"{self.address}: another run planned first; nothing of ours was committed. Run again.")
         return handle
 
+    def _laid_together(self, handle: Handle) -> tuple[list[DataFile], list[str]]:
+        """The rows of many small files in one new file, and the files that they were in; else neither.
+
+        Only of applied batches before the last: of that one there may be several plans.
+        """
+        if self.applied < SMALL_FILES:
+            return [], []
+        is_small = (pl.col("rows") < SMALL) & (pl.col("max.batch") < self.applied)
+        small = handle.files().filter(is_small)["path"].to_list()
+        if len(small) < SMALL_FILES:
+            return [], []
+        return write_files(handle, handle.scan_paths(small).sort("batch", maintain_order=True)), small
+
     def _other_plans(self) -> list[str]:
         if self.handle is None or self.applied_plan is None:
             return []
@@ -144,8 +163,12 @@ class Ledger:
         lost = (pl.col("min.batch") == self.applied) & (pl.col("min.plan") != self.applied_plan)
         return files.filter(lost)["path"].to_list()
 
+    @cached_property
     def _rows(self) -> pl.DataFrame:
-        return self.handle.scan().collect() if self.handle else SCHEMA.to_frame()
+        """By batch, plans as they were committed: rows that were laid together lie in a later file."""
+        if self.handle is None:
+            return SCHEMA.to_frame()
+        return self.handle.scan().collect().sort("batch", maintain_order=True)
 
 
 def _frame(plan: Plan) -> pl.DataFrame:

@@ -70,11 +70,11 @@ class _Text:
 
 @dataclass
 class Reader:
-    """Reads files once and keeps what they held; `known` maps content to where it was first seen."""
+    """Reads files once and keeps what they held; `known` maps content to the file and batch where it was seen last."""
 
     declared: Declaration
     storage: Storage
-    known: dict[str, str] = field(default_factory=dict[str, str])
+    known: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     revised: set[str] = field(default_factory=set[str])
     entries: list[Entry] = field(default_factory=list[Entry])
     texts: list[_Text] = field(default_factory=list[_Text])
@@ -90,11 +90,10 @@ class Reader:
     def after(cls, ledger: Ledger, declared: Declaration, storage: Storage, progress: Progress = silent) -> Reader:
         """A reader that knows what the ledger says was read before."""
         read = ledger.done().filter(pl.col("state").is_in(READ))
-        known = {
-            _identity(declared, name, sha256): f"{name} (batch {batch})"
-            for sha256, name, batch in read.select("sha256", "name", "batch").iter_rows()
-        }
-        return cls(declared, storage, known, set(read["name"]), progress=progress)
+        names, batches = read["name"].to_list(), read["batch"].to_list()
+        identities = map(partial(_identity, declared), names, read["sha256"])
+        known = dict(zip(identities, zip(names, batches, strict=True), strict=True))
+        return cls(declared, storage, known, set(names), progress=progress)
 
     def forget(self, entries: Sequence[Entry]) -> None:
         """Take these files whatever was read before: they were planned so."""
@@ -136,8 +135,10 @@ class Reader:
     def enter(self, found: Found, content: bytes, batch: int) -> None:
         sha256 = sha256_of(content)
         identity = _identity(self.declared, found.name, sha256)
-        if identity in self.known:
-            self.entries.append(Entry(DUPLICATE, found, sha256, reason=f"same content as {self.known[identity]}"))
+        if seen := self.known.get(identity):
+            name, where = seen
+            reason = f"same content as {name} (batch {where})"
+            self.entries.append(Entry(DUPLICATE, found, sha256, reason=reason))
             return
         self.unpack(found, content, sha256, batch)
 
@@ -187,7 +188,7 @@ class Reader:
         reason = f"read as {text.file.form}" if self.declared.source and len(self.declared.source.dialects) > 1 else ""
         self.entries.append(Entry(state, found, sha256, records=records, reason=reason))
         self.revised.add(found.name)
-        self.known[_identity(self.declared, found.name, sha256)] = f"{found.name} (batch {text.batch})"
+        self.known[_identity(self.declared, found.name, sha256)] = (found.name, text.batch)
         self.unpacked += text.size
         self.records += records
         self.texts.append(text)

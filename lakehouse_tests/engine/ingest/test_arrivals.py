@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +22,12 @@ from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
 from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest import landing, reader
 from lakehouse.engine.ingest.ledger import Entry, Ledger
 from lakehouse.engine.ingest.parsed import Parsed
 from lakehouse_tests.driver import House, files_per_batch, finding, red
+from lakehouse_tests.opened import tell
 from resources.local_disk import LocalDisk
 
 
@@ -370,8 +373,28 @@ def test_plans_that_were_not_applied_leave_the_ledger_with_the_next_batch(house:
     house.land("notes/b", note(3))
     house.drain(NOTES)
     ledger = house.place.ledger(NOTES)
-    stored = Ledger.open(NOTES, ledger, house.open(NOTES))._rows()
+    stored = Ledger.open(NOTES, ledger, house.open(NOTES))._rows
     assert stored.select("batch", "name", "accepted").rows() == [(1, "notes/a", 1), (2, "notes/b", 1)]
+
+
+def test_a_ledger_of_many_small_batches_lies_in_a_few_files_and_says_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lakehouse.engine.ingest.ledger.SMALL_FILES", 3)
+    files = []
+    for number in range(11):
+        house.land(f"notes/{number:02}", note(number))
+        house.work(NOTES)  # planned; and planned anew, since the file changes before it is applied
+        house.land(f"notes/{number:02}", note(number, 100 + number))
+        house.run(NOTES)
+        handle = Handle.open(house.place.ledger(NOTES))
+        assert handle is not None
+        files.append(handle.files().height)
+    assert max(files) <= 6  # before they are laid together: three small ones, the last batch's, and two plans of one
+    assert states(house) == [(number + 1, f"notes/{number:02}", "accepted") for number in range(11)]
+    house.land("notes/zz", note(0, 100))
+    assert house.drain(NOTES)[NOTES.key][0].facts["files_duplicate"] == 1
+    assert house.ledger(NOTES)["reason"][-1] == "same content as notes/00 (batch 1)"
 
 
 # ---- batches and rivals ----
@@ -387,6 +410,37 @@ def test_more_files_than_a_batch_holds_come_in_several_in_order_of_their_names(h
         (1, "notes/0"), (1, "notes/1"), (2, "notes/2"), (2, "notes/3"), (3, "notes/4"),
     ]  # fmt: skip
     assert ids(house) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_run_lists_each_folder_once_and_reads_each_file_of_its_batch_once_and_no_other(house: House):
+    daily = declare(notes_landed, write=Append(), source=Files("notes/dt=*/*.gz", formats=JsonLines()))
+    opened: Counter[str] = Counter()
+    tell(str(house.root / "landing"), lambda kind, path: opened.update([f"{kind} {path}"]))
+    folders = [house.file(""), house.file("notes"), *(house.file(f"notes/dt={day}") for day in range(4))]
+    listed = dict.fromkeys((f"list {folder}" for folder in folders), 1)
+
+    def run() -> dict[str, int]:
+        opened.clear()
+        house.run(daily)
+        return dict(opened)
+
+    def land(*numbers: int) -> dict[str, int]:
+        names = [f"notes/dt={number % 4}/{number:02}.gz" for number in numbers]
+        for number, name in zip(numbers, names, strict=True):
+            house.land(name, note(number))
+        return {f"read {house.file(name)}": 1 for name in names}
+
+    first = land(*range(0, 40, 4))  # all of one day, which is the first in order
+    for number in range(3):
+        house.file(f"notes/dt={number + 1}").mkdir()
+    assert run() == {**listed, **first}
+    assert run() == listed
+    more = land(*range(1, 40, 4))
+    with files_per_batch(7):
+        assert run() == {**listed, **dict([*more.items()][:7])}
+    house.work(daily)  # planned, and not applied
+    assert run() == dict([*more.items()][7:])  # what was planned needs no listing
+    assert house.rows(daily).height == 20
 
 
 def test_the_next_files_are_read_while_one_is_waited_for(house: House):

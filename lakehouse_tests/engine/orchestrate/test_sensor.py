@@ -18,6 +18,7 @@ from lakehouse.engine.orchestrate import sensor as sensors
 from lakehouse.engine.orchestrate.sensor import ARRIVALS, WHY, arrivals_sensor
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.tables.silver.orders import orders
+from lakehouse_tests.opened import tell
 from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
 
@@ -297,6 +298,20 @@ def test_two_thousand_files_are_looked_at_within_two_seconds_of_cpu(house: House
     assert isinstance(said, dg.RunRequest)
     assert said.tags[WHY].startswith("Saw 1,000 new or changed files and 1,000 known")  # a batch is 1,000
     assert took < 2, took
+
+
+def test_a_tick_lists_the_landing_once_and_reads_no_file_of_it(house: House):
+    opened: list[tuple[str, str]] = []
+    tell(house.landing.path, lambda kind, path: opened.append((kind, path)))
+    folders = [("list", house.landing.path), ("list", f"{house.landing.path}/notes")]
+    house.land("a", "1")
+    opened.clear()
+    assert isinstance(house.tick(), dg.RunRequest)
+    assert opened == folders
+    assert house.run().success
+    opened.clear()
+    assert str(house.tick()).startswith("Nothing new")
+    assert opened == folders
 
 
 def test_the_sensor_waits_for_nothing(house: House, monkeypatch: pytest.MonkeyPatch):
