@@ -34,6 +34,7 @@ COUNTRIES = (
 CHANNELS = ("web", "shop", "phone", "fair")
 PRIME = 2_147_483_647
 JSON_LINES, CSV = "erp/orders/dt={day}/orders.jsonl.gz", "erp/order_lines/dt={day}/order_lines.csv"
+A_DOCUMENT = "erp/orders/dt={day}/{number}.jsonl.gz"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,30 @@ def landed(folder: Path, lines: int, pattern: str) -> Landed:
                 file = place / pattern.format(day=day)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(_packed(of_day) if pattern == JSON_LINES else _csv(of_day))
+        (folder / "done").touch()
+    return both
+
+
+def landed_one_by_one(folder: Path, files: int, more: int) -> Landed:
+    """So many order documents of the year, and then so many of the increment, each a file of its own, a folder a day.
+
+    Some are the same as an earlier one, or correct it. What lies there already is taken as it is.
+    """
+    both = Landed(folder / "base", folder / "more")
+    if not (folder / "done").exists():
+        orders = _orders(files, 2 * more)
+        is_more = pl.col("lands") >= DAYS
+        number = 0
+        for place, some in (
+            (both.base, orders.filter(~is_more).head(files)),
+            (both.more, orders.filter(is_more).head(more)),
+        ):
+            for day, of_day in _by_day(some):
+                for document in _documents(of_day).write_ndjson().encode().splitlines(keepends=True):
+                    number += 1
+                    file = place / A_DOCUMENT.format(day=day, number=f"{number:07}")
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(gzip.compress(document, compresslevel=6, mtime=0))
         (folder / "done").touch()
     return both
 
@@ -133,6 +158,11 @@ def _lines(orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def _packed(lines: pl.DataFrame) -> bytes:
+    return gzip.compress(_documents(lines).write_ndjson().encode(), compresslevel=6, mtime=0)
+
+
+def _documents(lines: pl.DataFrame) -> pl.DataFrame:
+    """One row per order as sent, its lines in it."""
     written = lines.with_columns(
         pl.col("order_ts", "line_ts").dt.to_string("%Y-%m-%dT%H:%M:%S"), pl.col("customer_id").cast(pl.String)
     )
@@ -140,12 +170,11 @@ def _packed(lines: pl.DataFrame) -> bytes:
     head = ["order_no", "order_ts", "customer_id", "country"]
     # an order that landed twice on one day is two documents
     arrival = (pl.col("line_no") == 1).cum_sum().alias("arrival")
-    documents = (
+    return (
         written.group_by(arrival, maintain_order=True)
         .agg(pl.col(head).first(), lines=line)
         .select(*head, pl.lit("GBP").alias("currency"), "lines")
     )
-    return gzip.compress(documents.write_ndjson().encode(), compresslevel=6, mtime=0)
 
 
 def _csv(lines: pl.DataFrame) -> bytes:

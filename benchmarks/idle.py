@@ -34,7 +34,7 @@ def nothing_new(*, rounds: int, size: int) -> Iterator[Figures]:  # noqa: ARG001
     """On this disk, on Azurite, and on Azurite with every request held back."""
     notes = ["Goals: nothing new within 20 requests; one new file to gold in less than 5 s."]
     measured = {"this disk": _measured(_disk, rounds, notes)}
-    if why := _why_no_azurite():
+    if why := why_no_azurite():
         sys.stderr.write(f"\n*** Azurite IS MISSING from these figures: {why} ***\n\n")
         notes.append(f"Azurite could not be measured: {why}.")
     else:
@@ -94,7 +94,7 @@ def _disk(home: Path) -> Iterator[Store]:
     yield Store(LocalDisk(path=str(home / "landing")).write, environment(home))
 
 
-def _why_no_azurite() -> str:
+def why_no_azurite() -> str:
     if not find_spec("dagster_azure"):
         return "the extra azure is not installed (make tests-core brings it)"
     return azurite.why_missing()

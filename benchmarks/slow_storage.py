@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 
 
 class SlowStorage:
-    """Listens on `port` and passes on to `server`; `requests` counts by method and by what is asked for."""
+    """Listens on `port` and passes on to `server`; `requests` counts by method and by what is asked for.
+
+    `log` has each as well, with its time (epoch seconds) and with the container that it was sent to.
+    """
 
     def __init__(self, server: int, seconds: float = 0) -> None:
         self.server, self.seconds = server, seconds
         self.requests = Counter[str]()
+        self.log: list[tuple[float, str, str]] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
         listens = threading.Event()
@@ -37,7 +42,9 @@ class SlowStorage:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                self.requests[_kind(head)] += 1
+                kind, container = _kind(head)
+                self.requests[kind] += 1
+                self.log.append((time.time(), kind, container))
                 await asyncio.sleep(self.seconds)
                 to_server.write(head)
                 length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
@@ -61,11 +68,12 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-def _kind(head: bytes) -> str:
-    """As in `GET _last_checkpoint`, `GET log`, `LIST`, `PUT data`."""
+def _kind(head: bytes) -> tuple[str, str]:
+    """As in `GET _last_checkpoint`, `GET log`, `LIST`, `PUT data`; and the container."""
     method, target, *_ = head.decode("latin-1").split(" ")
     path, _, query = target.partition("?")
+    container = "".join(path.split("/")[2:3])
     if "comp=list" in query:
-        return "LIST"
+        return "LIST", container
     what = "log" if path.endswith(".json") else "data"
-    return f"{method} {'_last_checkpoint' if path.endswith('_last_checkpoint') else what}"
+    return f"{method} {'_last_checkpoint' if path.endswith('_last_checkpoint') else what}", container

@@ -1,0 +1,165 @@
+"""A landing of 100,000 files: what a tick of its sensor costs in Dagster's own daemon, and the runs it asks for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from unittest.mock import patch
+
+from benchmarks.cost import BUILD, cost, environment, python
+from benchmarks.figures import Figures
+from benchmarks.generated import Landed, landed_one_by_one
+from benchmarks.idle import why_no_azurite
+from benchmarks.many_files.daemon import Span, daemon
+from benchmarks.slow_storage import SlowStorage
+from lakehouse_tests import azurite
+
+FILES, MORE = 100_000, 1_000
+GOAL = 10
+
+
+@dataclass(frozen=True)
+class Store:
+    """How files land (folder, then their names in it), what finds them, and what was asked of the landing so far.
+
+    asked: the moment (epoch seconds) of each "list" and each "read".
+    """
+
+    land: Callable[[Path, Iterable[str]], object]
+    environment: Mapping[str, str]
+    asked: Callable[[], list[tuple[float, str]]]
+
+    def count(self, kind: str, span: Span) -> str:
+        return f"{sum(span.holds(moment) and of == kind for moment, of in self.asked()):,}"
+
+
+def many_files(*, rounds: int, size: int) -> Iterator[Figures]:  # noqa: ARG001 # each takes minutes, and has no lines
+    """On this disk, and on Azurite."""
+    files = landed_one_by_one(BUILD / f"files-{FILES}", FILES, 1 + MORE)
+    notes = [
+        (
+            f"Goal: a tick within {GOAL} s; its time is that of its record in the instance. Memory is the peak of "
+            "the process that evaluates it (the code server), and of the run, a process of its own."
+        ),
+        "A list is a folder of the disk, or a page of 5,000 names of Azurite; a read is a file that was opened.",
+    ]
+    rows, seconds = [], []
+    stores: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {"this disk": _disk}
+    if why := why_no_azurite():
+        sys.stderr.write(f"\n*** Azurite IS MISSING from these figures: {why} ***\n\n")
+        notes.append(f"Azurite could not be measured: {why}.")
+    else:
+        stores["Azurite"] = _azurite
+    for name, store in stores.items():
+        with tempfile.TemporaryDirectory(prefix="landing-", dir=BUILD) as folder, store(Path(folder)) as opened:
+            for what, tick, *cells in _measured(opened, files, name, notes):
+                rows.append((f"{name}, {what}", f"{tick:.1f}", *cells))
+                seconds.append(tick)
+    columns = ("", "tick, s", "MB", "lists", "reads", "run, s", "MB", "lists", "reads")
+    yield Figures("8-landing", f"A landing of {FILES:,} order documents, a file each", columns, rows, seconds, notes)
+
+
+def _measured(
+    store: Store, files: Landed, name: str, notes: list[str]
+) -> Iterator[tuple[str, float, *tuple[str, ...]]]:
+    """Land them all, then one, then a thousand. Of each tick, and of its run, if any: seconds, MB, lists, reads."""
+    names = [sorted(str(file.relative_to(place)) for file in place.rglob("*.gz")) for place in (files.base, files.more)]
+    store.land(files.base, names[0])
+    notes.append(f"{name}: {_first_landing(store)}")
+    with daemon(dict(store.environment)) as running:
+        cold = running.nothing_new()
+        notes.append(f"{name}: the first tick after a start, with all imports, took {cold.seconds:.1f} s.")
+        tick = running.nothing_new()
+        yield "nothing new", *_cells(store, tick), "", "", "", ""
+        for what, some in (("1 new", names[1][:1]), (f"{MORE:,} new", names[1][1:])):
+            tick, run = running.after(partial(store.land, files.more, some))
+            took, *cells = _cells(store, run)
+            yield what, *_cells(store, tick), f"{took:.1f}", *cells
+        running.nothing_new()
+
+
+def _cells(store: Store, span: Span) -> tuple[float, str, str, str]:
+    return span.seconds, f"{span.memory:.0f}", store.count("list", span), store.count("read", span)
+
+
+def _first_landing(store: Store) -> str:
+    """All that lies there, batch by batch, as `lakehouse run` takes it."""
+    took = cost(python("benchmarks.ours", "benchmarks.many_files.tables"), dict(store.environment))
+    reads = sum(kind == "read" for _, kind in store.asked())
+    return (
+        f"the first landing took {took.worked:.0f} s ({took.worked * 1000 / FILES:.2f} s for 1,000 files), at most "
+        f"{took.memory:.0f} MB, and {reads:,} reads."
+    )
+
+
+@contextmanager
+def _disk(home: Path) -> Iterator[Store]:
+    """Files are linked into the landing, with the times that they have had for long."""
+    log = home / "opened.txt"
+
+    def land(folder: Path, names: Iterable[str]) -> None:
+        for name in names:
+            place = home / "landing" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.hardlink_to(folder / name)
+
+    def asked() -> list[tuple[float, str]]:
+        lines = (line.split() for line in log.read_text().splitlines()) if log.exists() else ()
+        return [(float(moment), kind) for moment, kind in lines]
+
+    yield Store(land, environment(home, LOG_OF_OPENED=str(log)), asked)
+
+
+@contextmanager
+def _azurite(home: Path) -> Iterator[Store]:
+    """Behind a proxy that counts; files land past it."""
+    # without it most of a listing is Node's garbage collector
+    with patch.dict(os.environ, NODE_OPTIONS="--max-semi-space-size=128"):
+        server = azurite.start()
+    proxy = SlowStorage(server.port)
+    kinds = {"LIST": "list", "GET data": "read"}
+    try:
+        for name in ("landing", "lake"):
+            server.create_container(name)
+        yield Store(
+            lambda folder, names: _upload(server, folder, names),
+            environment(home, LAKEHOUSE_ENVIRONMENT="test", AZURITE_PORT=str(proxy.port), AZURITE_KEY=server.key),
+            lambda: [(at, kinds[kind]) for at, kind, where in proxy.log if where == "landing" and kind in kinds],
+        )
+    finally:
+        proxy.stop()
+        server.stop()
+
+
+def _upload(server: azurite.Azurite, folder: Path, names: Iterable[str]) -> None:
+    """By eight at once, without the SDK: it costs more than the server."""
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    until = datetime.now(UTC) + timedelta(hours=1)
+    may = ContainerSasPermissions(create=True, write=True)
+    signed = generate_container_sas(server.account, "landing", account_key=server.key, permission=may, expiry=until)
+    mine = threading.local()
+
+    def put(name: str) -> None:
+        if not hasattr(mine, "connection"):
+            mine.connection = HTTPConnection("127.0.0.1", server.port)
+        path = f"/{server.account}/landing/{name}?{signed}"
+        mine.connection.request("PUT", path, (folder / name).read_bytes(), {"x-ms-blob-type": "BlockBlob"})
+        answer = mine.connection.getresponse()
+        answer.read()
+        if answer.status != 201:
+            raise SystemExit(f"Azurite answered {answer.status} to the upload of {name}")
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(put, names):
+            pass
