@@ -84,13 +84,22 @@ def run() -> None:
     raise typer.Exit(_run(Lakehouse()))
 
 
+@contextmanager
+def _told_when_stopped() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        told.print("Stopped. What was written stands whole; the rest is still due: lakehouse run")
+        raise
+
+
 def _run(opened: Lakehouse) -> int:
     from lakehouse.engine.orchestrate.run import drain, run_job
     from lakehouse.engine.orchestrate.status import left_stale, logic_changed
 
     began, red = time.monotonic(), False
     wrote, refused = set[str](), set[str]()
-    with watched(told, "Looking for what is due") as tell:
+    with _told_when_stopped(), watched(told, "Looking for what is due") as tell:
 
         def run_due(keys: Sequence[str], **words: Any) -> dg.ExecuteInProcessResult:
             # only now is the instance opened, which takes most of a second

@@ -115,7 +115,6 @@ def test_lakehouse_run_twice_at_once_drains_once_and_both_succeed(workers, tmp_p
     LocalDisk(path=str(rivals / "landing")).write(rates.name, rates.content)
     assert worker.run(calm).is_drained
     command = [sys.executable, "-m", "lakehouse.cli", "run"]
-    # a table on Spark is not begun again after a rival: Dagster would also begin it again after Ctrl-C
     environment = {**os.environ, **without_spark(rivals), "PYTHONPATH": str(ROOT)}
     begun = [
         subprocess.Popen(command, env=environment, cwd=rivals, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

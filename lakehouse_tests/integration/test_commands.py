@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from lakehouse import cli, tables
 from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse_tests.integration.dagster_dev import until
 from lakehouse_tests.without_spark import without_spark
 
 TABLES = tables_in(tables)
@@ -49,6 +51,23 @@ def command(home: Path) -> Command:
 @pytest.fixture
 def lakehouse(tmp_path: Path) -> Command:
     return command(tmp_path)
+
+
+def test_ctrl_c_ends_a_run_and_the_next_one_goes_on(lakehouse: Command, tmp_path: Path):
+    lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-01")
+    environment = {**without_spark(tmp_path), **os.environ, "LAKEHOUSE_HOME": str(tmp_path)}
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "lakehouse.cli", "run"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # a shell lets what it runs in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 # no thread here
+    )  # fmt: skip
+    until((tmp_path / "lake" / "bronze" / "erp_orders" / "_delta_log").exists, 120, what="the first table")
+    begun.send_signal(signal.SIGINT)
+    said, _ = begun.communicate(timeout=120)
+    assert said.strip() == "Stopped. What was written stands whole; the rest is still due: lakehouse run"
+    assert begun.returncode == 130
+    assert "tables written" in lakehouse("run").stdout
 
 
 @pytest.fixture(scope="module")

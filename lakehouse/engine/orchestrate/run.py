@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
@@ -178,7 +179,7 @@ def run_job(
     """One run of some tables in this process, recorded in the instance. Its log lines stay there.
 
     why: who asked for it, as its tag says. partitions: the first and the last that it makes, of tables that have some.
-    Whoever watches (progress.py) is told of each table that is begun.
+    Whoever watches (progress.py) is told of each table that is begun. Ctrl-C ends it, and is raised.
     """
 
     def tell(entry: dg.EventLogEntry) -> None:
@@ -188,7 +189,7 @@ def run_job(
 
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, tell)
-    return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+    ran = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
         instance=instance,
         raise_on_error=False,
@@ -196,6 +197,12 @@ def run_job(
         tags={WHY: why, **(dict(zip(_RANGE, partitions, strict=True)) if partitions else {})},
         run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
+    if any(
+        each.is_run_failure and each.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
+        for each in ran.all_events
+    ):
+        raise KeyboardInterrupt  # Dagster records it and goes on, and whoever asked for the run would begin the next
+    return ran
 
 
 def _stand(declared: Declaration, place: Place) -> _Stand:

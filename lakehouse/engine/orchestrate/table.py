@@ -1,6 +1,7 @@
 """`@table`: a declaration as a real Dagster asset. Called directly it is its bare transform: frames in, a frame out."""
 
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -9,6 +10,7 @@ from warnings import catch_warnings, simplefilter
 
 import dagster as dg
 import polars as pl
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.source import Files
@@ -20,7 +22,18 @@ from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadat
 from lakehouse.engine.orchestrate.partitions import DagsterPartitions
 from lakehouse.engine.orchestrate.step import config_of, step_of
 
-RETRIES = dg.RetryPolicy(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+class Retries(dg.RetryPolicy):
+    """A retry policy that lets an interrupt through: after Ctrl-C or "terminate" Dagster would begin the step again."""
+
+    def calculate_delay(self, attempt_num: int) -> int | float:
+        interrupt = sys.exception()
+        if isinstance(interrupt, KeyboardInterrupt | DagsterExecutionInterruptedError):
+            raise interrupt
+        return super().calculate_delay(attempt_num)
+
+
+RETRIES = Retries(max_retries=3, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what is transient only (another writer was first, a server did not answer); a refusal is never repeated."""
 
 _A = dg.AutomationCondition
@@ -116,8 +129,7 @@ def _refuse_in_lake(declared: Declaration) -> None:
 
 
 def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
-    if declared.runs_on is None:  # a job that costs is not started again by itself, least of all by an interrupt
-        words.setdefault("retry_policy", RETRIES)
+    words["retry_policy"] = Retries(*words.get("retry_policy", RETRIES))
     words.setdefault("kinds", {"spark" if declared.runs_on else "polars", "deltalake", declared.layer})
     if condition := words.get("automation_condition"):
         words["automation_condition"] = _forgets_no_update(condition)

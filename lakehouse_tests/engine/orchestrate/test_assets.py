@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -324,6 +325,28 @@ def test_dagsters_own_words_pass_through_under_their_own_names():
     assert made.op.pool == "slow"
     assert made.op.retry_policy == retries
     assert spec(made).tags["domain"] == "slips"
+
+
+@pytest.mark.parametrize("where", ["lakehouse.engine.orchestrate.step.refine", "resources.delta_io_manager.deliver"])
+@pytest.mark.parametrize("words", [{}, {"retry_policy": dg.RetryPolicy(max_retries=2)}], ids=["ours", "its own"])
+def test_what_is_interrupted_is_not_begun_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, where: str, words: dict[str, Any]
+):
+    begun: list[str] = []
+
+    def interrupted(*_: object, **__: object) -> None:
+        begun.append(where)
+        signal.raise_signal(signal.SIGINT)
+
+    @table(write=Merge(), rejects=Quarantine(), **words)
+    def counts(sent: New[Slips]) -> Frame[Counts]:
+        return sent.select("no", "pieces")
+
+    house.land("a", '{"no": "1", "pieces": "3"}')
+    monkeypatch.setattr(where, interrupted)
+    ran = house.run(slips, counts)
+    assert not ran.success
+    assert begun == [where]
 
 
 def test_called_directly_a_table_is_its_bare_transform():
