@@ -91,14 +91,18 @@ class Daemon:
         return self._span(self._tick(time.time(), asks=False))
 
     def after(self, land: Callable[[], object]) -> tuple[Span, Span]:
-        """The tick that sees what `land` lands, and the run that it asks for. They land right after another tick."""
-        self.nothing_new()
-        land()
+        """The tick that sees what `land` lands, and the run that it asks for; then waits until nothing is new.
+
+        So what comes next lands right after a tick, and has settled when the next one looks.
+        """
         self.peaks.forget()
+        land()
         tick = self._tick(time.time(), asks=True)
         seen = self._span(tick)
         record = self._until(lambda: self._ended(tick.run_ids[0]), "the end of the run")
-        return seen, Span(record.start_time or 0, record.end_time or 0, self.peaks.of("run"))
+        run = Span(record.start_time or 0, record.end_time or 0, self.peaks.of("run"))
+        self.nothing_new()
+        return seen, run
 
     def _span(self, tick: InstigatorTick) -> Span:
         return Span(tick.timestamp, tick.end_timestamp or 0, self.peaks.of("server"))
