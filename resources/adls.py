@@ -1,13 +1,14 @@
 """A container of a storage account on Azure (ADLS Gen2), as a storage. The key is asked for in the run, never shown."""
 
+import atexit
 import os
 from base64 import b64decode
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -20,7 +21,7 @@ from resources.pattern import checked, literal_head, matches, segments
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
     from azure.core.pipeline import PipelineResponse
-    from azure.storage.blob import ContainerClient
+    from azure.storage.blob import BlobServiceClient, ContainerClient
 
 # what Azure documents as worth another try; what it refuses will be refused again
 PASSING_STATUS = {408, 409, 412, 429, 500, 502, 503, 504}
@@ -103,17 +104,15 @@ class Adls(dg.ConfigurableResource):
         """The container through dagster-azure's resource; Azure's errors come out as ours."""
         try:
             from azure.core.exceptions import AzureError
-            from dagster_azure.blob import AzureBlobStorageKeyCredential, AzureBlobStorageResource
+
+            account = _account(self._account_url(), self._key())
         except ModuleNotFoundError as missing:
             raise Terminal(
                 f"{self.declared_in} keeps {self.container} on Azure, and {missing.name} is not installed. "
                 "Install the extra: pip install 'lakehouse[azure]'."
             ) from missing
-        credential = AzureBlobStorageKeyCredential(key=self._key())
-        resource = AzureBlobStorageResource(account_url=self._account_url(), credential=credential)
         try:
-            with resource.get_client() as account:
-                yield account.get_container_client(self.container)
+            yield account.get_container_client(self.container)
         except AzureError as error:
             raise self._translated(error, name) from error
 
@@ -159,6 +158,17 @@ class Adls(dg.ConfigurableResource):
                 f"(export {variable}=...), or name another variable in that file. Nothing was read or written."
             )
         return value
+
+
+@cache
+def _account(url: str, key: str) -> "BlobServiceClient":
+    """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
+    from dagster_azure.blob import AzureBlobStorageKeyCredential, AzureBlobStorageResource
+
+    credential = AzureBlobStorageKeyCredential(key=key)
+    opened = ExitStack()
+    atexit.register(opened.close)
+    return opened.enter_context(AzureBlobStorageResource(account_url=url, credential=credential).get_client())
 
 
 def _files_of(page: Any) -> Iterator[Found]:

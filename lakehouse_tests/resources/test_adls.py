@@ -1,12 +1,16 @@
 import logging
 import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
 
 from lakehouse.engine.declare.errors import Terminal, Transient
-from resources.adls import Adls, SettingMissing
+from lakehouse.engine.declare.ports import Found
+from resources.adls import Adls, SettingMissing, _files_of
 
 KEY = "c2VjcmV0LXRoYXQtbXVzdC1uZXZlci1iZS1zaG93bg=="
 
@@ -138,6 +142,32 @@ def test_a_listing_of_several_pages_is_whole_and_asks_for_each_once(azurite, new
     asked.clear()
     assert adls.read("many/0.csv") == b"x"
     assert asked == [f"GET {adls.container}/many/0.csv"]
+
+
+@dataclass
+class Page:
+    """A page of a listing, as Azure answers it: Azurite encodes no name."""
+
+    content: str
+    content_type: str = "application/xml"
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/xml"})
+
+    def text(self, _encoding: str | None = None) -> str:
+        return self.content
+
+
+def test_a_name_that_xml_cannot_hold_is_listed_as_it_is():
+    facts = (
+        "<Properties><Last-Modified>Sun, 22 Nov 2026 02:48:31 GMT</Last-Modified><Etag>0x1</Etag>"
+        "<Content-Length>3</Content-Length></Properties>"
+    )
+    names = "<Name>50%25.csv</Name>", '<Name Encoded="true">a%EF%BF%BE.csv</Name>'
+    blobs = "".join(f"<Blob>{name}{facts}</Blob>" for name in names)
+    page = Page(
+        f"<?xml version='1.0' encoding='utf-8'?><EnumerationResults><Blobs>{blobs}</Blobs></EnumerationResults>"
+    )
+    at = datetime(2026, 11, 22, 2, 48, 31, tzinfo=UTC)
+    assert [*_files_of(page)] == [Found("50%25.csv", 3, at, "0x1"), Found("a\ufffe.csv", 3, at, "0x1")]
 
 
 @pytest.mark.azurite
