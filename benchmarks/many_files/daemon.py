@@ -147,19 +147,20 @@ def daemon(environment: dict[str, str]) -> Iterator[Daemon]:
     home = Path(environment["DAGSTER_HOME"])
     command = [Path(sys.executable).with_name("dagster-daemon"), "run", "-m", "benchmarks.many_files.location"]
     log = home / "daemon.log"
-    with log.open("wb") as told:
+    with dg.DagsterInstance.from_config(str(home)) as instance, log.open("wb") as told:
+        for asked in (instance.all_instigator_state, instance.get_runs_count, instance.get_asset_keys):
+            asked()  # the instance is made by one alone: two at once fail
         process = subprocess.Popen(
             command, cwd=PROJECT, env=environment, start_new_session=True, stdout=told, stderr=subprocess.STDOUT
         )
-    peaks = Peaks(process.pid)
-    peaks.start()
-    try:
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        peaks = Peaks(process.pid)
+        peaks.start()
+        try:
             yield Daemon(instance, peaks, log, process)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
 
 
 def _below(pid: int) -> Iterator[int]:
