@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 from unittest.mock import patch
 
@@ -146,19 +144,16 @@ def _azurite(home: Path) -> Iterator[Store]:
 def _upload(server: azurite.Azurite, folder: Path, names: Iterable[str]) -> None:
     """By eight at once, without the SDK: it costs more than the server."""
     from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+    from urllib3 import PoolManager
 
     until = datetime.now(UTC) + timedelta(hours=1)
     may = ContainerSasPermissions(create=True, write=True)
     signed = generate_container_sas(server.account, "landing", account_key=server.key, permission=may, expiry=until)
-    mine = threading.local()
+    client = PoolManager(maxsize=8, retries=3)  # a busy machine is late, and Node closes what is idle for seconds
 
     def put(name: str) -> None:
-        if not hasattr(mine, "connection"):
-            mine.connection = HTTPConnection("127.0.0.1", server.port)
-        path = f"/{server.account}/landing/{name}?{signed}"
-        mine.connection.request("PUT", path, (folder / name).read_bytes(), {"x-ms-blob-type": "BlockBlob"})
-        answer = mine.connection.getresponse()
-        answer.read()
+        url, content = f"{server.endpoint}/landing/{name}?{signed}", (folder / name).read_bytes()
+        answer = client.request("PUT", url, body=content, headers={"x-ms-blob-type": "BlockBlob"})
         if answer.status != 201:
             raise SystemExit(f"Azurite answered {answer.status} to the upload of {name}")
 
