@@ -52,8 +52,8 @@ def many_files(*, rounds: int, size: int) -> Iterator[Figures]:  # noqa: ARG001 
             "the process that evaluates it (the code server), and of the run, a process of its own."
         ),
         (
-            "A list is a folder of the disk, or a page of 5,000 names of Azurite; a read is a file that was opened. A tick "
-            "that falls into a run, which asks for nothing, is counted with it."
+            "A list is a folder of the disk, or a page of 5,000 names of Azurite; a read is a file that was opened. A "
+            "tick that falls into a run, which asks for nothing, is counted with it."
         ),
     ]
     rows, seconds = [], []
