@@ -63,9 +63,10 @@ class Handle:
 
     def __init__(self, address: Address, table: DeltaTable, unmeasured: tuple[str, ...] = ()) -> None:
         self.address = address
-        self._table = table
         self.version = table.version()
         self.unmeasured = unmeasured
+        self._opened = table
+        self._transactions = dict[str, int | None]()
 
     def __repr__(self) -> str:
         return f"Handle({self.address}, version={self.version})"
@@ -93,7 +94,7 @@ class Handle:
         check_storable(schema, str(address))
         _check_partition(address, schema, partition_by)
         try:
-            DeltaTable.create(
+            created = DeltaTable.create(
                 root(address),
                 DeltaSchema.from_arrow(schema),
                 mode="error",
@@ -111,10 +112,16 @@ class Handle:
             raise Unreachable(f"{address} could not be created: {error}. Try again.") from error
         if address.is_local:
             make_durable([log_file(address, 0), root(address)])
-        created = cls.open(address)
-        if created is None:
-            raise Unreachable(f"{address} was created and is not there any more: another process removed it.")
-        return created
+        return cls(address, created)
+
+    @property
+    def _table(self) -> DeltaTable:
+        """This version, also once a commit has moved on what it was opened as."""
+        if self._opened.version() != self.version:
+            self._opened = DeltaTable(
+                root(self.address), version=self.version, storage_options=storage_options(self.address)
+            )
+        return self._opened
 
     def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:
         """The same version; what is written beside it leaves no values of these columns in the log."""
@@ -162,7 +169,9 @@ class Handle:
 
     def transaction(self, app: str) -> int | None:
         """The version that `app` last committed with, None when it never did."""
-        return self._table.transaction_version(app)
+        if app not in self._transactions:  # deltalake reads the log for every answer
+            self._transactions[app] = self._table.transaction_version(app)
+        return self._transactions[app]
 
     def transactions(self) -> dict[str, int]:
         """All at once, from the last checkpoint and the log after it: asking for one takes a millisecond."""
@@ -305,12 +314,20 @@ class Handle:
         version = self.version + 1
         if self.address.is_local:
             make_durable([log_file(self.address, version)])
-        reopened = Handle.open(self.address, version)
-        if reopened is None:
+        committed = self._moved_to(version) or Handle.open(self.address, version)
+        if committed is None:
             raise Unreachable(f"{self.address}: version {version} was committed, and the table is gone since.")
         if version % CHECKPOINT_EVERY == 0:
-            reopened.checkpoint()
-        return reopened
+            committed.checkpoint()
+        return committed
+
+    def _moved_to(self, version: int) -> Handle | None:
+        """The next version by what it added; to open it reads every commit since the last checkpoint, twice."""
+        try:
+            self._opened.update_incremental()
+        except (DeltaError, OSError):
+            return None
+        return Handle(self.address, self._opened) if self._opened.version() == version else None
 
     def checkpoint(self) -> None:
         """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""
