@@ -118,9 +118,10 @@ class Handle:
     def _table(self) -> DeltaTable:
         """This version, also once a commit has moved on what it was opened as."""
         if self._opened.version() != self.version:
-            self._opened = DeltaTable(
-                root(self.address), version=self.version, storage_options=storage_options(self.address)
-            )
+            again = Handle.open(self.address, self.version)
+            if again is None:
+                raise Unreachable(f"{self.address}: version {self.version} was open, and the table is gone since.")
+            self._opened = again._table
         return self._opened
 
     def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,8 +24,10 @@ from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
-from lakehouse.engine.orchestrate.sensor import WHY, look
+from lakehouse.engine.orchestrate.sensor import WHY, look, look_beside
 from lakehouse.engine.orchestrate.table import Table
+
+TABLES_AT_ONCE = 8
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
@@ -73,7 +76,7 @@ def drain(tables: Sequence[Table], place: Place, run: Callable[..., dg.ExecuteIn
     refused: dict[str, object] = {}
     before: dict[str, _Stand] = {}
     while True:
-        stands = {each.declaration.key: _stand(each.declaration, place) for each in tables}
+        stands = _stands([each.declaration for each in tables], place)
         due = [key for key, stand in stands.items() if stand.is_due and refused.get(key) != stand.inputs]
         if not due:
             return
@@ -135,7 +138,7 @@ def spans(table: Table, keys: Sequence[str]) -> list[tuple[str, str]]:
 
 def is_due(declared: Declaration, place: Place) -> bool:
     """Whether a run of the table would find something to do, or be refused."""
-    return _stand(declared, place).is_due
+    return _stand(declared, place, *_opened(declared, place)).is_due
 
 
 def due_keys(declared: Declaration, place: Place) -> list[str]:
@@ -205,11 +208,27 @@ def run_job(
     return ran
 
 
-def _stand(declared: Declaration, place: Place) -> _Stand:
+def _stands(tables: Sequence[Declaration], place: Place) -> dict[str, _Stand]:
+    """Where every table stands, by key. Each is opened once, side by side: a store far away answers after a while.
+
+    A table may so be behind what a run that goes on meanwhile has read of it; its reader then counts as due.
+    """
+    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
+        known = {each.key: each for table in tables for each in (table, *(read.upstream for read in table.reads))}
+        handles = dict(zip(known, pool.map(lambda each: Handle.open(place.table(each)), known.values()), strict=True))
+
+        def stand(each: Declaration) -> _Stand:
+            return _stand(
+                each, place, handles[each.key], {read.upstream.key: handles[read.upstream.key] for read in each.reads}
+            )
+
+        return dict(zip((each.key for each in tables), pool.map(stand, tables), strict=True))
+
+
+def _stand(declared: Declaration, place: Place, own: Handle | None, upstreams: Mapping[str, Handle | None]) -> _Stand:
     if declared.is_bronze:
-        seen, pending = _settled(declared, place)
+        seen, pending = _settled(declared, place, own)
         return _Stand((pending, seen.fresh), is_due=bool(seen.fresh) or pending is not None)
-    own, upstreams = _opened(declared, place)
     versions = {key: each and each.version for key, each in upstreams.items()}
     if declared.partitions is not None:
         keys = tuple(due_partitions(declared, own, upstreams))
@@ -221,9 +240,9 @@ def _stand(declared: Declaration, place: Place) -> _Stand:
     return _Stand(versions, is_due=not idle)
 
 
-def _settled(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
+def _settled(declared: Declaration, place: Place, own: Handle | None) -> tuple[Arrivals, int | None]:
     """What lies there once files that have just landed stood still, as long as their source asks and no longer."""
-    seen, pending = look(declared, place)
+    seen, pending = look_beside(declared, place, own)
     if declared.source is None or not seen.settling:
         return seen, pending
     settled_at = max(found.modified_at for found in seen.settling) + declared.source.settle

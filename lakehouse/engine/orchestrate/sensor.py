@@ -62,7 +62,12 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
 
 def look(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
     """What one listing shows beside the ledger, and the identity of a plan that a crash left unapplied."""
-    ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
+    return look_beside(declared, place, Handle.open(place.table(declared)))
+
+
+def look_beside(declared: Declaration, place: Place, own: Handle | None) -> tuple[Arrivals, int | None]:
+    """The same, of a bronze table that is open."""
+    ledger = Ledger.open(declared, place.ledger(declared), own)
     pending = ledger.pending()
     return arrivals(declared, place.landing, ledger), pending.identity if pending else None
 
