@@ -74,14 +74,9 @@ class Handle:
     @classmethod
     def open(cls, address: Address, version: int | None = None) -> Handle | None:
         """The table at its newest version, or at `version`; None when there is no table."""
-        try:
-            table = DeltaTable(root(address), version=version, storage_options=storage_options(address))
-        except TableNotFoundError:
+        table = _load(address, version)
+        if table is None:
             return None
-        except OSError as error:
-            raise Unreachable(f"{address} could not be opened: {error}. Try again.") from error
-        except DeltaError as error:
-            raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
         handle = cls(address, table)
         handle._refuse_torn_commit()
         return handle
@@ -118,10 +113,10 @@ class Handle:
     def _table(self) -> DeltaTable:
         """This version, also once a commit has moved on what it was opened as."""
         if self._opened.version() != self.version:
-            again = Handle.open(self.address, self.version)
+            again = _load(self.address, self.version)
             if again is None:
                 raise Unreachable(f"{self.address}: version {self.version} was open, and the table is gone since.")
-            self._opened = again._table
+            self._opened = again
         return self._opened
 
     def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:
@@ -366,6 +361,18 @@ class Handle:
                 f"{self.address}: the log of version {self.version} is empty, as a power cut leaves it; its rows are "
                 f"not in the table. Remove {log_file(self.address, self.version)} and run again."
             )
+
+
+def _load(address: Address, version: int | None) -> DeltaTable | None:
+    """None when there is no table."""
+    try:
+        return DeltaTable(root(address), version=version, storage_options=storage_options(address))
+    except TableNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreachable(f"{address} could not be opened: {error}. Try again.") from error
+    except DeltaError as error:
+        raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
 
 
 def _check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ class LostAnswer:
     def __getattr__(self, name):
         return getattr(self._table, name)
 
-    def create_write_transaction(self, *args, **kwargs):
+    def create_write_transaction(self, *args, **kwargs) -> None:
         self._table.create_write_transaction(*args, **kwargs)
         raise CommitFailedError("a commit for that version already exists")
 
@@ -149,6 +149,35 @@ def test_since_reads_the_files_of_one_commit_in_their_order(address):
     files = write_files(handle, rows(*range(50)).lazy(), rows_per_file=4)
     assert len(files) > 5
     assert_frame_equal(handle.commit(files, [], {}, {}).since(0).collect(), rows(*range(50)))
+
+
+def test_a_handle_stays_what_it_was_when_a_commit_has_gone_through_it(address):
+    first = add(Handle.create(address, SCHEMA), 1)
+    second = add(first, 2)
+    assert (first.rows, second.rows) == (1, 2)
+    assert first.scan().collect().height == 1
+    assert_frame_equal(second.files(), opened(address).files())
+    with pytest.raises(Conflict):
+        add(first, 3)
+
+
+def test_a_commit_that_a_rival_has_gone_on_from_is_the_version_it_made(address):
+    handle = Handle.create(address, SCHEMA)
+    handle = Handle(address, cast(DeltaTable, GoneOnFrom(handle._table, lambda: add(opened(address), 2))))
+    made = add(handle, 1)
+    assert (made.version, made.rows, opened(address).rows) == (1, 1, 2)
+
+
+class GoneOnFrom(LostAnswer):
+    """A table to which a rival commits once more as soon as a commit of ours has landed."""
+
+    def __init__(self, table, rival):
+        super().__init__(table)
+        self._rival = rival
+
+    def create_write_transaction(self, *args, **kwargs):
+        self._table.create_write_transaction(*args, **kwargs)
+        self._rival()
 
 
 def test_since_refuses_a_position_ahead_of_the_table(address):
