@@ -46,13 +46,15 @@ def _loaded() -> float:
 def _with_dagster(tables: Sequence[Table], place: Place) -> None:
     import dagster as dg
 
+    from lakehouse.engine.orchestrate.remembered import Remembered
     from lakehouse.engine.orchestrate.run import drain, run_job
-    from resources.dagster_home import open_instance
+    from resources.dagster_home import not_due, open_instance
     from resources.delta_io_manager import DeltaIOManager
 
     resources = {"landing": place.landing, "lake": place.lake, "io_manager": DeltaIOManager(lake=place.lake)}
     definitions = dg.Definitions(assets=tables, resources=resources)
-    for ran in drain(tables, place, lambda keys: run_job(definitions, keys, open_instance())):
+    remembered = Remembered(place, not_due())
+    for ran in drain(tables, place, lambda keys: run_job(definitions, keys, open_instance()), remembered):
         if ran.error:
             raise SystemExit(ran.error)
 

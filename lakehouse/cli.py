@@ -105,14 +105,14 @@ def _run(opened: Lakehouse) -> int:
             # only now is the instance opened, which takes most of a second
             return run_job(opened.definitions, keys, opened.instance, why="lakehouse run", **words)
 
-        for ran in drain(opened.made_here, opened.place, run_due):
+        for ran in drain(opened.made_here, opened.place, run_due, opened.remembered):
             if ran.rows_written is not None:
                 wrote.add(ran.key)
             if ran.error:
                 refused.add(ran.key)
             red |= _tell(ran)
             tell("Looking for what is due")
-        stale = left_stale(opened.tables, opened.place)
+        stale = left_stale(opened.tables, opened.place, opened.remembered)
     done = f"{number(len(wrote), 'table')} written" if wrote else "Nothing changed"
     done += f", {len(refused)} refused" if refused else "" if wrote else ": nothing is due"
     out.print(f"{done} ({time.monotonic() - began:.1f} s).")

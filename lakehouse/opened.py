@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from lakehouse.engine.declare.place import Place
+    from lakehouse.engine.orchestrate.remembered import Remembered
     from lakehouse.engine.orchestrate.table import Table
 
 __all__ = ["Lakehouse", "out", "told"]
@@ -75,6 +76,13 @@ class Lakehouse:
 
         landing, lake = storages(load_environment())
         return Place(lake=lake, landing=landing)
+
+    @cached_property
+    def remembered(self) -> Remembered:
+        from lakehouse.engine.orchestrate.remembered import Remembered
+        from resources.dagster_home import not_due
+
+        return Remembered(self.place, not_due())
 
     @cached_property
     def instance(self) -> dg.DagsterInstance:

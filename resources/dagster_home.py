@@ -31,6 +31,11 @@ def dagster_home(home: Path | None = None) -> Path:
     return folder
 
 
+def not_due() -> Path:
+    """Where this machine remembers what was found with nothing due, beside Dagster's history of what was run."""
+    return Path(os.environ.get("DAGSTER_HOME") or dagster_home()) / "not_due.json"
+
+
 def open_instance() -> dg.DagsterInstance:
     """Dagster's instance, in DAGSTER_HOME or else in ours, for a process that does the work itself."""
     import dagster as dg

@@ -53,10 +53,12 @@ class Arrivals:
         return f"{said}, {len(self.settling)} still settling" if self.settling else said
 
 
-def arrivals(declared: Declaration, storage: Storage, ledger: Ledger) -> Arrivals:
+def arrivals(
+    declared: Declaration, storage: Storage, ledger: Ledger, listed: Sequence[Found] | None = None
+) -> Arrivals:
     """One listing, held against the ledger. A file is fresh where its size, time or etag is not the ledger's."""
     assert declared.source is not None  # noqa: S101 # what is asked for arrivals is a bronze table
-    listed = storage.files(declared.source.pattern)
+    listed = storage.files(declared.source.pattern) if listed is None else listed
     taken = ledger.done().filter(pl.col("state") != LOST).unique("name", keep="last")
     others = _frame(listed).with_row_index().join(taken, on=LISTED, how="anti", maintain_order="left")["index"]
     fresh: list[Found] = []

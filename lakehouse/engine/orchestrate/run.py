@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -16,7 +16,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Cluster
+from lakehouse.engine.declare.ports import Cluster, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals
@@ -24,8 +24,10 @@ from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
+from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.sensor import WHY, look, look_beside
 from lakehouse.engine.orchestrate.table import Table
+from lakehouse.engine.orchestrate.work import LOGIC
 
 TABLES_AT_ONCE = 8
 
@@ -66,17 +68,24 @@ class Ran:
         return [f"{self.facts[name]:,} {words}" for name, words in _REMARKS.items() if self.facts.get(name)]
 
 
-def drain(tables: Sequence[Table], place: Place, run: Callable[..., dg.ExecuteInProcessResult]) -> Iterator[Ran]:
+def drain(
+    tables: Sequence[Table],
+    place: Place,
+    run: Callable[..., dg.ExecuteInProcessResult],
+    remembered: Remembered | None = None,
+) -> Iterator[Ran]:
     """`run` what is due, by key, with all that is downstream of it, until nothing is. Yields what it did to each table.
 
     Tables with partitions are run by themselves, once the others are not due: `run(keys, partitions=(first, last))`.
 
     A table that was refused is not tried again while its inputs stand where they stood; independent tables go on.
+    A table that stands as is `remembered` is not opened.
     """
+    remembered = remembered or Remembered(place)
     refused: dict[str, object] = {}
     before: dict[str, _Stand] = {}
     while True:
-        stands = _stands([each.declaration for each in tables], place)
+        stands = _stands([each.declaration for each in tables], place, remembered)
         due = [key for key, stand in stands.items() if stand.is_due and refused.get(key) != stand.inputs]
         if not due:
             return
@@ -105,11 +114,15 @@ def left_out(tables: Sequence[Table], cluster: Cluster) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Stand:
-    """What a run of a table would start from, comparable with itself: versions by upstream, or what has landed."""
+    """What a run of a table would start from, comparable with itself: versions by upstream, or what has landed.
+
+    lasts: nothing is due, nothing is to be told of the table, and both stay so until something changes.
+    """
 
     inputs: object
-    is_due: bool
+    is_due: bool = False
     partitions: tuple[str, ...] = ()
+    lasts: bool = field(default=False, compare=False)
 
 
 type _Result = tuple[dg.ExecuteInProcessResult, list[str]]
@@ -208,48 +221,77 @@ def run_job(
     return ran
 
 
-def _stands(tables: Sequence[Declaration], place: Place) -> dict[str, _Stand]:
-    """Where every table stands, by key. Each is opened once, side by side: a store far away answers after a while.
+def _stands(tables: Sequence[Declaration], place: Place, remembered: Remembered) -> dict[str, _Stand]:
+    """Where every table stands, by key. Those are opened, once and side by side, that do not stand as is remembered.
 
     A table may so be behind what a run that goes on meanwhile has read of it; its reader then counts as due.
     """
     with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-        known = {each.key: each for table in tables for each in (table, *(read.upstream for read in table.reads))}
+        remembered.look(tables, pool)
+        moved = [each for each in tables if not remembered.holds(each)]
+        known = {each.key: each for table in moved for each in _opens(table)}
         handles = dict(zip(known, pool.map(lambda each: Handle.open(place.table(each)), known.values()), strict=True))
 
         def stand(each: Declaration) -> _Stand:
-            return _stand(
-                each, place, handles[each.key], {read.upstream.key: handles[read.upstream.key] for read in each.reads}
-            )
+            upstreams = {read.upstream.key: handles[read.upstream.key] for read in each.reads}
+            return _stand(each, place, handles[each.key], upstreams, listed=remembered.landed(each))
 
-        return dict(zip((each.key for each in tables), pool.map(stand, tables), strict=True))
+        found = dict(zip((each.key for each in moved), pool.map(stand, moved), strict=True))
+    as_listed = {key for key, each in known.items() if remembered.version(each) == _version(handles[key])}
+    lasting = [each for each in moved if found[each.key].lasts]
+    remembered.keep(each for each in lasting if as_listed.issuperset(other.key for other in _opens(each)))
+    found |= {each.key: _as_remembered(each, remembered) for each in tables if each not in moved}
+    return {each.key: found[each.key] for each in tables}
 
 
-def _stand(declared: Declaration, place: Place, own: Handle | None, upstreams: Mapping[str, Handle | None]) -> _Stand:
+def _as_remembered(declared: Declaration, remembered: Remembered) -> _Stand:
+    inputs = {read.upstream.key: remembered.version(read.upstream) for read in declared.reads}
+    return _Stand((None, ()) if declared.is_bronze else inputs, lasts=True)
+
+
+def _stand(
+    declared: Declaration,
+    place: Place,
+    own: Handle | None,
+    upstreams: Mapping[str, Handle | None],
+    *,
+    listed: Sequence[Found] | None = None,
+) -> _Stand:
+    is_stale = own is not None and own.transaction(LOGIC) not in (None, declared.logic)
     if declared.is_bronze:
-        seen, pending = _settled(declared, place, own)
-        return _Stand((pending, seen.fresh), is_due=bool(seen.fresh) or pending is not None)
-    versions = {key: each and each.version for key, each in upstreams.items()}
+        seen, pending = look_beside(declared, place, own, listed)
+        settles = bool(seen.settling)
+        if settles:
+            _wait(declared, seen)
+            seen, pending = look(declared, place)
+        is_due = bool(seen.fresh) or pending is not None
+        return _Stand((pending, seen.fresh), is_due, lasts=not (is_due or settles or is_stale))
+    versions = {key: _version(each) for key, each in upstreams.items()}
     if declared.partitions is not None:
         keys = tuple(due_partitions(declared, own, upstreams))
-        return _Stand(versions, is_due=bool(keys), partitions=keys)
+        return _Stand(versions, bool(keys), keys, lasts=not (keys or is_stale))
     try:
         idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
     except LakehouseError:
         idle = False  # the run itself says why, where it is recorded
-    return _Stand(versions, is_due=not idle)
+    return _Stand(versions, not idle, lasts=idle and not is_stale)
 
 
-def _settled(declared: Declaration, place: Place, own: Handle | None) -> tuple[Arrivals, int | None]:
-    """What lies there once files that have just landed stood still, as long as their source asks and no longer."""
-    seen, pending = look_beside(declared, place, own)
-    if declared.source is None or not seen.settling:
-        return seen, pending
-    settled_at = max(found.modified_at for found in seen.settling) + declared.source.settle
-    wait = (settled_at - datetime.now(UTC)).total_seconds()
+def _wait(declared: Declaration, seen: Arrivals) -> None:
+    """Until files that have just landed stood still, as long as their source asks and no longer."""
+    settle = declared.source.settle if declared.source else timedelta(0)
+    wait = (max(found.modified_at for found in seen.settling) + settle - datetime.now(UTC)).total_seconds()
     # no longer than settle: a clock that is ahead of ours is not waited for
-    time.sleep(min(max(wait, 0) + 0.05, declared.source.settle.total_seconds()))
-    return look(declared, place)
+    time.sleep(min(max(wait, 0) + 0.05, settle.total_seconds()))
+
+
+def _opens(declared: Declaration) -> list[Declaration]:
+    """A table and what it reads."""
+    return [declared, *(read.upstream for read in declared.reads)]
+
+
+def _version(handle: Handle | None) -> int | None:
+    return handle and handle.version
 
 
 def _with_downstream(due: Sequence[str], tables: Sequence[Table]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -10,6 +11,7 @@ import dagster as dg
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Found
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
@@ -65,11 +67,13 @@ def look(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
     return look_beside(declared, place, Handle.open(place.table(declared)))
 
 
-def look_beside(declared: Declaration, place: Place, own: Handle | None) -> tuple[Arrivals, int | None]:
-    """The same, of a bronze table that is open."""
+def look_beside(
+    declared: Declaration, place: Place, own: Handle | None, listed: Sequence[Found] | None = None
+) -> tuple[Arrivals, int | None]:
+    """The same, of a bronze table that is open, and of files that are `listed`."""
     ledger = Ledger.open(declared, place.ledger(declared), own)
     pending = ledger.pending()
-    return arrivals(declared, place.landing, ledger), pending.identity if pending else None
+    return arrivals(declared, place.landing, ledger, listed), pending.identity if pending else None
 
 
 def _in_words(source: Files, seen: Arrivals, pending: int | None) -> str:

@@ -17,6 +17,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import arrivals
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.due import in_words
+from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.run import due_keys, is_due, stuck
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
@@ -156,12 +157,13 @@ def _steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, LastRun]:
     return found
 
 
-def left_stale(tables: Sequence[Table], place: Place) -> list[str]:
+def left_stale(tables: Sequence[Table], place: Place, remembered: Remembered) -> list[str]:
     """The keys of tables that hold rows of an older logic and will go on to: those that are not written whole.
 
-    Opens the lake's tables and nothing of Dagster.
+    Opens the lake's tables and nothing of Dagster; of those that stand as is `remembered` there is nothing to tell.
     """
-    lasting = [each.declaration for each in tables if not each.declaration.is_written_whole]
+    found = [each.declaration for each in tables if not remembered.holds(each.declaration)]
+    lasting = [each for each in found if not each.is_written_whole]
     return [each.key for each in lasting if _is_stale(each, _made(each, place))]
 
 

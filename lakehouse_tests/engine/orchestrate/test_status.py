@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakehouse import Append, Bronze, Files, Frame, Gold, JsonLines, Merge, New, Overwrite, Silver, column, table
+from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.status import Status, hints, left_stale, logic_changed, state
 from lakehouse_tests.driver import House
 
@@ -102,7 +103,7 @@ def test_files_that_landed_and_were_not_read_are_counted(tmp_path: Path):
 
 def test_tables_of_todays_logic_or_never_written_are_not_stale(tmp_path: Path):
     house = House(tmp_path)
-    assert left_stale(TABLES, house.place) == []
+    assert left_stale(TABLES, house.place, Remembered(house.place)) == []
     house.land("sent/1.jsonl", '{"n": 1}')
     house.drain(*(each.declaration for each in TABLES))
-    assert left_stale(TABLES, house.place) == []
+    assert left_stale(TABLES, house.place, Remembered(house.place)) == []
