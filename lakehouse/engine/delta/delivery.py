@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -90,10 +91,15 @@ def _may_follow(delivery: Delivery, newest: Handle) -> bool:
 
 def _carry_out(delivery: Delivery) -> Written:
     handle = delivery.handle or _create(delivery)
-    attempt = quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
-    prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
+    with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
+        attempted = beside.submit(
+            quarantine.write, handle, delivery.quarantine, delivery.rejected, whole=delivery.whole
+        )
+        prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
+    attempt = attempted.result()
     written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
-    tidy(written.handle, delivery.quarantine)
+    if attempt.leaves:
+        tidy(written.handle, delivery.quarantine)
     return written
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -61,9 +64,11 @@ class Handle:
     `unmeasured`: the columns of which files that are written beside it leave no values in the log.
     """
 
-    def __init__(self, address: Address, table: DeltaTable, unmeasured: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, address: Address, table: DeltaTable, unmeasured: tuple[str, ...] = (), *, version: int | None = None
+    ) -> None:
         self.address = address
-        self.version = table.version()
+        self.version = table.version() if version is None else version
         self.unmeasured = unmeasured
         self._opened = table
         self._transactions = dict[str, int | None]()
@@ -111,11 +116,17 @@ class Handle:
 
     @property
     def _table(self) -> DeltaTable:
-        """This version, also once a commit has moved on what it was opened as."""
+        """This version, whichever it was opened as: a commit makes the next one known without a look at it.
+
+        What the next one added is read then; to open it reads every commit since the last checkpoint, twice.
+        """
+        if self._opened.version() == self.version - 1:
+            with suppress(DeltaError, OSError):
+                self._opened.update_incremental()
         if self._opened.version() != self.version:
             again = _load(self.address, self.version)
             if again is None:
-                raise Unreachable(f"{self.address}: version {self.version} was open, and the table is gone since.")
+                raise Unreachable(f"{self.address}: version {self.version} was there, and the table is gone since.")
             self._opened = again
         return self._opened
 
@@ -168,6 +179,16 @@ class Handle:
         if app not in self._transactions:  # deltalake reads the log for every answer
             self._transactions[app] = self._table.transaction_version(app)
         return self._transactions[app]
+
+    def ask(self, *apps: str) -> None:
+        """Read the log for what each of them last committed with, side by side: a store far away answers after a while.
+
+        What is then asked for one of them is known.
+        """
+        unknown = [app for app in apps if app not in self._transactions]
+        if len(unknown) > 1:
+            with ThreadPoolExecutor(len(unknown)) as pool:
+                deque(pool.map(self.transaction, unknown), maxlen=0)
 
     def transactions(self) -> dict[str, int]:
         """All at once, from the last checkpoint and the log after it: asking for one takes a millisecond."""
@@ -263,7 +284,7 @@ class Handle:
             )
         except (DeltaError, OSError) as error:
             self._raise_unless_landed(identity, error)
-        return self._after_commit()
+        return self._after_commit(transactions)
 
     def _adds(self, added: Sequence[DataFile], *, rearranges: bool) -> list[AddAction]:
         now = time.time_ns() // 1_000_000
@@ -306,24 +327,15 @@ class Handle:
                 "Open it again, read again, decide."
             ) from error
 
-    def _after_commit(self) -> Handle:
+    def _after_commit(self, transactions: Mapping[str, int]) -> Handle:
         version = self.version + 1
         if self.address.is_local:
             make_durable([log_file(self.address, version)])
-        committed = self._moved_to(version) or Handle.open(self.address, version)
-        if committed is None:
-            raise Unreachable(f"{self.address}: version {version} was committed, and the table is gone since.")
+        committed = Handle(self.address, self._opened, version=version)
+        committed._transactions = {**self._transactions, **transactions}
         if version % CHECKPOINT_EVERY == 0:
             committed.checkpoint()
         return committed
-
-    def _moved_to(self, version: int) -> Handle | None:
-        """The next version by what it added; to open it reads every commit since the last checkpoint, twice."""
-        try:
-            self._opened.update_incremental()
-        except (DeltaError, OSError):
-            return None
-        return Handle(self.address, self._opened) if self._opened.version() == version else None
 
     def checkpoint(self) -> None:
         """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""

@@ -45,10 +45,14 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a version of the table; its transactions belong into the table's commit."""
+    """One attempt at a version of the table; its transactions belong into the table's commit.
+
+    leaves: whether there is a quarantine, so that something may have to be taken away once it is known who won.
+    """
 
     version: int
     rows: int
+    leaves: bool
     transactions: Mapping[str, int]
 
 
@@ -65,16 +69,19 @@ def write(table: Handle, address: Address, rows: pl.DataFrame, *, whole: bool) -
             pl.lit(version, pl.Int64).alias("version"), pl.lit(number, pl.Int64).alias("attempt"), *ROWS
         )
         _commit(table, Handle.open(address) or _create(address), stamped)
-    else:
-        settle(table, address)
-    return Attempt(version, rows.height, {_ATTEMPT: number, **({_FROM: version} if whole else {})})
+    leaves = bool(rows.height) or settle(table, address)
+    return Attempt(version, rows.height, leaves, {_ATTEMPT: number, **({_FROM: version} if whole else {})})
 
 
-def settle(table: Handle, address: Address) -> None:
-    """Take away what lost: rows of attempts that did not make their version, and of what a whole write replaced."""
+def settle(table: Handle, address: Address) -> bool:
+    """Take away what lost: rows of attempts that did not make their version, and of what a whole write replaced.
+
+    False where there is no quarantine.
+    """
     quarantine = Handle.open(address)
     if quarantine is not None and _looked_up_to(table, quarantine) <= table.version:
         _commit(table, quarantine, None)
+    return quarantine is not None
 
 
 def read(table: Handle, address: Address) -> pl.LazyFrame:

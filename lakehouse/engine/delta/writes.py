@@ -54,15 +54,19 @@ class Prepared:
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version, exactly the next one of `handle`; else Conflict."""
         handle = self.handle.commit(self.added, self.removed, transactions, note, schema=self.schema)
+        stay = self.handle.files().filter(~pl.col("path").is_in(self.removed))
+        is_counted = stay["rows"].null_count() == 0
+        bytes_written = sum(file.size for file in self.added)
         return Written(
             handle=handle,
             version=handle.version,
-            rows=handle.rows,
+            # told without a look at what was committed: it is exactly this
+            rows=int(stay["rows"].sum()) + _rows(self.added) if is_counted else handle.rows,
             rows_written=self.rows_written,
             files_added=len(self.added),
             files_removed=len(self.removed),
-            bytes=handle.bytes,
-            bytes_written=sum(file.size for file in self.added),
+            bytes=int(stay["size"].sum()) + bytes_written,
+            bytes_written=bytes_written,
         )
 
     def onto(self, handle: Handle) -> Prepared:

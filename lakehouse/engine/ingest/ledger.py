@@ -90,6 +90,8 @@ class Ledger:
     @classmethod
     def open(cls, declared: Declaration, address: Address, bronze: Handle | None) -> Ledger:
         """Opened after its bronze table, so that a plan that is committed on it conflicts with any rival's."""
+        if bronze:
+            bronze.ask(declared.key, PLAN)
         applied = (bronze and bronze.transaction(declared.key)) or 0
         plan = bronze.transaction(PLAN) if bronze else None
         return cls(declared.key, address, Handle.open(address), applied, plan)

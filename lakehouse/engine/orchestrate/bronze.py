@@ -12,7 +12,7 @@ from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.landing import next_batch, read_again, reread
-from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, READ, UNREADABLE, Ledger
+from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, PLAN, READ, UNREADABLE, Ledger
 from lakehouse.engine.ingest.reader import Batch
 from lakehouse.engine.orchestrate.aside import where_and_why
 from lakehouse.engine.orchestrate.inputs import refuse_other_columns
@@ -38,6 +38,8 @@ def land(
     reingest: a glob of files that are read again on purpose, in place of what has landed.
     """
     own = Handle.open(place.table(declared))
+    if own:
+        own.ask(LOGIC, declared.key, PLAN)
     ledger = Ledger.open(declared, place.ledger(declared), own)
     if rebuild:
         if not ledger.applied:

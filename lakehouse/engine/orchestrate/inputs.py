@@ -110,6 +110,8 @@ def open_inputs(
 
     Refused where what was read before cannot be told from what is due; a `rebuild` starts anew and never is.
     """
+    if own is not None:
+        own.ask(LOGIC, *(position(declared, each) for each in upstreams.values() if each))
     opened: list[Input] = []
     for read in declared.reads:
         handle = upstreams[read.upstream.key]

@@ -20,6 +20,7 @@ from lakehouse.engine.declare.ports import Cluster, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals
+from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
 from lakehouse.engine.orchestrate.partitions import ranges
@@ -257,24 +258,29 @@ def _stand(
     *,
     listed: Sequence[Found] | None = None,
 ) -> _Stand:
-    is_stale = own is not None and own.transaction(LOGIC) not in (None, declared.logic)
     if declared.is_bronze:
+        if own is not None:
+            own.ask(LOGIC, declared.key, PLAN)
         seen, pending = look_beside(declared, place, own, listed)
         settles = bool(seen.settling)
         if settles:
             _wait(declared, seen)
             seen, pending = look(declared, place)
         is_due = bool(seen.fresh) or pending is not None
-        return _Stand((pending, seen.fresh), is_due, lasts=not (is_due or settles or is_stale))
+        return _Stand((pending, seen.fresh), is_due, lasts=not (is_due or settles or _is_stale(declared, own)))
     versions = {key: _version(each) for key, each in upstreams.items()}
     if declared.partitions is not None:
         keys = tuple(due_partitions(declared, own, upstreams))
-        return _Stand(versions, bool(keys), keys, lasts=not (keys or is_stale))
+        return _Stand(versions, bool(keys), keys, lasts=not (keys or _is_stale(declared, own)))
     try:
         idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
     except LakehouseError:
         idle = False  # the run itself says why, where it is recorded
-    return _Stand(versions, not idle, lasts=idle and not is_stale)
+    return _Stand(versions, not idle, lasts=idle and not _is_stale(declared, own))
+
+
+def _is_stale(declared: Declaration, own: Handle | None) -> bool:
+    return own is not None and own.transaction(LOGIC) not in (None, declared.logic)
 
 
 def _wait(declared: Declaration, seen: Arrivals) -> None:
