@@ -4,6 +4,7 @@ import ast
 import json
 import resource
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
@@ -184,3 +185,10 @@ def test_help_loads_nothing_heavy_and_is_quick():
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # the goal is half a second; a busy machine's caches make the same work dearer
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.9
+
+
+@pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed: nothing could load it")
+def test_a_contract_with_a_bound_loads_no_pandas_where_there_is_one():
+    declared = "from lakehouse import Gold, column\nclass A(Gold):\n    n: int = column('A number', ge=1)\n"
+    said = child("-c", f"import sys\n{declared}\nprint('pandas' in sys.modules, 'pandera' in sys.modules)")
+    assert said.stdout.split() == ["False", "True"], said.stderr

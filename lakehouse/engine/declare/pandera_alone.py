@@ -1,7 +1,8 @@
 """pandera for Polars, and nothing else of it.
 
 Where pandas or pyspark are installed (the extra `spark` brings both), pandera imports them: half a second, 100 MB, a
-warning, and pyarrow, with which Polars aborts at exit (FACTS). So they are not there for it while it is imported.
+warning, and pyarrow, with which Polars aborts at exit (FACTS). So they are not there for it while it is imported, nor
+while a check is asked for the first time, which is when it looks for them again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
+
+import polars as pl
 
 
 class _NotThere(MetaPathFinder):
@@ -32,5 +35,7 @@ with _without_pandas():
     import pandera.polars as pa
     from pandera.api.dataframe.model_components import FieldInfo
     from pandera.api.polars.model_config import BaseConfig
+
+    pa.Check.ge(0)(pl.LazyFrame(schema={"nothing": pl.Int64}), "nothing")
 
 __all__ = ["BaseConfig", "FieldInfo", "pa"]
