@@ -1,19 +1,20 @@
 """The IO manager: opens what is asked for, commits what it is given. It decides nothing and never looks at names."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
 from lakehouse.engine.declare.errors import Terminal
-from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
 from resources.plain_assets import facts_of, load_plain, write_plain
 
 PINNED = "lakehouse/pinned"
-"""Metadata of an input that wants its upstream's handle instead of its rows."""
+"""Metadata of an input that wants its upstream's handle (as a future) instead of its rows."""
 
 
 class DeltaIOManager(dg.ConfigurableIOManager):
@@ -25,11 +26,11 @@ class DeltaIOManager(dg.ConfigurableIOManager):
     lake: dg.ResourceDependency[Any]
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """For a table of ours the upstream's handle, pinned at its newest version, or None; for others a frame."""
+        """For a table of ours the future of its upstream's handle, pinned at its newest version; for others a frame."""
         storage: Storage = self.lake
         with _not_tried_again():
             if context.definition_metadata.get(PINNED):
-                return Handle.open(storage.address(*context.asset_key.path))
+                return _opening(storage.address(*context.asset_key.path))
             return load_plain(context, storage)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -45,6 +46,14 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(facts_of(written, obj.table))
         if obj.refusal:
             raise dg.Failure(obj.refusal, allow_retries=False)
+
+
+def _opening(address: Address) -> Future[Handle | None]:
+    """It goes on while all else that a step reads is opened too: a store far away answers after a while."""
+    pool = ThreadPoolExecutor(1)
+    handle = pool.submit(Handle.open, address)
+    pool.shutdown(wait=False)
+    return handle
 
 
 @contextmanager

@@ -36,6 +36,7 @@ with _without_pandas():
     from pandera.api.dataframe.model_components import FieldInfo
     from pandera.api.polars.model_config import BaseConfig
 
-    pa.Check.ge(0)(pl.LazyFrame(schema={"nothing": pl.Int64}), "nothing")
+    first = pa.Check.ge(0)  # pyright: ignore[reportUnknownMemberType] # pandera's kwargs are untyped
+    first(pl.LazyFrame(schema={"nothing": pl.Int64}), "nothing")
 
 __all__ = ["BaseConfig", "FieldInfo", "pa"]

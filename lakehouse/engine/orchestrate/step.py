@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import dagster as dg
@@ -47,13 +48,13 @@ def config_of(declared: Declaration) -> dict[str, dg.Field]:
 
 
 def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
-    """A compute function with one parameter per upstream table, whose values are pinned handles."""
+    """A compute function with one parameter per upstream table, whose values are futures of pinned handles."""
     upstreams = list(dict.fromkeys(read.upstream.key for read in declared.reads))
 
-    def step(context: dg.AssetExecutionContext, **handles: Handle | None) -> Iterator[Any]:
+    def step(context: dg.AssetExecutionContext, **handles: Future[Handle | None]) -> Iterator[Any]:
         place = Place(context.resources.lake, context.resources.landing)
         asked = context.op_execution_context.op_config
-        pinned = {key: handles[key.replace("/", "__")] for key in upstreams}
+        pinned = _Opened({key: handles[key.replace("/", "__")] for key in upstreams})
         words = {"keys": _partitions(context), "landing": Landing(declared.key, context.log.info), **asked}
         yield from _events(declared, _work(declared, place, pinned, context, **words))
 
@@ -66,6 +67,22 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
     return step
 
 
+class _Opened(Mapping[str, Handle | None]):
+    """Tables by key, each waited for when it is asked for: meanwhile the table that reads them is opened."""
+
+    def __init__(self, opening: Mapping[str, Future[Handle | None]]) -> None:
+        self._opening = opening
+
+    def __getitem__(self, key: str) -> Handle | None:
+        return self._opening[key].result()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._opening)
+
+    def __len__(self) -> int:
+        return len(self._opening)
+
+
 def _partitions(context: dg.AssetExecutionContext) -> list[str] | None:
     """The keys of a run's partitions; None where it has none."""
     has_some = context.has_partition_key or context.has_partition_key_range
@@ -75,7 +92,7 @@ def _partitions(context: dg.AssetExecutionContext) -> list[str] | None:
 def _work(  # noqa: PLR0913 # what a run may be told
     declared: Declaration,
     place: Place,
-    pinned: dict[str, Handle | None],
+    pinned: Mapping[str, Handle | None],
     context: dg.AssetExecutionContext,
     *,
     keys: list[str] | None,
