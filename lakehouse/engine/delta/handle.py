@@ -181,10 +181,7 @@ class Handle:
         return self._transactions[app]
 
     def ask(self, *apps: str) -> None:
-        """Read the log for what each of them last committed with, side by side: a store far away answers after a while.
-
-        What is then asked for one of them is known.
-        """
+        """Read the log for each of them side by side, as a store far away answers late; `transaction` then knows."""
         unknown = [app for app in apps if app not in self._transactions]
         if len(unknown) > 1:
             with ThreadPoolExecutor(len(unknown)) as pool:
