@@ -686,12 +686,12 @@ def test_a_plain_asset_reads_a_table_that_another_wrote_by_its_key(world: World)
     assert seen[0].rows() == PLAIN.rows()
 
 
-def test_an_input_that_asks_for_it_gets_the_pinned_handle_or_none(world: World):
+def test_an_input_that_asks_for_it_gets_the_future_of_the_pinned_handle_or_of_none(world: World):
     seen: list[Any] = []
 
     @dg.asset(ins={"sales": dg.AssetIn(metadata={"lakehouse/pinned": True})})
     def reader(sales) -> None:
-        seen.append(sales)
+        seen.append(sales.result())
 
     sales = giving(PLAIN)
     world.done(sales, reader, only=[reader])
