@@ -1,14 +1,14 @@
 """The house stands without the example: whoever starts deletes `lakehouse/tables/*` and `lakehouse/example`."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lakehouse_tests.house.house import ROOT, child, tracked
+from lakehouse_tests.house.house import child
+from lakehouse_tests.house.project import Project
 
 ASKS = """
 import json, sys
@@ -32,34 +32,25 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project without business."""
-    copy = tmp_path_factory.mktemp("empty")
-    for name in tracked():
-        is_business = (
-            name.startswith(("lakehouse/tables/", "lakehouse/example/")) and name != "lakehouse/tables/__init__.py"
-        )
-        if name.startswith(("lakehouse/", "resources/", "pyproject.toml", "workspace.yaml")) and not is_business:
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, copy / name)
-    return copy
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project.copied(tmp_path_factory.mktemp("empty"), tables=False)
 
 
 @pytest.fixture(scope="module")
-def said(empty: Path) -> dict[str, Any]:
+def said(empty: Project) -> dict[str, Any]:
     """What it says of itself."""
-    answer = child("-c", ASKS, at=empty, home=empty / "home")
+    answer = child("-c", ASKS, at=empty.root, home=empty.home)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def test_its_definitions_load_with_no_table(empty: Path, said: dict[str, Any]):
-    assert (said["from"], said["assets"], said["sensors"]) == (str(empty / "lakehouse"), 0, ["automation"])
+def test_its_definitions_load_with_no_table(empty: Project, said: dict[str, Any]):
+    assert (said["from"], said["assets"], said["sensors"]) == (str(empty.root / "lakehouse"), 0, ["automation"])
 
 
-def test_dagster_finds_nothing_wrong_with_it(empty: Path):
+def test_dagster_finds_nothing_wrong_with_it(empty: Project):
     dg = str(Path(sys.executable).with_name("dg"))
-    said = child(dg, "check", "defs", at=empty, home=empty / "home")
+    said = child(dg, "check", "defs", at=empty.root, home=empty.home)
     assert "All definitions loaded successfully." in said.stdout + said.stderr
     assert said.returncode == 0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from lakehouse_tests.house.house import ROOT, child, tracked
+from lakehouse_tests.house.house import child
+from lakehouse_tests.house.project import Project
 
 RATES = """
 import dagster as dg
@@ -28,45 +28,22 @@ MIXED = (
 )
 
 
-@dataclass(frozen=True)
-class Project:
-    """A copy of the project without the example's files, and its home."""
-
-    root: Path
-
-    def __call__(self, *arguments: str, exits: int = 0) -> str:
-        """What a command says, on both streams."""
-        done = child("-m", "lakehouse.cli", *arguments, at=self.root, home=self.root / "home")
-        assert done.returncode == exits, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        file = self.root / "lakehouse" / name
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
-
-    def last_runs(self) -> dict[str, str]:
-        """How the last run of each table ended."""
-        found = {each["key"]: each["last_run"] for each in json.loads(self("status", "--json"))}
-        return {key: run["status"] for key, run in found.items() if run}
+def last_runs(project: Project) -> dict[str, str]:
+    """How the last run of each table ended."""
+    found = {each["key"]: each["last_run"] for each in json.loads(project("status", "--json"))}
+    return {key: run["status"] for key, run in found.items() if run}
 
 
 @pytest.fixture(scope="module")
 def first_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which a day of orders was drained."""
-    copy = tmp_path_factory.mktemp("project")
-    for name in tracked():
-        if name.startswith(("lakehouse/", "resources/")) and not name.startswith("lakehouse/example/"):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, copy / name)
-    settings = copy / "resources/environments/local.yaml"
+    made = Project.copied(tmp_path_factory.mktemp("project"), tables=True)
+    settings = made.root / "resources/environments/local.yaml"
     without = (line for line in settings.read_text().splitlines(keepends=True) if "spark" not in line)
     settings.write_text("".join(line for line in without if "sail" not in line))  # which saves seconds in every run
-    landed = child("-m", "lakehouse.cli", "land", "--from", "2010-12-01", "--to", "2010-12-01", home=copy / "home")
-    assert landed.returncode == 0, landed.stderr
-    Project(copy)("run")
-    return copy
+    made.land_example("2010-12-01", "2010-12-01")
+    made("run")
+    return made.root
 
 
 @pytest.fixture
@@ -87,7 +64,7 @@ def test_one_refused_table_fails_alone_and_what_else_holds_of_it_is_said(project
     project.edit("tables/gold/daily_sales.py", SUM, f"{SUM} * 2")
     land_again(project)
     assert "✗ gold/daily_sales refused" in project("run", exits=1)
-    runs = project.last_runs()
+    runs = last_runs(project)
     assert [key for key, status in runs.items() if status != "SUCCESS"] == ["gold/daily_sales"]
     assert runs["gold/daily_sales"] == "FAILURE"
     assert runs["silver/orders"] == runs["gold/returns_rate"] == "SUCCESS"
@@ -102,7 +79,7 @@ def test_a_table_that_was_not_attempted_in_a_run_keeps_what_its_own_last_one_sai
     said = project("run", exits=1)
     assert "silver/orders refused" in said
     assert "gold/daily_sales" not in said
-    last = project.last_runs()
+    last = last_runs(project)
     assert (last["silver/orders"], last["gold/daily_sales"]) == ("FAILURE", "SUCCESS")
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from lakehouse_tests.house.house import ROOT, child, tracked
+from lakehouse_tests.house.house import ROOT
+from lakehouse_tests.house.project import Project
 
 PYRIGHT = ROOT / "node_modules/.bin/pyright"
 SOURCES = {
@@ -24,48 +22,12 @@ SOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class Project:
-    """A copy of the project without tables, and its home."""
-
-    root: Path
-
-    def __call__(self, *arguments: str, exits: int = 0) -> str:
-        done = child("-m", "lakehouse.cli", *arguments, at=self.root, home=self.root / "home")
-        assert done.returncode == exits, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def asks(self, *command: str) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env={**os.environ, "PYTHONPATH": str(self.root)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which days on both sides of the products' changes have landed, and five sources were proposed."""
-    copy = tmp_path_factory.mktemp("project")
-    for name in tracked():
-        is_business = (
-            name.startswith(("lakehouse/example/", "lakehouse/tables/")) and name != "lakehouse/tables/__init__.py"
-        )
-        if (
-            name.startswith(("lakehouse/", "resources/", "lakehouse_tests/drawing", "pyproject.toml"))
-            and not is_business
-        ):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, copy / name)
+    made = Project.copied(tmp_path_factory.mktemp("project"), tables=False)
     for first, last in (("2010-12-01", "2010-12-12"), ("2011-05-30", "2011-06-06"), ("2011-09-05", "2011-09-06")):
-        landed = child("-m", "lakehouse.cli", "land", "--from", first, "--to", last, home=copy / "home")
-        assert landed.returncode == 0, landed.stderr
-    made = Project(copy)
+        made.land_example(first, last)
     for name, (pattern, bronze, _) in SOURCES.items():
         said = made("new", "table", "silver", name, "--from", pattern, "--zone", "Europe/London")
         assert f"lakehouse/tables/bronze/{bronze}.py" in said

@@ -1,7 +1,6 @@
 """Unpacking: whole or not at all, and never more than the limit."""
 
 import gzip
-import io
 import tracemalloc
 import zipfile
 
@@ -13,6 +12,7 @@ from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.formats import Limits
 from lakehouse.engine.ingest.misfit import OverLimit
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
+from lakehouse_tests.making import zipped
 
 PACKED = gzip.compress(b"one line\n" * 1000)
 
@@ -29,14 +29,6 @@ def test_all_members_are_unpacked_in_order(parts: list[bytes]):
 
 def test_the_ending_may_be_in_capitals():
     assert unpack("ORDERS.JSONL.GZ", PACKED) == b"one line\n" * 1000
-
-
-def zipped(*files: tuple[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", kind) as archive:
-        for name, content in files:
-            archive.writestr(name, content)
-    return packed.getvalue()
 
 
 KINDS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
