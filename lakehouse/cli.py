@@ -116,15 +116,16 @@ def _run(opened: Lakehouse) -> int:
     done = f"{number(len(wrote), 'table')} written" if wrote else "Nothing changed"
     done += f", {len(refused)} refused" if refused else "" if wrote else ": nothing is due"
     out.print(f"{done} ({time.monotonic() - began:.1f} s).")
-    _tell_left_out(opened)
+    _tell_left_out(opened, opened.tables)
     if stale:
         out.print(logic_changed(opened.tables, stale), style="yellow", soft_wrap=True)
     return REFUSED if red else DRAINED
 
 
-def _tell_left_out(opened: Lakehouse) -> None:
-    for why in opened.left_out.values():
-        out.print(why, style="bold yellow", markup=False, soft_wrap=True)
+def _tell_left_out(opened: Lakehouse, tables: Sequence[Table]) -> None:
+    for each in tables:
+        if why := opened.left_out.get(each.declaration.key):
+            out.print(why, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _tell(ran: Ran) -> bool:
@@ -180,7 +181,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         out.print(drawn)
     for line in hints(found, opened.tables, opened.place):
         out.print(line, markup=False, soft_wrap=True)
-    _tell_left_out(opened)
+    _tell_left_out(opened, opened.tables)
 
 
 def _count(number: int | None) -> str:
@@ -204,7 +205,7 @@ def rebuild(
 
     opened = Lakehouse()
     chosen, plain = selected(opened.definitions, opened.tables, selection)
-    tables = [each for each in chosen if each in opened.made_here] or chosen
+    tables = [each for each in chosen if each.declaration.key not in opened.left_out] or chosen
     if behind := left_behind(opened.tables, tables):
         out.print(f"{_keys(behind)} will have to be made anew after it; {selection}+ does both.", style="yellow")
     for place, table in enumerate(tables):
@@ -229,7 +230,7 @@ def rebuild(
     for key, way in plain.items():
         out.print(f"{key} is a plain Dagster asset and stands as it is. Next: {way}", style="yellow", soft_wrap=True)
     _tell_due(opened, behind)
-    _tell_left_out(opened)
+    _tell_left_out(opened, chosen)
 
 
 def _tell_due(opened: Lakehouse, behind: Sequence[Table] = ()) -> None:

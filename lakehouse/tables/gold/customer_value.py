@@ -3,7 +3,7 @@ from dagster import AutomationCondition
 
 from lakehouse import Frame, Gbp, Gold, Overwrite, Utc, check, column, table
 from lakehouse.tables.silver.customers import Customers
-from lakehouse.tables.silver.orders import Orders
+from lakehouse.tables.silver.orders import IS_CREDIT, Orders
 
 OF_AN_ACCOUNT = pl.col("net_amount").filter(pl.col("customer_id").is_not_null()).sum()
 
@@ -35,13 +35,12 @@ class CustomerValue(Gold):
     automation_condition=AutomationCondition.eager(),
 )
 def customer_value(orders: Frame[Orders], customers: Frame[Customers]) -> Frame[CustomerValue]:
-    is_credit = pl.col("order_no").str.starts_with("C")
     return (
         orders.filter(pl.col("customer_id").is_not_null())
         .group_by("customer_id")
         .agg(
-            orders=(~is_credit).sum().cast(pl.Int64),
-            credits=is_credit.sum().cast(pl.Int64),
+            orders=(~IS_CREDIT).sum().cast(pl.Int64),
+            credits=IS_CREDIT.sum().cast(pl.Int64),
             net_amount=pl.col("net_amount").sum(),
             first_order_at=pl.col("ordered_at").min(),
             last_order_at=pl.col("ordered_at").max(),

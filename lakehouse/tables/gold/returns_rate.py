@@ -4,9 +4,9 @@ import polars as pl
 from dagster import AutomationCondition
 
 from lakehouse import Frame, Gbp, Gold, Overwrite, column, table
-from lakehouse.tables.silver.orders import Orders
+from lakehouse.tables.silver.orders import IS_CREDIT, Orders
 
-IS_CREDIT, IS_BAD_DEBT = pl.col("order_no").str.starts_with("C"), pl.col("order_no").str.starts_with("A")
+IS_BAD_DEBT = pl.col("order_no").str.starts_with("A")
 NET = pl.col("net_amount")
 
 

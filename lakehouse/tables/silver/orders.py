@@ -7,6 +7,8 @@ from lakehouse import Frame, Gbp, Merge, New, Quarantine, Silver, Utc, check, co
 from lakehouse.tables.bronze.erp_orders import ErpOrders
 from lakehouse.tables.bronze.erp_returns import ErpReturns
 
+IS_CREDIT = pl.col("order_no").str.starts_with("C")
+
 
 class Orders(Silver):
     """One row per order, credit or correction of bad debt, as the ERP last knew it.
@@ -25,7 +27,7 @@ class Orders(Silver):
     @check
     def a_credit_gives_money_back() -> pl.Expr:
         """A credit note never charges."""
-        return ~pl.col("order_no").str.starts_with("C") | (pl.col("net_amount") <= 0)
+        return ~IS_CREDIT | (pl.col("net_amount") <= 0)
 
 
 @table(

@@ -314,7 +314,8 @@ def test_a_history_is_read_as_a_frame_only():
     read.__annotations__ = {"rows": New[Lived], "return": Frame[Read]}
     with pytest.raises(DeclarationError, match=r"written by History\(\), which replaces rows. Read Frame\[Lived\]"):
         declare(read, write=Append())
-    assert not isinstance(LIVED.write, Overwrite)
+    read.__annotations__ = {"rows": Frame[Lived], "return": Frame[Read]}
+    assert [each.upstream for each in declare(read, write=Overwrite()).reads] == [LIVED]
 
 
 # ---- newest_by ----
