@@ -73,4 +73,5 @@ def written(file: Path, content: str) -> None:
     """Some time ago, so that a file that lands has stood still for long enough."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
-    os.utime(file, (time() - 60,) * 2)
+    ago = time() - 60
+    os.utime(file, (ago, ago))
