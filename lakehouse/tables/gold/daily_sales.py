@@ -3,7 +3,7 @@ from datetime import date
 import polars as pl
 from dagster import AutomationCondition
 
-from lakehouse import Frame, Gbp, Gold, Overwrite, column, table
+from lakehouse import Affected, Frame, Gbp, Gold, ReplacePartition, column, table
 from lakehouse.tables.silver.orders import Orders
 
 
@@ -21,12 +21,12 @@ class DailySales(Gold):
 
 
 @table(
-    write=Overwrite(),
+    write=ReplacePartition("day"),
     conserves=(pl.col("net_amount").sum(), pl.col("net_amount").sum()),
     owners=["team:sales"],
     automation_condition=AutomationCondition.eager(),
 )
-def daily_sales(orders: Frame[Orders]) -> Frame[DailySales]:
+def daily_sales(orders: Affected[Orders]) -> Frame[DailySales]:
     return (
         orders.group_by("day", "country")
         .agg(
