@@ -6,7 +6,7 @@
 .NOTPARALLEL:
 
 BIN := .venv/bin
-PARALLEL := -n auto --dist loadfile
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-cache-dir --quiet
 
