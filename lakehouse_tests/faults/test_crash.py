@@ -27,7 +27,7 @@ pytestmark = pytest.mark.crash
 # How many kills, in two lakes together: in the standard run, and in the long one.
 AT_POINTS = {PLAN_AND_APPLY: 20, QUARANTINE_AND_TABLE: 20, FILES_AND_COMMIT: 20, LOST_ANSWER: 6, CHECKPOINT: 6}
 AT_POINTS_LONG = dict.fromkeys(AT_POINTS, 60)
-AT_RANDOM, AT_RANDOM_LONG = 30, 120
+AT_RANDOM, AT_RANDOM_LONG = 60, 120
 
 
 @dataclass
