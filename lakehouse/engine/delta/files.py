@@ -13,10 +13,10 @@ import polars as pl
 from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
-from lakehouse.engine.delta.handle import DataFile, Handle, Unreachable
+from lakehouse.engine.delta.handle import Handle, Unreachable
 from lakehouse.engine.delta.place import make_durable, root, storage_options
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
-from lakehouse.engine.delta.statistics import measure
+from lakehouse.engine.delta.statistics import DataFile, measure
 from lakehouse.engine.delta.storable import check_same
 
 ROWS_PER_FILE = 1_000_000

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
-import msgspec
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake import Schema as DeltaSchema
@@ -23,18 +20,18 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, read_commits
+from lakehouse.engine.delta import known as known_tables
+from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
-from lakehouse.engine.delta.statistics import standing_files
-from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
+from lakehouse.engine.delta.storable import check_partition, check_storable
 
 CHECKPOINT_EVERY = 10
 
 # The log is what `since` reads, so no engine may clean it up.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-_PARTITION_TYPES = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
 
 _logger = logging.getLogger(__name__)
 
@@ -45,17 +42,6 @@ class Unreachable(Transient):
 
 class Unreadable(Terminal):
     """The table's log or its protocol is not one that we can read or write."""
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One Parquet file of a table, written and not yet (or already) committed. `path` is relative to the table."""
-
-    path: str
-    size: int
-    rows: int
-    statistics: str
-    partition: Mapping[str, str | None]
 
 
 class Handle:
@@ -70,7 +56,9 @@ class Handle:
         self.address = address
         self.version = table.version() if version is None else version
         self.unmeasured = unmeasured
+        self.identity: object = None
         self._opened = table
+        self._tip: Commit | None = None
         self._transactions = dict[str, int | None]()
 
     def __repr__(self) -> str:
@@ -78,12 +66,19 @@ class Handle:
 
     @classmethod
     def open(cls, address: Address, version: int | None = None) -> Handle | None:
-        """The table at its newest version, or at `version`; None when there is no table."""
+        """The table at its newest version, or at `version`; None when there is no table.
+
+        The newest is looked for anew, and read anew only where it is not the one that this process knows.
+        """
+        if version is None and (known := known_tables.still_newest(address)) is not None:
+            return known
         table = _load(address, version)
         if table is None:
             return None
         handle = cls(address, table)
-        handle._refuse_torn_commit()
+        handle._read_tip()
+        if version is None:
+            known_tables.keep(handle)
         return handle
 
     @classmethod
@@ -92,7 +87,7 @@ class Handle:
     ) -> Handle:
         """The new, empty table; when another was first, the table that the other made."""
         check_storable(schema, str(address))
-        _check_partition(address, schema, partition_by)
+        check_partition(address, schema, partition_by)
         try:
             created = DeltaTable.create(
                 root(address),
@@ -116,13 +111,10 @@ class Handle:
 
     @property
     def _table(self) -> DeltaTable:
-        """This version, whichever it was opened as: a commit makes the next one known without a look at it.
+        """This version. What a commit has made is known without it, and so it is opened only where more is asked for.
 
-        What the next one added is read then; to open it reads every commit since the last checkpoint, twice.
+        Not by `update_incremental`: others may hold the version that would so be moved.
         """
-        if self._opened.version() == self.version - 1:
-            with suppress(DeltaError, OSError):
-                self._opened.update_incremental()
         if self._opened.version() != self.version:
             again = _load(self.address, self.version)
             if again is None:
@@ -130,9 +122,18 @@ class Handle:
             self._opened = again
         return self._opened
 
+    def newest_version(self) -> int:
+        """That the table stands at now. Costs a listing."""
+        raw: Any = self._opened._table  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # else it would be moved
+        return int(raw.get_latest_version())
+
     def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:
         """The same version; what is written beside it leaves no values of these columns in the log."""
-        return Handle(self.address, self._table, unmeasured) if unmeasured else self
+        if not unmeasured:
+            return self
+        same = copy(self)
+        same.unmeasured = unmeasured
+        return same
 
     @cached_property
     def id(self) -> str:
@@ -188,24 +189,12 @@ class Handle:
                 deque(pool.map(self.transaction, unknown), maxlen=0)
 
     def transactions(self) -> dict[str, int]:
-        """All at once, from the last checkpoint and the log after it: asking for one takes a millisecond."""
-        folder, options = log_file(self.address, 0).rpartition("/")[0], storage_options(self.address)
-        found, known = dict[str, int](), -1
-        try:
-            said = pl.scan_lines(f"{folder}/_last_checkpoint", glob=False, storage_options=options).collect().item(0, 0)
-            if (version := int(msgspec.json.decode(said)["version"])) <= self.version:
-                file = f"{folder}/{version:020d}.checkpoint.parquet"
-                txn = pl.scan_parquet(file, glob=False, storage_options=options).select("txn").unnest("txn")
-                found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), version
-        except FileNotFoundError:
-            pass  # no checkpoint yet: the log says it all
-        for commit in read_commits(self.address, known + 1, self.version):
-            found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
-        return found
+        """All at once: asking for one takes a millisecond."""
+        return transactions_at(self.address, self.version)
 
     def commit_of(self, version: int) -> Commit:
         """What one version of this table holds. Raises FileNotFoundError when its log is gone or never was."""
-        return read_commit(self.address, version)
+        return self._tip if self._tip and version == self.version else read_commit(self.address, version)
 
     def files(self) -> pl.DataFrame:
         """One row per data file, in commit order.
@@ -263,12 +252,12 @@ class Handle:
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). A new `schema`
         comes with the files that make the table anew; all others go, whatever `removed` says.
         """
-        identity = secrets.token_hex(8)
+        identity, now = secrets.token_hex(8), _now()
         reshapes = schema is not None and schema != self.schema
-        removes = [] if reshapes else self._removes(removed, rearranges=rearranges)  # overwrite finds them itself
+        paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself
         try:
             self._table.create_write_transaction(
-                [*self._adds(added, rearranges=rearranges), *removes],
+                [*self._adds(added, now, rearranges=rearranges), *self._removes(paths, now, rearranges=rearranges)],
                 mode="overwrite" if reshapes else "append",
                 schema=DeltaSchema.from_arrow(schema) if schema is not None and reshapes else self._table.schema(),
                 partition_by=list(self.partition_by),
@@ -281,25 +270,29 @@ class Handle:
             )
         except (DeltaError, OSError) as error:
             self._raise_unless_landed(identity, error)
-        return self._after_commit(transactions)
+        committed = Handle(self.address, self._opened, version=self.version + 1)
+        committed.identity, committed._transactions = identity, {**self._transactions, **transactions}
+        if not reshapes:
+            committed._carry_on(self, added_files(added, now, self.schema), paths)
+        return committed._kept()
 
-    def _adds(self, added: Sequence[DataFile], *, rearranges: bool) -> list[AddAction]:
-        now = time.time_ns() // 1_000_000
+    @staticmethod
+    def _adds(added: Sequence[DataFile], now: datetime, *, rearranges: bool) -> list[AddAction]:
+        at = int(now.timestamp() * 1000)
         return [
-            AddAction(file.path, file.size, dict(file.partition), now, not rearranges, file.statistics)
+            AddAction(file.path, file.size, dict(file.partition), at, not rearranges, file.statistics)
             for file in added
         ]  # fmt: skip
 
-    def _removes(self, removed: Iterable[str], *, rearranges: bool) -> list[RemoveAction]:
-        now = time.time_ns() // 1_000_000
-        paths = set(removed)
+    def _removes(self, paths: set[str], now: datetime, *, rearranges: bool) -> list[RemoveAction]:
         if strangers := paths.difference(self._files["path"]):
             raise Refused(
                 f"{self.address}: version {self.version} holds no file {min(strangers)}; nothing was removed."
             )
         partition = [f"partition.{name}" for name in self.partition_by]
+        at = int(now.timestamp() * 1000)
         return [
-            RemoveAction(path, not rearranges, now, size, dict(zip(self.partition_by, values, strict=True)))
+            RemoveAction(path, not rearranges, at, size, dict(zip(self.partition_by, values, strict=True)))
             for path, size, *values in self._files.select("path", "size", pl.col(partition).cast(pl.String)).iter_rows()
             if path in paths
         ]
@@ -324,15 +317,21 @@ class Handle:
                 "Open it again, read again, decide."
             ) from error
 
-    def _after_commit(self, transactions: Mapping[str, int]) -> Handle:
-        version = self.version + 1
+    def _carry_on(self, before: Handle, came: pl.DataFrame, went: set[str]) -> None:
+        """What the commit has made of the version before it is known without a look."""
+        self.id, self.description, self.schema, self.partition_by = (
+            before.id, before.description, before.schema, before.partition_by
+        )  # fmt: skip
+        stay = before._files.filter(~pl.col("path").is_in(went))
+        self._files = pl.concat([stay, came], how="diagonal_relaxed") if came.height else stay
+
+    def _kept(self) -> Handle:
         if self.address.is_local:
-            make_durable([log_file(self.address, version)])
-        committed = Handle(self.address, self._opened, version=version)
-        committed._transactions = {**self._transactions, **transactions}
-        if version % CHECKPOINT_EVERY == 0:
-            committed.checkpoint()
-        return committed
+            make_durable([log_file(self.address, self.version)])
+        if self.version % CHECKPOINT_EVERY == 0:
+            self.checkpoint()
+        known_tables.keep(self)
+        return self
 
     def checkpoint(self) -> None:
         """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""
@@ -356,20 +355,25 @@ class Handle:
                     "Nothing was read."
                 ) from gone
 
-    def _refuse_torn_commit(self) -> None:
+    def _read_tip(self) -> None:
         """A power cut can leave a commit of no bytes, which deltalake takes for an empty one: its rows are lost."""
-        if not self.address.is_local:
-            return
         try:
-            with Path(log_file(self.address, self.version)).open("rb") as log:
-                is_empty = not log.read(1)
+            commit = read_commit(self.address, self.version)
         except FileNotFoundError:
             return  # a checkpoint stands for it
-        if is_empty:
+        if not commit.actions:
             raise Unreadable(
                 f"{self.address}: the log of version {self.version} is empty, as a power cut leaves it; its rows are "
                 f"not in the table. Remove {log_file(self.address, self.version)} and run again."
             )
+        self._tip, self.identity = commit, commit.identity
+        self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
+
+
+def _now() -> datetime:
+    """As exactly as Delta keeps it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _load(address: Address, version: int | None) -> DeltaTable | None:
@@ -382,18 +386,3 @@ def _load(address: Address, version: int | None) -> DeltaTable | None:
         raise Unreachable(f"{address} could not be opened: {error}. Try again.") from error
     except DeltaError as error:
         raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
-
-
-def _check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
-    if partition_by and "=" in address.uri:
-        raise Refused(f"{address} holds a '=', which Polars takes for a partition: choose another folder.")
-    for name in partition_by:
-        if name not in schema:
-            raise Refused(f"{address} cannot be partitioned by {name}: it has no such column.")
-        if not isinstance(schema[name], _PARTITION_TYPES):
-            raise Refused(
-                f"{address} cannot be partitioned by {name}: {schema[name]} has no exact name as a folder. "
-                "Partition by a String, an integer or a Date."
-            )
-    if partition_by and len(partition_by) == len(schema):
-        raise Refused(f"{address} cannot be partitioned by all of its columns: leave one for the files.")

@@ -38,6 +38,11 @@ class Commit:
     def info(self) -> Action:
         return next(self.of("commitInfo"), Action())
 
+    @property
+    def identity(self) -> object:
+        """What another commit of the same version has not: the mark that we give to ours, or all that it holds."""
+        return self.info.get(COMMIT_ID) or self.actions
+
 
 def read_commit(address: Address, version: int) -> Commit:
     """One version of the log. Raises FileNotFoundError when nobody has committed it."""
@@ -88,3 +93,20 @@ def appended(address: Address, position: int, version: int) -> list[str]:
             if add.get("dataChange", True):
                 paths.append(unquote(add["path"]))
     return paths
+
+
+def transactions_at(address: Address, version: int) -> dict[str, int]:
+    """The last version of every application, from the last checkpoint and the log after it."""
+    folder, options = log_file(address, 0).rpartition("/")[0], storage_options(address)
+    found, known = dict[str, int](), -1
+    try:
+        said = pl.scan_lines(f"{folder}/_last_checkpoint", glob=False, storage_options=options).collect().item(0, 0)
+        if (summed_up := int(msgspec.json.decode(said)["version"])) <= version:
+            file = f"{folder}/{summed_up:020d}.checkpoint.parquet"
+            txn = pl.scan_parquet(file, glob=False, storage_options=options).select("txn").unnest("txn")
+            found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), summed_up
+    except FileNotFoundError:
+        pass  # no checkpoint yet: the log says it all
+    for commit in read_commits(address, known + 1, version):
+        found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
+    return found

@@ -17,7 +17,8 @@ import polars as pl
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import DataFile, Handle, Unreadable
+from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_same
 
 # What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from urllib.parse import unquote
@@ -16,6 +17,17 @@ LONGEST_TEXT = 32
 _RANGED = (
     pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Date, pl.Datetime, pl.Decimal, pl.String,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of a table, written and not yet (or already) committed. `path` is relative to the table."""
+
+    path: str
+    size: int
+    rows: int
+    statistics: str
+    partition: Mapping[str, str | None]
 
 
 def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema) -> list[str]:
@@ -44,13 +56,62 @@ def standing_files(actions: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
             continue
         measured = {field.name for field in dtype.fields}
         columns += [pl.col(kind).struct.field(name).alias(f"{kind}.{name}") for name in schema if name in measured]
-    files = actions.select(columns)
+    return _with_folders(actions.select(columns), schema)
+
+
+def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Schema) -> pl.DataFrame:
+    """What `standing_files` will tell of files that were just committed, without a look at the log."""
+    rows = [
+        {
+            "path": file.path,
+            "size": file.size,
+            "rows": file.rows,
+            "modified_at": modified_at,
+            **{f"partition.{name}": _as_typed(value, schema[name]) for name, value in file.partition.items()},
+            **_flat(_FROM_JSON.decode(file.statistics), schema),
+        }
+        for file in files
+    ]
+    there = {name for row in rows for name in row}
+    kinds = ("min", "max", "null_count", "partition")
+    columns = {
+        f"{kind}.{name}": pl.Int64() if kind == "null_count" else schema[name] for kind in kinds for name in schema
+    }
+    shape = {"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64(), "modified_at": pl.Datetime("us", "UTC")}
+    frame = pl.DataFrame(rows, shape | {name: dtype for name, dtype in columns.items() if name in there})
+    return _with_folders(frame, schema)
+
+
+def _with_folders(files: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The value of a folder is both bounds of its column."""
     return files.with_columns(
         pl.col(f"partition.{name}").alias(f"{bound}.{name}")
         for name in schema
         if f"partition.{name}" in files.columns
         for bound in ("min", "max")
     )
+
+
+_FROM_JSON = msgspec.json.Decoder(float_hook=Decimal)  # all digits
+
+
+def _flat(statistics: Mapping[str, Mapping[str, object]], schema: pl.Schema) -> dict[str, object]:
+    flat = {f"null_count.{name}": count for name, count in statistics["nullCount"].items()}
+    for kind, bounds in (("min", "minValues"), ("max", "maxValues")):
+        flat |= {f"{kind}.{name}": _as_typed(value, schema[name]) for name, value in statistics[bounds].items()}
+    return flat
+
+
+def _as_typed(value: object, dtype: pl.DataType) -> object:
+    if isinstance(value, str):
+        if isinstance(dtype, pl.Datetime):
+            return datetime.fromisoformat(value)
+        if isinstance(dtype, pl.Date):
+            return date.fromisoformat(value)
+        return int(value) if dtype.is_integer() else value
+    if dtype.is_float() and isinstance(value, Decimal | int):
+        return float(value)
+    return Decimal(value) if isinstance(dtype, pl.Decimal) and isinstance(value, int) else value
 
 
 def _measures(schema: pl.Schema) -> list[pl.Expr]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
 
 # Delta's names: without column mapping Spark, Databricks and Synapse refuse these characters in a column name.
 _UNFIT_IN_NAMES = " ,;{}()\n\t="
 
 _MOST_DIGITS = 38
+
+_PARTITION_TYPES = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
 
 _SIMPLE = (
     pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Boolean, pl.Date, pl.Binary,
@@ -93,3 +96,19 @@ def _name_faults(prefix: str, names: list[str]) -> Iterator[str]:
 
 def _as_instance(dtype: object) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype  # pyright: ignore[reportReturnType] # Polars allows classes
+
+
+def check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
+    """Refuse columns that cannot be folders."""
+    if partition_by and "=" in address.uri:
+        raise Refused(f"{address} holds a '=', which Polars takes for a partition: choose another folder.")
+    for name in partition_by:
+        if name not in schema:
+            raise Refused(f"{address} cannot be partitioned by {name}: it has no such column.")
+        if not isinstance(schema[name], _PARTITION_TYPES):
+            raise Refused(
+                f"{address} cannot be partitioned by {name}: {schema[name]} has no exact name as a folder. "
+                "Partition by a String, an integer or a Date."
+            )
+    if partition_by and len(partition_by) == len(schema):
+        raise Refused(f"{address} cannot be partitioned by all of its columns: leave one for the files.")

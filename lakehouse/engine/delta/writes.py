@@ -13,10 +13,11 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import DataFile, Handle
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
+from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_same, check_storable
 
 # A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many

@@ -19,7 +19,8 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import DataFile, Handle
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.statistics import DataFile
 
 ACCEPTED, REVISED, DUPLICATE, UNREADABLE, LOST = "accepted", "revised", "duplicate", "unreadable", "lost"
 READ = (ACCEPTED, REVISED)
