@@ -58,7 +58,7 @@ class Handle:
         self.unmeasured = unmeasured
         self.identity: object = None
         self._opened = table
-        self._tip: Commit | None = None
+        self.tip: Commit | None = None
         self._transactions = dict[str, int | None]()
 
     def __repr__(self) -> str:
@@ -160,10 +160,7 @@ class Handle:
 
     @property
     def rows(self) -> int:
-        """Rows in the table, from the log; counted in the files where another engine left no count."""
-        if self._files["rows"].null_count() == 0:
-            return int(self._files["rows"].sum())
-        return int(self.scan().select(pl.len()).collect().item())
+        return self.rows_of(self._files["path"].to_list())
 
     @property
     def bytes(self) -> int:
@@ -184,7 +181,7 @@ class Handle:
     def ask(self, *apps: str) -> None:
         """Read the log for each of them side by side, as a store far away answers late; `transaction` then knows."""
         unknown = [app for app in apps if app not in self._transactions]
-        if len(unknown) > 1:
+        if unknown:
             with ThreadPoolExecutor(len(unknown)) as pool:
                 deque(pool.map(self.transaction, unknown), maxlen=0)
 
@@ -194,7 +191,7 @@ class Handle:
 
     def commit_of(self, version: int) -> Commit:
         """What one version of this table holds. Raises FileNotFoundError when its log is gone or never was."""
-        return self._tip if self._tip and version == self.version else read_commit(self.address, version)
+        return self.tip if self.tip and version == self.version else read_commit(self.address, version)
 
     def files(self) -> pl.DataFrame:
         """One row per data file, in commit order.
@@ -220,8 +217,8 @@ class Handle:
         """The rows of some of the table's files, in the order given; `file` adds a column with the full path."""
         return scan_files(self.address, paths, self.schema, self.partition_by, file=file)
 
-    def since(self, position: int) -> pl.LazyFrame:
-        """The rows that the versions (position, self.version] appended, in commit, then file, then row order.
+    def appended(self, position: int) -> list[str]:
+        """The files that the versions (position, self.version] appended, in commit, then file order.
 
         Refused when that cannot be told: rows were taken away in between, a log or a compacted file is gone, or
         `position` lies ahead of the table.
@@ -231,10 +228,21 @@ class Handle:
                 f"{self.address} stands at version {self.version}, and was read up to version {position}: it was "
                 "restored or made anew. Nothing was read."
             )
-        paths = appended(self.address, position, self.version)
+        paths = appended(self.address, position, self.version, self.tip)
         standing = set(self._files["path"])
         self._refuse_missing([path for path in paths if path not in standing])
-        return self.scan_paths(paths)
+        return paths
+
+    def since(self, position: int) -> pl.LazyFrame:
+        """The rows of those files, in their order."""
+        return self.scan_paths(self.appended(position))
+
+    def rows_of(self, paths: Sequence[str]) -> int:
+        """How many rows these files hold, from the log; counted in them where it does not say."""
+        counts = self._files.filter(pl.col("path").is_in(paths))["rows"]
+        if counts.len() == len(paths) and counts.null_count() == 0:
+            return int(counts.sum())
+        return int(self.scan_paths(paths).select(pl.len()).collect().item())
 
     def commit(
         self,
@@ -366,7 +374,7 @@ class Handle:
                 f"{self.address}: the log of version {self.version} is empty, as a power cut leaves it; its rows are "
                 f"not in the table. Remove {log_file(self.address, self.version)} and run again."
             )
-        self._tip, self.identity = commit, commit.identity
+        self.tip, self.identity = commit, commit.identity
         self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
 
 

@@ -48,7 +48,8 @@ def still_newest(address: Address) -> Handle | None:
     # what cannot be read is told by whoever opens the table anew
     with suppress(DeltaError, OSError, pl.exceptions.PolarsError), ThreadPoolExecutor(1) as pool:
         newest = pool.submit(known.newest_version)
-        is_there = read_commit(address, known.version).identity == known.identity
-        if newest.result() == known.version and is_there:
+        tip = read_commit(address, known.version)
+        if newest.result() == known.version and tip.identity == known.identity:
+            known.tip = tip
             return known
     return None

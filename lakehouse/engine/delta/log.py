@@ -64,13 +64,15 @@ def read_commits(address: Address, first: int, last: int) -> list[Commit]:
     return [Commit(version, tuple(by_file[name])) for name, version in names.items()]
 
 
-def appended(address: Address, position: int, version: int) -> list[str]:
+def appended(address: Address, position: int, version: int, tip: Commit | None = None) -> list[str]:
     """The paths of the files that the versions (position, version] appended, in commit order, then file order.
 
-    Refused when a version of that range took rows away, or its log is gone: the reader must be rebuilt.
+    tip: that version's commit, where it was read before. Refused when a version of that range took rows away, or its
+    log is gone: the reader must be rebuilt.
     """
     try:
-        commits = read_commits(address, position + 1, version)
+        last = [tip] if tip and position < version else []
+        commits = [*read_commits(address, position + 1, version - len(last)), *last]
     except FileNotFoundError as gone:
         raise Refused(
             f"{address}: the log of a version after {position} is gone ({gone}), so what was appended since then "

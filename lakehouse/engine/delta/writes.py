@@ -7,7 +7,7 @@ must come first; when the commit meets a Conflict, the files are orphans that ha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -70,14 +70,6 @@ class Prepared:
             bytes_written=bytes_written,
         )
 
-    def onto(self, handle: Handle) -> Prepared:
-        """The same files for a later version of the table, when they only add rows. The caller knows that they may."""
-        if self.removed or handle.id != self.handle.id or handle.schema != self.handle.schema:
-            raise Refused(
-                f"{handle.address}: what was prepared on version {self.handle.version} must be worked out anew."
-            )
-        return replace(self, handle=handle)
-
 
 def prepare_append(handle: Handle, frame: pl.LazyFrame) -> Prepared:
     added = tuple(write_files(handle, frame))
@@ -137,11 +129,6 @@ def merge(  # noqa: PLR0917 # the call is the strategy, spelled out
 ) -> Written:
     """Let the rows of `frame` take the place of those with the same key (or group). None is a version too."""
     return prepare_merge(handle, frame, key, replaces=replaces).commit(transactions, note)
-
-
-def prepare_replace_slice(handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr) -> Prepared:
-    """Write the rows of `frame`, all of which must lie in the slice, and anew the files that hold it in part."""
-    return _plan_slice(handle, _slice_files(handle, frame, predicate), predicate)
 
 
 def prepare_replace_slices(handle: Handle, frame: pl.LazyFrame, slices: Slices) -> Prepared:

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -28,6 +29,9 @@ READ = (ACCEPTED, REVISED)
 
 SMALL, SMALL_FILES = 100_000, 50
 """Files of the ledger with fewer rows are laid together when there are so many of them."""
+
+KEPT_BYTES = 8 << 20
+"""The rows of a ledger that is not larger are held as long as its handle: a run asks for them several times."""
 
 PLAN = "plan"
 SCHEMA = pl.Schema(
@@ -47,6 +51,9 @@ SCHEMA = pl.Schema(
         "planned_at": pl.Datetime("us", "UTC"),
     }
 )
+
+
+_read_before: WeakKeyDictionary[Handle, pl.DataFrame] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,11 @@ class Ledger:
         """By batch, plans as they were committed: rows that were laid together lie in a later file."""
         if self.handle is None:
             return SCHEMA.to_frame()
-        return self.handle.scan().collect().sort("batch", maintain_order=True)
+        if (rows := _read_before.get(self.handle)) is None:
+            rows = self.handle.scan().collect().sort("batch", maintain_order=True)
+            if rows.estimated_size() < KEPT_BYTES:
+                _read_before[self.handle] = rows
+        return rows
 
 
 def _frame(plan: Plan) -> pl.DataFrame:

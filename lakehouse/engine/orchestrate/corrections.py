@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import polars as pl
 
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.write import History, Merge, Reading
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import current_contents
 from lakehouse.engine.ingest.ledger import Ledger
-from lakehouse.engine.orchestrate.inputs import Rows, replaced_group
+from lakehouse.engine.orchestrate.inputs import Input, Rows, replaced_group
 from lakehouse.engine.quality.typed import typed
 
 _CONTENT = ["source_file", "batch"]
 
 
-def no_longer_held(declared: Declaration, place: Place, inputs: Sequence[Rows], out: pl.Schema) -> pl.DataFrame:
+def watches_corrections(declared: Declaration) -> bool:
+    """Whether a row of it may be one that a corrected file no longer holds."""
+    return isinstance(declared.write, Merge) and any(
+        read.upstream.is_bronze and read.reading is Reading.NEW for read in declared.reads
+    )
+
+
+def no_longer_held(
+    declared: Declaration, inputs: Sequence[Rows], newest: Sequence[Contents | None], out: pl.Schema
+) -> pl.DataFrame:
     """The keys (with `replaces`, the groups) that an earlier content of a revised file held, and no file holds now.
 
-    Costs a look at the ledger; the upstream is read again only where a file was revised.
+    An upstream is read again only where a file was revised.
     """
     group = replaced_group(declared)
     key = [group] if group else declared.key_columns
     missing = [pl.DataFrame(schema={name: out[name] for name in key})]
-    for each in inputs:
+    for each, newest_of in zip(inputs, newest, strict=True):
         handle = each.input.handle
-        if handle is None or not each.input.read.upstream.is_bronze:
-            continue
-        newest = contents(place, each)
-        if not newest.revised:
+        if handle is None or newest_of is None or not newest_of.revised:
             continue
         stored = handle.scan().select(each.input.read.upstream.stored_schema.names())
-        revised = pl.col("source_file").is_in(newest.revised)
+        revised = pl.col("source_file").is_in(newest_of.revised)
         keys = _keys_of(declared, inputs, each, key)
-        held = keys(stored.filter(revised).join(newest.current, on=_CONTENT, how="anti"))
-        now = newest.only(stored)
+        held = keys(stored.filter(revised).join(newest_of.current, on=_CONTENT, how="anti"))
+        now = newest_of.only(stored)
         gone = held.join(keys(now.filter(revised)), on=key, how="anti")
         if not gone.is_empty():
             gone = gone.join(keys(now.filter(~revised)), on=key, how="anti")
@@ -56,13 +64,28 @@ class Contents(NamedTuple):
         return rows.join(self.current, on=_CONTENT, how="semi", maintain_order="left")
 
 
-def contents(place: Place, each: Rows) -> Contents:
-    """Costs a look at the ledger of the upstream."""
-    upstream, handle = each.input.read.upstream, each.input.handle
+def read_with_contents(
+    declared: Declaration, place: Place, inputs: Sequence[Input]
+) -> tuple[tuple[Rows, ...], tuple[Contents | None, ...]]:
+    """The due rows of every parameter; and of a bronze upstream where its contents are, if the table asks for that.
+
+    The ledger that says so is read meanwhile.
+    """
+    asks = isinstance(declared.write, History) or watches_corrections(declared)
+    with ThreadPoolExecutor(1) as beside:
+        newest = [
+            beside.submit(_contents, place, each) if asks and each.read.upstream.is_bronze else None for each in inputs
+        ]
+        rows = tuple(each.rows() for each in inputs)
+        return rows, tuple(each and each.result() for each in newest)
+
+
+def _contents(place: Place, each: Input) -> Contents:
+    upstream, handle = each.read.upstream, each.handle
     current = current_contents(Ledger.open(upstream, place.ledger(upstream), handle))
     revised = current.filter("revised")
-    if handle and each.input.since is not None and not each.input.whole and not revised.is_empty():
-        before = Handle.open(handle.address, each.input.since)
+    if handle and each.since is not None and not each.whole and not revised.is_empty():
+        before = Handle.open(handle.address, each.since)
         revised = revised.filter(pl.col("batch") > ((before and before.transaction(upstream.key)) or 0))
     return Contents(current.lazy(), revised["source_file"].to_list())
 

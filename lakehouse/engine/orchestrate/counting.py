@@ -36,19 +36,22 @@ class Counted:
 def counted(declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.LazyFrame], out: pl.DataFrame) -> Counted:
     """Count what was read, handed to the transform, dropped on purpose, and came out.
 
-    A parameter without the measure's or a predicate's columns counts for nothing in it.
+    A parameter without the measure's or a predicate's columns counts for nothing in it. Of a table that conserves
+    nothing only rows are counted.
     """
+    due = sum(each.input.count for each in rows)
+    if declared.conserves is None:
+        return Counted(due, measured=due, superseded=0, dropped={}, came_out=out.height)
     into, out_of = _measures(declared)
-    asked = [[each.input.stored.select(pl.len()) for each in rows]]
-    asked += [_asked(into, [each.frame for each in rows]), _asked(into, handed)]
+    asked = [_asked(into, [each.frame for each in rows]), _asked(into, handed)]
     asked += [_asked(into, handed, *only) for only in _one_of_each(list(declared.drops.values()))]
     numbers = [frame.item() or 0 for frame in pl.collect_all([lazy for some in asked for lazy in some])]
     ends = [0]
     for some in asked:
         ends.append(ends[-1] + len(some))
-    read, measured, kept, *dropped = [sum(numbers[begin:end]) for begin, end in pairwise(ends)]
+    measured, kept, *dropped = [sum(numbers[begin:end]) for begin, end in pairwise(ends)]
     return Counted(
-        read=read,
+        read=due,
         measured=measured,
         superseded=measured - kept,
         dropped=dict(zip(declared.drops, dropped, strict=True)),
@@ -57,7 +60,7 @@ def counted(declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.Laz
 
 
 def _measures(declared: Declaration) -> tuple[pl.Expr, pl.Expr]:
-    return (pl.len(), pl.len()) if declared.conserves in (None, "rows") else declared.conserves  # type: ignore[return-value] # a pair
+    return (pl.len(), pl.len()) if declared.conserves == "rows" else declared.conserves  # type: ignore[return-value] # a pair
 
 
 def _one_of_each(predicates: list[pl.Expr]) -> list[tuple[pl.Expr, pl.Expr]]:

@@ -48,12 +48,24 @@ class Input:
         schema = self.read.upstream.stored_schema
         if self.handle is None:
             return schema.to_frame().lazy()
-        if self.slices is not None:
-            return self.slices.of(self.handle).select(schema.names())
+        rows = self.handle.scan_paths(self._files) if self.slices is None else self.slices.of(self.handle)
+        return rows.select(schema.names())
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows are due, as the upstream's log says: not told from what was read of them."""
+        if self.handle is None or self.slices is not None:
+            return int(self.stored.select(pl.len()).collect().item())
+        return self.handle.rows_of(self._files)
+
+    @cached_property
+    def _files(self) -> list[str]:
+        """Those of the upstream that hold the due rows, where these are not of some slices."""
+        assert self.handle is not None  # noqa: S101 # what has files is there
         if self._is_whole or self.since is None:
-            return self.handle.scan().select(schema.names())
+            return self.handle.files()["path"].to_list()
         try:
-            return self.handle.since(self.since).select(schema.names())
+            return self.handle.appended(self.since)
         except Refused as why:
             raise Refused(f"{self.reader}: {why} Make it anew: lakehouse rebuild {self.reader}+") from why
 

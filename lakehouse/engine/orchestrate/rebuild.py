@@ -13,11 +13,10 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Reading
-from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.refine import refine
-from lakehouse.engine.orchestrate.run import Ran, outcomes, run_job
+from lakehouse.engine.orchestrate.run import Ran, opened, outcomes, run_job
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.quality.difference import Difference, difference
 
@@ -90,12 +89,10 @@ def compare(declared: Declaration, place: Place) -> Difference:
             f"{declared.key} is made on Spark, in a run of its own: what a rebuild would change is known when it is "
             f"done. Nothing was written. To make it anew: lakehouse rebuild {declared.key}"
         )
-    upstreams: Mapping[str, Handle | None] = {
-        read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads
-    }
-    anew = (
-        land(declared, place, rebuild=True) if declared.is_bronze else refine(declared, place, upstreams, rebuild=True)
-    )
+    if declared.is_bronze:
+        anew = land(declared, place, rebuild=True)
+    else:
+        anew = refine(declared, place, opened(declared, place)[1], rebuild=True)
     if anew.delivery is None or anew.refusal:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle

@@ -21,7 +21,7 @@ from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.orchestrate.affected import due_slices, outside, partitions_of, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
-from lakehouse.engine.orchestrate.corrections import Contents, contents, no_longer_held
+from lakehouse.engine.orchestrate.corrections import Contents, no_longer_held, read_with_contents, watches_corrections
 from lakehouse.engine.orchestrate.counting import Counted, counted
 from lakehouse.engine.orchestrate.history import Seen
 from lakehouse.engine.orchestrate.inputs import (
@@ -58,7 +58,7 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
         specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
     if isinstance(declared.write, ReplacePartition) and not declared.is_written_whole:
         specs.append(CheckSpec(WITHIN, "Every row that comes out is of a slice that the run replaces.", blocking=True))
-    if _watches_corrections(declared):
+    if watches_corrections(declared):
         specs.append(
             CheckSpec(CORRECTIONS, "A corrected file still holds every key that it held before.", blocking=False)
         )
@@ -92,11 +92,11 @@ def refine(
         keys = declared.partitions.keys() if rebuild else keys
         scope = partitions_of(declared, keys)
         inputs = open_inputs(declared, own, upstreams, whole=rebuild, rebuild=rebuild)
-        rows = tuple(replace(each, slices=scope.only(each.read.upstream.schema)).rows() for each in inputs)
+        inputs = [replace(each, slices=scope.only(each.read.upstream.schema)) for each in inputs]
         # never idle: who asks for a partition wants it made
         return _Run(
-            declared, place, own, rows, whole=rebuild, rebuild=rebuild, scope=scope,
-            transform=declared.transform, keys=tuple(keys or ()),
+            declared, place, own, *read_with_contents(declared, place, inputs), whole=rebuild, rebuild=rebuild,
+            scope=scope, transform=declared.transform, keys=tuple(keys or ()),
         ).work()  # fmt: skip
     whole = rebuild or declared.is_written_whole or own is None or own.transaction(LOGIC) is None
     inputs = open_inputs(declared, own, upstreams, whole=whole, rebuild=rebuild)
@@ -109,10 +109,10 @@ def refine(
         affected = Reading.AFFECTED
         inputs = [replace(each, slices=scope) if each.read.reading is affected else each for each in inputs]
     whole = whole or (isinstance(declared.write, ReplacePartition) and scope is None)
-    rows = tuple(each.rows() for each in inputs)
     return _Run(
-        declared, place, own, rows, whole=whole, rebuild=rebuild, scope=scope, transform=transform or declared.transform
-    ).work()
+        declared, place, own, *read_with_contents(declared, place, inputs), whole=whole, rebuild=rebuild, scope=scope,
+        transform=transform or declared.transform,
+    ).work()  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ class _Run:
     place: Place
     own: Handle | None
     rows: tuple[Rows, ...]
+    contents: tuple[Contents | None, ...]
     whole: bool
     rebuild: bool
     scope: Slices | None
@@ -150,14 +151,10 @@ class _Run:
         ]
         return pl.concat([SET_ASIDE.to_frame(), *map(unread_rows, rows)])
 
-    @cached_property
+    @property
     def newest(self) -> tuple[Contents | None, ...]:
         """Of each parameter's files the contents that a history sees: as they were last corrected."""
-        keeps_history = isinstance(self.declared.write, History)
-        return tuple(
-            contents(self.place, each) if keeps_history and each.input.read.upstream.is_bronze else None
-            for each in self.rows
-        )
+        return self.contents if isinstance(self.declared.write, History) else tuple(None for _ in self.contents)
 
     @property
     def replaces(self) -> Slices | None:
@@ -180,8 +177,9 @@ class _Run:
         passed = self._judged(handed, lazy.collect())
         seen = self._seen(passed)
         if seen is not None and seen.is_late(takes_back=any(each.revised for each in self.newest if each)):
-            anew = tuple(replace(each.input, whole=True).rows() for each in self.rows)
-            return replace(self, rows=anew, whole=True).work()
+            anew = [replace(each.input, whole=True) for each in self.rows]
+            rows, newest = read_with_contents(declared, self.place, anew)
+            return replace(self, rows=rows, contents=newest, whole=True).work()
         made = seen.versions(self.place, self.rows) if seen else None
         count = counted(declared, self.rows, passed.handed, passed.out)
         findings = self._findings(count, passed)
@@ -243,12 +241,12 @@ class _Run:
         for each in verdict.outcomes:
             name, rows = each.rule.name, verdict.examples(each.rule, self.declared.key_columns)
             found[name] = Finding.counted(name, each.failed, each.of, examples=rows, severity=severity)
-        if _watches_corrections(self.declared):
+        if watches_corrections(self.declared):
             found[CORRECTIONS] = self._corrections()
         return tuple(found[each.name] for each in checks_of(self.declared))
 
     def _corrections(self) -> Finding:
-        missing = no_longer_held(self.declared, self.place, self.rows, self.declared.schema)
+        missing = no_longer_held(self.declared, self.rows, self.contents, self.declared.schema)
         told = masked(missing.head(20), personal_of(self.declared.contract))
         standing = [", ".join(map(str, row)) for row in told.rows()]
         facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
@@ -369,12 +367,6 @@ def _unique(declared: Declaration) -> bool:
 def _never_null(declared: Declaration) -> list[str]:
     group = replaced_group(declared)
     return [group] if group else []
-
-
-def _watches_corrections(declared: Declaration) -> bool:
-    return isinstance(declared.write, Merge) and any(
-        read.upstream.is_bronze and read.reading is Reading.NEW for read in declared.reads
-    )
 
 
 def _without_survivor(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +31,7 @@ from lakehouse.engine.orchestrate.sensor import WHY, look, look_beside
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
 
-TABLES_AT_ONCE = 8
+TABLES_AT_ONCE = 16
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
@@ -90,7 +91,7 @@ def drain(
         due = [key for key, stand in stands.items() if stand.is_due and refused.get(key) != stand.inputs]
         if not due:
             return
-        results = list(_run_due(due, stands, tables, run))
+        results = list(_run_due(due, stands, tables, place, run))
         done = [ran for result, selection in results for ran in outcomes(result, selection)]
         made = {ran.key: ran.facts["delta/version"] for ran in done if ran.rows_written is not None}
         for ran in done:
@@ -129,17 +130,27 @@ class _Stand:
 type _Result = tuple[dg.ExecuteInProcessResult, list[str]]
 
 
-def _run_due(
-    due: Sequence[str], stands: Mapping[str, _Stand], tables: Sequence[Table], run: Callable[..., Any]
+def _run_due(  # noqa: PLR0917 # private, called once
+    due: Sequence[str], stands: Mapping[str, _Stand], tables: Sequence[Table], place: Place, run: Callable[..., Any]
 ) -> Iterator[_Result]:
     """One run of all that has no partitions; where none of these is due, the runs of the first table that has some."""
     if plain := [key for key in due if not stands[key].partitions]:
         selection = _with_downstream(plain, tables)
-        yield run(selection), selection
+        with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:  # while Dagster sets out, so that the steps find them known
+            for each in tables:
+                if each.declaration.key in selection:
+                    pool.submit(_foresee, each.declaration, place)
+            yield run(selection), selection
         return
     table = next(each for each in tables if each.declaration.key == due[0])
     for span in spans(table, stands[due[0]].partitions):
         yield run([due[0]], partitions=span), [due[0]]
+
+
+def _foresee(declared: Declaration, place: Place) -> None:
+    """Open a table that a step will ask for; what is wrong with it is told there."""
+    with suppress(LakehouseError):
+        _open(declared, place)
 
 
 def spans(table: Table, keys: Sequence[str]) -> list[tuple[str, str]]:
@@ -152,19 +163,19 @@ def spans(table: Table, keys: Sequence[str]) -> list[tuple[str, str]]:
 
 def is_due(declared: Declaration, place: Place) -> bool:
     """Whether a run of the table would find something to do, or be refused."""
-    return _stand(declared, place, *_opened(declared, place)).is_due
+    return _stand(declared, place, *opened(declared, place)).is_due
 
 
 def due_keys(declared: Declaration, place: Place) -> list[str]:
     """The partitions of a table that a run would make, in order."""
-    return due_partitions(declared, *_opened(declared, place))
+    return due_partitions(declared, *opened(declared, place))
 
 
 def stuck(declared: Declaration, place: Place) -> str | None:
     """Why a run of the table would be refused before it reads a row, with the way out; None where it would not."""
     if declared.is_bronze:
         return None
-    own, upstreams = _opened(declared, place)
+    own, upstreams = opened(declared, place)
     try:
         for each in open_inputs(declared, own, upstreams, whole=False):
             each.stored.collect_schema()
@@ -173,10 +184,18 @@ def stuck(declared: Declaration, place: Place) -> str | None:
     return None
 
 
-def _opened(declared: Declaration, place: Place) -> tuple[Handle | None, dict[str, Handle | None]]:
+def opened(declared: Declaration, place: Place) -> tuple[Handle | None, dict[str, Handle | None]]:
     """The table and then, by key, its upstreams: opened later, so that none is behind what the table has read."""
     own = Handle.open(place.table(declared))
     return own, {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+
+
+def _open(declared: Declaration, place: Place) -> Handle | None:
+    """With what is asked of every table."""
+    handle = Handle.open(place.table(declared))
+    if handle is not None:
+        handle.ask(LOGIC)
+    return handle
 
 
 def _as_read(inputs: object, made: Mapping[str, int]) -> object:
@@ -231,7 +250,9 @@ def _stands(tables: Sequence[Declaration], place: Place, remembered: Remembered)
         remembered.look(tables, pool)
         moved = [each for each in tables if not remembered.holds(each)]
         known = {each.key: each for table in moved for each in _opens(table)}
-        handles = dict(zip(known, pool.map(lambda each: Handle.open(place.table(each)), known.values()), strict=True))
+        ledgers = [pool.submit(Handle.open, place.ledger(each)) for each in moved if each.is_bronze]
+        handles = dict(zip(known, pool.map(lambda each: _open(each, place), known.values()), strict=True))
+        wait(ledgers)  # not used: whoever opens one after its table finds it known
 
         def stand(each: Declaration) -> _Stand:
             upstreams = {read.upstream.key: handles[read.upstream.key] for read in each.reads}
@@ -267,19 +288,20 @@ def _stand(
             _wait(declared, seen)
             seen, pending = look(declared, place)
         is_due = bool(seen.fresh) or pending is not None
-        return _Stand((pending, seen.fresh), is_due, lasts=not (is_due or settles or _is_stale(declared, own)))
+        return _Stand((pending, seen.fresh), is_due, lasts=not (is_due or settles or is_stale(declared, own)))
     versions = {key: _version(each) for key, each in upstreams.items()}
     if declared.partitions is not None:
         keys = tuple(due_partitions(declared, own, upstreams))
-        return _Stand(versions, bool(keys), keys, lasts=not (keys or _is_stale(declared, own)))
+        return _Stand(versions, bool(keys), keys, lasts=not (keys or is_stale(declared, own)))
     try:
         idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
     except LakehouseError:
         idle = False  # the run itself says why, where it is recorded
-    return _Stand(versions, not idle, lasts=idle and not _is_stale(declared, own))
+    return _Stand(versions, not idle, lasts=idle and not is_stale(declared, own))
 
 
-def _is_stale(declared: Declaration, own: Handle | None) -> bool:
+def is_stale(declared: Declaration, own: Handle | None) -> bool:
+    """Whether the table was made by other logic than it has now."""
     return own is not None and own.transaction(LOGIC) not in (None, declared.logic)
 
 

@@ -18,7 +18,7 @@ from lakehouse.engine.ingest.landing import arrivals
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.due import in_words
 from lakehouse.engine.orchestrate.remembered import Remembered
-from lakehouse.engine.orchestrate.run import due_keys, is_due, stuck
+from lakehouse.engine.orchestrate.run import due_keys, is_due, is_stale, stuck
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
 
@@ -97,7 +97,7 @@ def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> St
         updated_at=written and written.updated_at,
         quarantined=quarantine.count(written, aside) if written else 0,
         quarantine=str(aside),
-        stale=_is_stale(declared, written),
+        stale=is_stale(declared, written),
         last_run=last_run,
     )
 
@@ -122,10 +122,6 @@ def _made(declared: Declaration, place: Place) -> Handle | None:
     """The table, once a run has written it: creating it is a version of its own."""
     own = Handle.open(place.table(declared))
     return own if own is not None and own.transaction(LOGIC) is not None else None
-
-
-def _is_stale(declared: Declaration, written: Handle | None) -> bool:
-    return written is not None and written.transaction(LOGIC) != declared.logic
 
 
 def _last_run(key: str, instance: dg.DagsterInstance, steps: _Steps) -> LastRun | None:
@@ -164,7 +160,7 @@ def left_stale(tables: Sequence[Table], place: Place, remembered: Remembered) ->
     """
     found = [each.declaration for each in tables if not remembered.holds(each.declaration)]
     lasting = [each for each in found if not each.is_written_whole]
-    return [each.key for each in lasting if _is_stale(each, _made(each, place))]
+    return [each.key for each in lasting if is_stale(each, _made(each, place))]
 
 
 def logic_changed(tables: Sequence[Table], stale: Sequence[str]) -> str:

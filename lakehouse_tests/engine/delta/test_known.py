@@ -22,6 +22,13 @@ def add(handle, *ids, removed=()):
     return handle.commit(write_files(handle, frame.lazy()), removed, {"a": ids[0]}, {})
 
 
+def newest(address):
+    """As whoever opens it is told."""
+    handle = Handle.open(address)
+    assert handle is not None
+    return handle
+
+
 @pytest.fixture
 def opens(monkeypatch):
     """How often deltalake opened a table."""
@@ -44,10 +51,9 @@ def test_a_table_that_stands_as_it_was_seen_is_not_opened_again(address, opens):
 def test_what_another_engine_commits_is_seen(address):
     add(Handle.create(address, SCHEMA), 1)
     write_deltalake(address.uri, pl.DataFrame({"id": [2]}), mode="append")
-    newest = Handle.open(address)
-    assert (newest.version, newest.rows) == (2, 2)
+    assert (newest(address).version, newest(address).rows) == (2, 2)
     write_deltalake(address.uri, pl.DataFrame({"id": [3]}), mode="append")
-    assert Handle.open(address).rows == 3
+    assert newest(address).rows == 3
 
 
 def test_a_table_that_was_made_anew_up_to_the_same_version_is_seen(address):
@@ -57,7 +63,7 @@ def test_a_table_that_was_made_anew_up_to_the_same_version_is_seen(address):
     other = add(Handle.create(address, SCHEMA), 7)
     known.keep(known_one)
     assert (other.version, other.id != known_one.id) == (1, True)
-    assert Handle.open(address).id == other.id
+    assert newest(address).id == other.id
     known.keep(known_one)
     shutil.rmtree(address.uri)
     assert Handle.open(address) is None
@@ -65,19 +71,19 @@ def test_a_table_that_was_made_anew_up_to_the_same_version_is_seen(address):
 
 def test_a_table_that_another_engine_has_made_anew_is_seen(address):
     write_deltalake(address.uri, pl.DataFrame({"id": [1]}))
-    assert Handle.open(address).rows == 1
+    assert newest(address).rows == 1
     shutil.rmtree(address.uri)
     write_deltalake(address.uri, pl.DataFrame({"id": [1, 2]}))
-    assert Handle.open(address).rows == 2
+    assert newest(address).rows == 2
 
 
 def test_a_version_that_was_put_back_is_seen(address, tmp_path):
     add(Handle.create(address, SCHEMA), 1)
     shutil.copytree(address.uri, tmp_path / "kept")
-    add(Handle.open(address), 2)
+    add(newest(address), 2)
     shutil.rmtree(address.uri)
     shutil.copytree(tmp_path / "kept", address.uri)
-    assert Handle.open(address).rows == 1
+    assert newest(address).rows == 1
 
 
 def test_so_many_tables_are_known_and_not_more(tmp_path, monkeypatch):

@@ -1,5 +1,4 @@
 import multiprocessing
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
@@ -68,24 +67,6 @@ def test_what_was_prepared_is_seen_by_nobody_until_it_is_committed(address):
     prepare_merge(handle, rows(("A", 1, 5)).lazy(), KEY)
     assert opened(address).version == 1
     assert content(opened(address)) == [("A", 1, 1)]
-
-
-def test_an_append_can_be_committed_again_after_a_conflict_without_writing_again(address):
-    handle = table(address, rows(("A", 1, 1)))
-    prepared = prepare_append(handle, rows(("B", 1, 1)).lazy())
-    append(handle, rows(("C", 1, 1)).lazy(), {}, {})
-    with pytest.raises(Conflict):
-        prepared.commit({}, {})
-    files = sorted(Path(address.uri).glob("*.parquet"))
-    assert content(prepared.onto(opened(address)).commit({}, {}).handle) == [("A", 1, 1), ("B", 1, 1), ("C", 1, 1)]
-    assert sorted(Path(address.uri).glob("*.parquet")) == files
-
-
-def test_a_merge_cannot_be_carried_to_another_version(address):
-    handle = table(address, rows(("A", 1, 1)))
-    prepared = prepare_merge(handle, rows(("A", 1, 2)).lazy(), KEY)
-    with pytest.raises(Refused, match="worked out anew"):
-        prepared.onto(append(handle, rows().lazy(), {}, {}).handle)
 
 
 def test_overwrite_replaces_everything_and_equal_content_is_a_version_too(address):
