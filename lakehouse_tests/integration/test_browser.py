@@ -124,50 +124,42 @@ def test_no_welcome_dialog_covers_the_page(page: Page, server: DagsterDev):
 
 if os.environ.get("TAKE_PICTURES"):
     FOLDER = PROJECT / os.environ["TAKE_PICTURES"]
+    GREEN = '[style*="background-green"]'  # a small node that has heard that its table was materialized
 
     def test_the_pictures_of_the_docs_are_taken(page: Page, server: DagsterDev):
         assert server.lakehouse("demo").returncode == 0
         until(server.drained, 240, what="the end of all work")
         leave_room(page, server)
         to_daily_sales = quote('+key:"gold/daily_sales"', safe="")
-        picture(
-            page,
-            f"{server.url}/asset-groups~{to_daily_sales}?expanded={OPENED}",
-            "graph.png",
-            sees="daily_sales",
-            height=640,
-        )
+        open_at(page, f"{server.url}/asset-groups~{to_daily_sales}?expanded={OPENED}", 1400, 640)
+        picture(page, "graph.png", sees='text="Materialized"', times=4)
         orders = f"{server.url}/assets/silver/orders"
-        a_check = f"{orders}?view=checks&checkDetail=a_credit_gives_money_back"
-        picture(page, a_check, "checks.png", sees="Passed", height=760)
-        page.goto(f"{server.url}/asset-groups?expanded={OPENED}")
-        page.get_by_label("settings").last.click()
-        page.get_by_text("Change graph to vertical orientation").click()
-        picture(
-            page,
-            f"{server.url}/asset-groups?expanded={OPENED}",
-            "whole-graph.png",
-            sees="orders",
-            width=2400,
-            height=720,
-        )
+        open_at(page, f"{orders}?view=checks&checkDetail=a_credit_gives_money_back", 1400, 760)
+        picture(page, "checks.png", sees='text="Passed"')
+        whole = f"{server.url}/asset-groups?expanded={OPENED}"
+        open_at(page, whole, 2400, 720)
+        turn_upright(page)
+        open_at(page, whole, 2400, 720)
+        picture(page, "whole-graph.png", sees=GREEN, times=len(TABLES))
         land_badly(server)
         until(lambda: not server.drained(), 75, what="a run after a file landed")
         until(server.drained, 240, what="the end of all work")
-        picture(page, f"{orders}?view=events", "quarantine.png", sees="rejects by reason", height=1060)
-        picture(
-            page,
-            f"{orders}?view=checks&checkDetail=reads_exactly",
-            "quarantine-check.png",
-            sees="reads_exactly",
-            height=880,
-        )
+        open_at(page, f"{orders}?view=events", 1400, 1060)
+        picture(page, "quarantine.png", sees='text="rejects by reason"')
+        open_at(page, f"{orders}?view=checks&checkDetail=reads_exactly", 1400, 880)
+        picture(page, "quarantine-check.png", sees='text="reads_exactly"')
 
     def leave_room(page: Page, server: DagsterDev) -> None:
-        """Fold the navigation and the list beside the graph, which Dagster then remembers."""
+        """Fold the navigation, which Dagster then remembers."""
         page.goto(f"{server.url}/asset-groups")
         page.get_by_text("Hide navigation").click()
-        page.get_by_placeholder("Jump to…").locator("xpath=following::button[1]").click()
+
+    def turn_upright(page: Page) -> None:
+        """Have graphs go from top to bottom, which Dagster remembers as well."""
+        expect(page.get_by_label("zoom_out")).to_be_visible()  # until then the only settings are the navigation's
+        page.get_by_label("settings").last.click()
+        page.get_by_text("Change graph to vertical orientation").click()
+        expect(page.get_by_text("Change graph to horizontal orientation")).to_be_visible()
 
     def land_badly(server: DagsterDev) -> None:
         """A day of orders with a credit that charges, an order without lines, a price that is none, and a torn line."""
@@ -180,12 +172,18 @@ if os.environ.get("TAKE_PICTURES"):
         lines[30] = lines[30][:200]
         LocalDisk(path=str(server.home / "landing")).write(file.name, gzip.compress("\n".join(lines).encode()))
 
-    def picture(page: Page, address: str, name: str, *, sees: str, height: int, width: int = 1400) -> None:
+    def open_at(page: Page, address: str, width: int, height: int) -> None:
         page.set_viewport_size({"width": width, "height": height})
         page.goto(address)
-        expect(page.get_by_text(sees, exact=True).locator("visible=true").first).to_be_visible()
+
+    def picture(page: Page, name: str, *, sees: str, times: int | None = None) -> None:
+        """Taken when what `sees` selects is there, so many `times` where that is said."""
+        seen = page.locator(sees).locator("visible=true")
+        expect(seen.first).to_be_visible()
+        if times is not None:
+            expect(seen).to_have_count(times)
         expect(page.get_by_text("Loading...", exact=True).locator("visible=true")).to_have_count(0)
-        page.wait_for_timeout(6_000)  # until small nodes have their colours, and plots stand still
+        page.wait_for_timeout(3_000)  # until plots and zooms stand still
         FOLDER.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(FOLDER / name))
         assert (FOLDER / name).stat().st_size < 300_000
