@@ -341,7 +341,7 @@ def _errors_as_sentences() -> Iterator[None]:
     """The one boundary where our errors become a line on the terminal and an exit code."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # a table file may raise anything at its import; what is neither ours nor such goes on
         from lakehouse.engine.declare.errors import WrongUsage
         from lakehouse.engine.orchestrate.broken_file import why_broken
 

@@ -62,10 +62,8 @@ class LocalDisk(dg.ConfigurableResource):
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(place)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                part.unlink()
-            raise
+        finally:  # also where somebody interrupts it
+            part.unlink(missing_ok=True)
         for folder in [place.parent, *(new.parent for new in made)]:
             _make_durable(folder)
 
