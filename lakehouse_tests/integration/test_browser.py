@@ -146,7 +146,7 @@ if os.environ.get("TAKE_PICTURES"):
         until(server.drained, 240, what="the end of all work")
         open_at(page, f"{orders}?view=events", 1400, 1060)
         picture(page, "quarantine.png", sees='text="rejects by reason"')
-        open_at(page, f"{orders}?view=checks&checkDetail=reads_exactly", 1400, 880)
+        open_at(page, f"{orders}?view=checks&checkDetail=reads_exactly", 1400, 940)
         picture(page, "quarantine-check.png", sees='text="reads_exactly"')
 
     def leave_room(page: Page, server: DagsterDev) -> None:

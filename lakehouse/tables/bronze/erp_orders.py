@@ -18,7 +18,7 @@ class ErpOrders(Bronze):
 
     order_no: str = column("Order number; A… is a correction of bad debt")
     order_ts: Utc = column("When the clerk saved it", text=local_time("Europe/London"))
-    customer_id: int = column("Who bought; empty for sales without an account", nullable=True)
+    customer_id: int = column("Who bought; empty for sales without an account", nullable=True, personal=True)
     country: str = column("Where it was shipped")
     currency: str = column("ISO 4217 code of the prices")
     lines: list[Line] = column("The order's lines")

@@ -14,7 +14,7 @@ class CustomerValue(Gold):
     Source: silver orders with an account; countries from silver customers.
     """
 
-    customer_id: int = column("Number of the account", key=True)
+    customer_id: int = column("Number of the account", key=True, personal=False)
     country: str = column("Where he is now; empty until the first weekly snapshot with him", nullable=True)
     orders: int = column("Orders", ge=0)
     credits: int = column("Credit notes", ge=0)

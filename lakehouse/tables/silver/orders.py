@@ -17,7 +17,7 @@ class Orders(Silver):
     """
 
     order_no: str = column("Order number; C… is a credit, A… a correction of bad debt", key=True)
-    customer_id: int = column("Who bought; empty for sales without an account", nullable=True)
+    customer_id: int = column("Who bought; empty for sales without an account", nullable=True, personal=True)
     country: str = column("Where it was shipped")
     ordered_at: Utc = column("When the clerk saved it")
     day: date = column("London day on which the clerk saved it")

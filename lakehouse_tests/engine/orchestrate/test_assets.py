@@ -238,6 +238,7 @@ def test_the_columns_of_a_silver_table_show_type_words_unit_key_and_null():
     assert shown["ordered_at"].type == "Datetime(us, UTC)"
     assert shown["order_no"].constraints == dg.TableColumnConstraints(nullable=False, other=["key"])
     assert shown["customer_id"].constraints.nullable
+    assert shown["customer_id"].tags == {"personal": "true"}
 
 
 def test_the_columns_of_a_bronze_table_show_the_stored_and_the_promised_type():
@@ -384,7 +385,7 @@ def test_a_materialization_tells_rows_version_bytes_place_positions_and_a_previe
     assert told["rows per day"].startswith("by ordered_at (UTC)\n\n```\n2010-12-01 ██")
     header, _, first, *rest = told["preview"].split("\n")
     assert header == "| order_no | customer_id | country | ordered_at | day | line_count | net_amount |"
-    assert first == "| 536365 | 17850 | United Kingdom | 2010-12-01 08:26:00+00:00 | 2010-12-01 | 7 | 139.120 |"
+    assert first == "| 536365 | ••• | United Kingdom | 2010-12-01 08:26:00+00:00 | 2010-12-01 | 7 | 139.120 |"
     assert len(rest) == 4
 
 
