@@ -10,7 +10,9 @@ class ErpReturns(Bronze):
 
     order_no: str = column("Number of the credit note, C…")
     order_ts: Utc = column("When the clerk saved it", text=local_time("Europe/London"))
-    customer_id: int = column("Who gets the money back; empty for sales without an account", nullable=True, personal=True)
+    customer_id: int = column(
+        "Who gets the money back; empty for sales without an account", nullable=True, personal=True
+    )
     country: str = column("Where the goods had been shipped")
     currency: str = column("ISO 4217 code of the prices")
     lines: list[Line] = column("What is given back, its pieces negative; also discounts and fees")
