@@ -22,19 +22,36 @@ class SlowStorage:
         self.log: list[tuple[float, str, str]] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         listens = threading.Event()
 
         async def listen() -> None:
-            listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-            self.port = listening.sockets[0].getsockname()[1]
-            listens.set()
+            async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as listening:
+                self.port = listening.sockets[0].getsockname()[1]
+                listens.set()
+                await self._stopped.wait()
+                for client in self._served.values():  # clients keep their connections open
+                    client.close()
+                await asyncio.gather(*self._served)
 
-        self._loop.create_task(listen())
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        def run() -> None:
+            self._loop.run_until_complete(listen())
+            self._loop.close()
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
         listens.wait()
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End every connection, and return when they have ended."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served = self._loop.create_task(self._serve(reader, writer))
+        self._served[served] = writer
+        served.add_done_callback(self._served.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server)
