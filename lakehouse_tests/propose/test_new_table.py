@@ -74,10 +74,16 @@ def test_they_run_and_take_every_record_with_the_keys_that_were_proposed(project
     assert "set aside" not in said
     stands = {each["key"]: each for each in json.loads(project("status", "--json"))}
     assert {each["quarantined"] for each in stands.values()} == {0}
-    for name, (_, bronze, key) in SOURCES.items():
-        kept = project("sql", f"select count(*) as found from bronze.{bronze}").split()[1]
-        keys = project("sql", f"select count(distinct {key}) as found from silver.{name}").split()[1]
-        assert (stands[f"bronze/{bronze}"]["rows"], f"{stands[f'silver/{name}']['rows']}") == (int(kept), keys)
+    asked = (
+        f"(select count(*) as {name}_kept, (select count(distinct {key}) from silver.{name}) as {name}_keys "
+        f"from bronze.{bronze}) as {name}"
+        for name, (_, bronze, key) in SOURCES.items()
+    )
+    said = project("sql", f"select * from {', '.join(asked)}").split()
+    found = dict(zip(said[: 2 * len(SOURCES)], map(int, said[2 * len(SOURCES) :]), strict=False))
+    for name, (_, bronze, _) in SOURCES.items():
+        assert stands[f"bronze/{bronze}"]["rows"] == found[f"{name}_kept"]
+        assert stands[f"silver/{name}"]["rows"] == found[f"{name}_keys"]
     products = (project.root / "lakehouse/tables/bronze/erp_products.py").read_text()
     assert 'formats=[Csv(), Csv(delimiter=";", encoding="cp1252")], valid_at="dt"' in products
     assert 'price_gbp: Decimal3 = column("Price gbp", nullable=True, text=number_text(prefix="£"))' in products
