@@ -20,6 +20,8 @@ from rich.console import Console
 
 from lakehouse import cli, tables
 from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse_tests import forked
+from lakehouse_tests.house.house import ROOT
 from lakehouse_tests.integration.dagster_dev import until
 from lakehouse_tests.without_spark import without_spark
 
@@ -37,10 +39,7 @@ def command(home: Path) -> Command:
 
     def run(*arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
         environment = {**without_spark(home), **os.environ, "LAKEHOUSE_HOME": str(home), "COLUMNS": "200"}
-        done = subprocess.run(
-            [sys.executable, "-m", "lakehouse.cli", *arguments],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = forked.lakehouse(*arguments, at=ROOT, environment=environment)
         assert done.returncode == exits, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done
