@@ -23,7 +23,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals
 from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
-from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs
+from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs, refuse_other_columns, refuse_other_folders
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
 from lakehouse.engine.orchestrate.remembered import Remembered
@@ -173,11 +173,13 @@ def due_keys(declared: Declaration, place: Place) -> list[str]:
 
 def stuck(declared: Declaration, place: Place) -> str | None:
     """Why a run of the table would be refused before it reads a row, with the way out; None where it would not."""
-    if declared.is_bronze:
-        return None
     own, upstreams = opened(declared, place)
     try:
+        refuse_other_columns(declared, own)
+        if not declared.is_bronze:
+            refuse_other_folders(declared, own)
         for each in open_inputs(declared, own, upstreams, whole=False):
+            refuse_other_columns(each.read.upstream, each.handle, reader=declared)
             each.stored.collect_schema()
     except Refused as why:
         return str(why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 
@@ -11,7 +11,8 @@ import dagster as dg
 
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import arrivals
@@ -40,7 +41,7 @@ class Status:
     """One table. `version`, `rows`, `bytes` and `updated_at` (UTC) are None where it was never written.
 
     `quarantined` counts the rows set aside at `quarantine` (None: a plain asset sets none aside). `stale`: its logic
-    changed since it was last made whole.
+    changed since it was last made whole. `foreign`: a table stands at its place, and no run of it made that.
     """
 
     key: str
@@ -50,10 +51,11 @@ class Status:
     rows: int | None
     bytes: int | None
     updated_at: datetime | None
-    quarantined: int
-    quarantine: str | None
-    stale: bool
-    last_run: LastRun | None
+    quarantined: int = 0
+    quarantine: str | None = None
+    stale: bool = False
+    last_run: LastRun | None = None
+    foreign: bool = False
 
     @property
     def failed(self) -> bool:
@@ -69,9 +71,11 @@ def status(
     """Every table, upstreams first, then those that plain assets with the keys `plain` have written."""
     steps = cache(partial(_steps, instance))
     found = [_status(each.declaration, place, _last_run(each.declaration.key, instance, steps)) for each in tables]
-    others = ((key, Handle.open(place.lake.address(*key))) for key in plain)
+    others = (("/".join(key), place.lake.address(*key)) for key in plain)
     return found + [
-        _plain(key, handle, _last_run("/".join(key), instance, steps)) for key, handle in others if handle is not None
+        _found(key, address, written, _last_run(key, instance, steps))
+        for key, address in others
+        if (written := Handle.open(address)) is not None
     ]
 
 
@@ -79,49 +83,32 @@ def state(each: Status, found: Sequence[Status], tables: Sequence[Table]) -> str
     """What is to be said of one of the tables that were `found`, in a few words; nothing where all is well."""
     known = {table.declaration.key: table.declaration for table in tables}
     above = _above(known[each.key]) if each.key in known else set[str]()
-    said = ["logic changed"] if each.stale else []
+    said = ["another table stands there"] if each.foreign else []
+    said += ["logic changed"] if each.stale else []
     said += [f"logic of {other.key} changed" for other in found if other.stale and other.key in above]
     return ", ".join([*said, *(["last run failed"] if each.failed else [])])
 
 
 def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> Status:
     address, aside = place.table(declared), place.quarantine(declared)
-    written = _made(declared, place)
-    return Status(
-        key=declared.key,
-        layer=declared.layer,
-        address=str(address),
-        version=written and written.version,
-        rows=written and written.rows,
-        bytes=written and written.bytes,
-        updated_at=written and written.updated_at,
+    own = Handle.open(address)
+    is_ours = own is not None and own.transaction(LOGIC) is not None  # creating it is a version of its own
+    written, other = (own, None) if is_ours else (None, own)
+    return replace(
+        _found(declared.key, address, written, last_run),
         quarantined=quarantine.count(written, aside) if written else 0,
         quarantine=str(aside),
         stale=is_stale(declared, written),
-        last_run=last_run,
+        # not the empty table that a run of ours has created, and was killed before it wrote
+        foreign=other is not None and (bool(differences(other.schema, declared.stored_schema)) or other.rows > 0),
     )
 
 
-def _plain(key: Sequence[str], written: Handle, last_run: LastRun | None) -> Status:
+def _found(key: str, address: Address, written: Handle | None, last_run: LastRun | None) -> Status:
     return Status(
-        key="/".join(key),
-        layer=key[0],
-        address=str(written.address),
-        version=written.version,
-        rows=written.rows,
-        bytes=written.bytes,
-        updated_at=written.updated_at,
-        quarantined=0,
-        quarantine=None,
-        stale=False,
-        last_run=last_run,
-    )
-
-
-def _made(declared: Declaration, place: Place) -> Handle | None:
-    """The table, once a run has written it: creating it is a version of its own."""
-    own = Handle.open(place.table(declared))
-    return own if own is not None and own.transaction(LOGIC) is not None else None
+        key, key.partition("/")[0], str(address), written and written.version, written and written.rows,
+        written and written.bytes, written and written.updated_at, last_run=last_run,
+    )  # fmt: skip
 
 
 def _last_run(key: str, instance: dg.DagsterInstance, steps: _Steps) -> LastRun | None:
@@ -160,7 +147,7 @@ def left_stale(tables: Sequence[Table], place: Place, remembered: Remembered) ->
     """
     found = [each.declaration for each in tables if not remembered.holds(each.declaration)]
     lasting = [each for each in found if not each.is_written_whole]
-    return [each.key for each in lasting if is_stale(each, _made(each, place))]
+    return [each.key for each in lasting if is_stale(each, Handle.open(place.table(each)))]
 
 
 def logic_changed(tables: Sequence[Table], stale: Sequence[str]) -> str:
@@ -197,13 +184,26 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
         yield logic_changed(tables, stale)
     declared = {each.declaration.key: each.declaration for each in tables}
     refusals = {key: why for key, each in declared.items() if (why := stuck(each, place)) is not None}
-    yield from refusals.values()
+    yield from (
+        refusals | {each.key: _of_foreign(each, place, refusals.get(each.key)) for each in found if each.foreign}
+    ).values()
     for each in found:
         if each.failed and each.key not in refusals:
             yield f"The last run of {each.key} failed{_after_failure(each, declared.get(each.key), place)}"
     for each in found:
         if each.quarantined:
             yield f"What {each.key} set aside, and why: {show_aside(each.key)}"
+
+
+def _of_foreign(each: Status, place: Place, refusal: str | None) -> str:
+    """What a run makes of a table that another engine, or a plain asset, has left at the place of a declared one."""
+    own = Handle.open(place.lake.address(*each.key.split("/")))
+    holds = f"version {own.version}, {number(own.rows, 'row')}" if own else "gone since"
+    stands = f"At the place of {each.key} stands a table that no run of it has made ({holds}, {each.address})."
+    if refusal:
+        return f"{stands} lakehouse run refuses it: {refusal}"
+    becomes = "adds to its rows" if each.layer == "bronze" else "replaces all its rows"
+    return f"{stands} Its columns are the declared ones, and so the first run {becomes}; to keep it, move it away."
 
 
 def _due_partitions(tables: Sequence[Table], place: Place) -> Iterator[str]:

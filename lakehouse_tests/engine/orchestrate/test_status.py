@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
+import polars as pl
+import pytest
+from deltalake import write_deltalake
+
 from lakehouse import Append, Bronze, Files, Frame, Gold, JsonLines, Merge, New, Overwrite, Silver, column, table
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.remembered import Remembered
-from lakehouse.engine.orchestrate.status import Status, hints, left_stale, logic_changed, state
+from lakehouse.engine.orchestrate.status import Status, hints, left_stale, logic_changed, state, status
 from lakehouse_tests.driver import House
 
 
@@ -107,3 +115,59 @@ def test_tables_of_todays_logic_or_never_written_are_not_stale(tmp_path: Path):
     house.land("sent/1.jsonl", '{"n": 1}')
     house.drain(*(each.declaration for each in TABLES))
     assert left_stale(TABLES, house.place, Remembered(house.place)) == []
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def test_of_a_table_of_others_it_says_that_it_stands_there_and_what_a_run_says_to_it(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    house, whole = House(tmp_path), status_whole.declaration
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(status_sent.declaration, status_numbers.declaration)
+    write_deltalake(house.place.table(whole).uri, pl.DataFrame({"other": ["x", "y"]}))
+    with pytest.raises(Refused) as refused:
+        house.run(whole)
+    found = status(TABLES, house.place, instance)
+    assert [each.key for each in found if each.foreign] == ["gold/status_whole"]
+    assert state(found[-1], found, TABLES) == "another table stands there"
+    assert found[-1].version is None
+    [said] = [each for each in hints(found, TABLES, house.place) if "status_whole" in each]
+    assert said == (
+        "At the place of gold/status_whole stands a table that no run of it has made (version 0, 2 rows, "
+        f"{house.place.table(whole)}). lakehouse run refuses it: {refused.value}"
+    )
+    house.run(whole, rebuild=True)
+    assert not any(each.foreign for each in status(TABLES, house.place, instance))
+
+
+def test_of_a_table_of_others_with_the_declared_columns_it_says_that_a_run_replaces_its_rows(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    house, whole = House(tmp_path), status_whole.declaration
+    write_deltalake(house.place.table(whole).uri, pl.DataFrame({"n": [7]}))
+    [said] = [each for each in hints(status(TABLES, house.place, instance), TABLES, house.place) if "whole" in each]
+    assert said.endswith(
+        "Its columns are the declared ones, and so the first run replaces all its rows; to keep it, move it away."
+    )
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(*(each.declaration for each in TABLES))
+    assert house.rows(whole).rows() == [(1,)]
+
+
+def test_who_reads_a_table_of_others_is_refused_too_and_says_so(tmp_path: Path, instance: dg.DagsterInstance):
+    house = House(tmp_path)
+    write_deltalake(house.place.table(status_sent.declaration).uri, pl.DataFrame({"other": ["x"]}))
+    said = list(hints(status(TABLES, house.place, instance), TABLES, house.place))
+    reads = "reads bronze/status_sent, which stands with other columns than its contract declares"
+    assert [each.split()[0] for each in said if reads in each] == ["silver/status_numbers", "silver/status_log"]
+
+
+def test_the_empty_table_that_a_killed_run_has_left_is_none_of_others(tmp_path: Path, instance: dg.DagsterInstance):
+    house = House(tmp_path)
+    Handle.create(house.place.table(status_whole.declaration), status_whole.declaration.stored_schema)
+    assert not any(each.foreign for each in status(TABLES, house.place, instance))
