@@ -19,6 +19,15 @@ def may_hold(files: pl.DataFrame, wanted: pl.DataFrame, columns: Sequence[str]) 
     return files.filter(meets)["path"].to_list()
 
 
+def within(files: pl.DataFrame, wanted: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The rows of `wanted` that are in the ranges of these files, taken together: no other can be in one of them."""
+    for column in columns:
+        if _is_pruned(wanted.schema[column]) and f"min.{column}" in files.columns:
+            bounds = _bounds(files, column, wanted.schema[column])
+            wanted = wanted.filter(_in_range(pl.col(column), bounds) | pl.col(column).is_null())
+    return wanted
+
+
 def _is_pruned(dtype: pl.DataType) -> bool:
     # delta-rs writes decimals through a float; a float's own bounds leave NaN out.
     return isinstance(dtype, _PRUNED) or (isinstance(dtype, pl.Decimal) and dtype.precision <= _EXACT_DIGITS)
@@ -37,13 +46,32 @@ def _null_meets(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Serie
 
 def _ranges_meet(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Series:
     """True for a file that has an unknown bound on one side and a value on the other, or a value between the two."""
-    values = values.drop_nulls().unique().sort()
-    low, high = files[f"min.{column}"].cast(values.dtype), files[f"max.{column}"].cast(values.dtype)
-    if isinstance(values.dtype, pl.Datetime):
-        high = high.dt.offset_by("1ms")  # other engines cut their bounds to milliseconds
-    first = values.search_sorted(low, side="left").zip_with(
+    values, bounds = values.drop_nulls(), _bounds(files, column, values.dtype)
+    first, last = (pl.lit(value, values.dtype) for value in (values.min(), values.max()))
+    near = bounds.filter((pl.col("low") <= last).fill_null(value=True), (pl.col("high") >= first).fill_null(value=True))
+    # files hold mostly what is older than all that came: only what meets the others is sorted
+    values = values.to_frame("value").filter(_in_range(pl.col("value"), near)).to_series().unique().sort()
+    low, high = bounds["low"], bounds["high"]
+    begin = values.search_sorted(low, side="left").zip_with(
         low.is_not_null(), pl.zeros(len(low), pl.UInt32, eager=True)
     )
     end = pl.repeat(len(values), len(high), dtype=pl.UInt32, eager=True)
-    last = values.search_sorted(high, side="right").zip_with(high.is_not_null(), end)
-    return last > first
+    end = values.search_sorted(high, side="right").zip_with(high.is_not_null(), end)
+    return end > begin
+
+
+def _bounds(files: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.DataFrame:
+    high = pl.col(f"max.{column}").cast(dtype)
+    if isinstance(dtype, pl.Datetime):
+        high = high.dt.offset_by("1ms")  # other engines cut their bounds to milliseconds
+    return files.select(pl.col(f"min.{column}").cast(dtype).alias("low"), high.alias("high"))
+
+
+def _in_range(value: pl.Expr, bounds: pl.DataFrame) -> pl.Expr:
+    """Whether it lies between the least and the greatest bound; true where one is not known."""
+    if bounds.is_empty():
+        return pl.lit(value=False)
+    low, high = bounds.schema.values()
+    least = pl.lit(None if bounds["low"].null_count() else bounds["low"].min(), low)
+    greatest = pl.lit(None if bounds["high"].null_count() else bounds["high"].max(), high)
+    return (value >= least).fill_null(value=True) & (value <= greatest).fill_null(value=True)

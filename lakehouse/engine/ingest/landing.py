@@ -34,7 +34,7 @@ from lakehouse.engine.ingest.reader import Batch, Reader, sha256_of
 from lakehouse.engine.ingest.unpack import refuse_large
 
 FILES_PER_BATCH = 1_000
-BYTES_PER_BATCH = 1 << 30
+BYTES_PER_BATCH = 512 << 20
 FILES_AHEAD = 8
 LISTED = ("name", "size", "modified_at", "etag")
 WRONG_CLOCK = timedelta(days=1)

@@ -17,7 +17,7 @@ from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
 
-_KEPT_BYTES = 256 << 20
+_KEPT_BYTES = 512 << 20
 """More than this is not held for the next reader."""
 _BACK = "arrivals back"
 """How many arrivals of its group came after a row's. Holds a space: no column can have this name."""

@@ -29,8 +29,16 @@ def last_of_each_key(declared: Declaration, rows: pl.DataFrame, own: Handle | No
 
 
 def _last(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """`unique` of all columns is the same, for twice the work."""
-    return rows.filter(pl.struct(key).is_last_distinct())
+    """`unique` of all columns is the same, for several times the work: few keys come twice, and only these are told."""
+    keys = pl.struct(key)
+    hashes = rows.select(keys.hash()).to_series()
+    ordered = hashes.sort()
+    twice = hashes.is_in(ordered.filter(ordered == ordered.shift()).implode()).arg_true()
+    is_last = rows[twice].select(keys.is_last_distinct()).to_series()
+    if is_last.all():
+        return rows
+    stays = pl.repeat(value=True, n=rows.height, eager=True)
+    return rows.filter(stays.scatter(twice.filter(~is_last), values=False))
 
 
 def _not_older(rows: pl.DataFrame, own: Handle, key: Sequence[str], by: str) -> pl.DataFrame:

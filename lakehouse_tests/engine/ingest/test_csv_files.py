@@ -233,7 +233,7 @@ def test_files_that_were_never_read_are_not_read_again(house: House):
     house.land("spelt/dt=4/a", b"code,name\n4,Bonn\n")
     with pytest.raises(Refused, match=r"'dt=4/\*' fits none of 3 files that were read .* such as spelt/dt=3/a\."):
         house.run(RIGHT, reingest="dt=4/*")
-    with files_per_batch(2), pytest.raises(Refused, match=r"'\*' fits 3 files, and a batch holds 2 of 1,024 MB"):
+    with files_per_batch(2), pytest.raises(Refused, match=r"'\*' fits 3 files, and a batch holds 2 of 512 MB"):
         house.run(RIGHT, reingest="*")
     house.drain(RIGHT)
     assert house.rows(RIGHT)["code"].to_list() == ["1", "3", "4"]
