@@ -10,9 +10,9 @@ def lines(name: str) -> int:
     return len((ROOT / name).read_text().splitlines())
 
 
-def test_engine_and_resources_have_less_than_14_000_lines():
+def test_engine_and_resources_have_less_than_14_500_lines():
     counted = sum(lines(name) for name in tracked() if name.startswith(("lakehouse/engine/", "resources/")))
-    assert 1_000 < counted < 14_000
+    assert 1_000 < counted < 14_500
 
 
 def test_no_file_of_ours_has_more_than_400_lines():

@@ -16,6 +16,7 @@ import pytest
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.delta import writes
 from lakehouse.engine.delta.handle import Handle
+from lakehouse_tests.engine.delta.writing import append
 from resources import plain_assets
 from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
@@ -675,7 +676,7 @@ def test_a_partitioned_upstream_without_the_column_is_refused_to_its_reader(worl
 
 def test_a_plain_asset_reads_a_table_that_another_wrote_by_its_key(world: World):
     schema = pl.Schema({"sku": pl.String, "price": pl.Float64})
-    writes.append(Handle.create(world.lake.address("silver", "prices"), schema), PLAIN.lazy(), {}, {})
+    append(Handle.create(world.lake.address("silver", "prices"), schema), PLAIN.lazy(), {}, {})
     seen: list[Any] = []
 
     @dg.asset(ins={"prices": dg.AssetIn(key=["silver", "prices"])})

@@ -77,11 +77,6 @@ def prepare_append(handle: Handle, frame: pl.LazyFrame) -> Prepared:
     return Prepared(handle, added, (), _rows(added))
 
 
-def append(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
-    """Add the rows of `frame`; none is a version too, which carries the transactions."""
-    return prepare_append(handle, frame).commit(transactions, note)
-
-
 def prepare_overwrite(handle: Handle, frame: pl.LazyFrame, schema: pl.Schema | None = None) -> Prepared:
     """Make the rows of `frame` all there is; with `schema` the table takes that shape from then on."""
     if schema is not None:
@@ -116,19 +111,6 @@ def prepare_merge(
         standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
     added = write_files(handle, pl.concat([standing, incoming.lazy()])) if incoming.height else ()
     return Prepared(handle, tuple(added), tuple(touched), incoming.height)
-
-
-def merge(  # noqa: PLR0917 # the call is the strategy, spelled out
-    handle: Handle,
-    frame: pl.LazyFrame,
-    key: Sequence[str],
-    transactions: Mapping[str, int],
-    note: Mapping[str, str],
-    *,
-    replaces: Sequence[str] | None = None,
-) -> Written:
-    """Let the rows of `frame` take the place of those with the same key (or group). None is a version too."""
-    return prepare_merge(handle, frame, key, replaces=replaces).commit(transactions, note)
 
 
 def prepare_replace_slices(handle: Handle, frame: pl.LazyFrame, slices: Slices) -> Prepared:

@@ -11,8 +11,9 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
-from lakehouse.engine.delta.writes import append, merge, overwrite, replace_slice
+from lakehouse.engine.delta.writes import overwrite, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append, merge
 
 pytestmark = pytest.mark.azurite
 

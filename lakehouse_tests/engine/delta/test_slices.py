@@ -16,8 +16,9 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.partition_values import UNTIL
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
-from lakehouse.engine.delta.writes import append, merge, overwrite, prepare_overwrite, prepare_replace_slices
+from lakehouse.engine.delta.writes import overwrite, prepare_overwrite, prepare_replace_slices
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"order": pl.String(), "day": pl.Date(), "tags": pl.List(pl.String()), "net": pl.Float64()})
 type Row = tuple[str | None, int | None, list[str] | None, float | None]

@@ -12,16 +12,9 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import (
-    append,
-    merge,
-    overwrite,
-    prepare_append,
-    prepare_merge,
-    prepare_overwrite,
-    replace_slice,
-)
+from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge, prepare_overwrite, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"order": pl.String(), "line": pl.Int64(), "qty": pl.Int64()})
 KEY = ("order", "line")

@@ -23,11 +23,12 @@ from lakehouse.engine.declare.write import Append, Merge, Quarantine, ReplacePar
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import append, merge, overwrite, prepare_replace_slices
+from lakehouse.engine.delta.writes import overwrite, prepare_replace_slices
 from lakehouse.engine.orchestrate.refine import checks_of
 from lakehouse.engine.orchestrate.work import LOGIC, Work
 from lakehouse_tests.driver import House, finding, red
 from lakehouse_tests.engine.delta.test_slices import of_days
+from lakehouse_tests.engine.delta.writing import append, merge
 
 type Row = tuple[str, int | None, str, float]
 

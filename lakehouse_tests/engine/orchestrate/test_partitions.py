@@ -31,12 +31,13 @@ from lakehouse import (
 from lakehouse.engine.declare.errors import Conflict, DeclarationError
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import merge, overwrite
+from lakehouse.engine.delta.writes import overwrite
 from lakehouse.engine.orchestrate.rebuild import compare, rebuild
 from lakehouse.engine.orchestrate.run import Ran, drain, due_keys, outcomes, run_job
 from lakehouse.engine.orchestrate.status import hints, status
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse_tests.driver import House
+from lakehouse_tests.engine.delta.writing import merge
 from resources.delta_io_manager import DeltaIOManager
 
 # Dagster's own, where it stores a check of a run with partitions.
