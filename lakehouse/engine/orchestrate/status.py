@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
@@ -20,7 +20,7 @@ from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.due import in_words
 from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.run import due_keys, is_due, is_stale, stuck
-from lakehouse.engine.orchestrate.table import Table
+from lakehouse.engine.orchestrate.table import Table, asks
 from lakehouse.engine.orchestrate.work import LOGIC
 
 _LOOKED_BACK = 50
@@ -172,7 +172,8 @@ def show_aside(key: str) -> str:
 
 def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Iterator[str]:
     """What a person may do next, a line each."""
-    waiting = [f"{number(count, 'file')} for {key}" for key, count in _waiting(tables, place) if count]
+    landed = dict(_waiting(tables, place))
+    waiting = [f"{number(count, 'file')} for {key}" for key, count in landed.items() if count]
     if not found:
         yield "No table is declared yet: put a file below lakehouse/tables (README: Your first table)."
     elif waiting:
@@ -180,6 +181,7 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
     elif all(each.version is None for each in found):
         yield "Nothing was written yet. Next: let files land, then lakehouse run"
     yield from _due_partitions(tables, place)
+    yield from _held_back({each.key for each in found if each.version is None}, tables, place, landed)
     if stale := [each.key for each in found if each.stale]:
         yield logic_changed(tables, stale)
     declared = {each.declaration.key: each.declaration for each in tables}
@@ -204,6 +206,28 @@ def _of_foreign(each: Status, place: Place, refusal: str | None) -> str:
         return f"{stands} lakehouse run refuses it: {refusal}"
     becomes = "adds to its rows" if each.layer == "bronze" else "replaces all its rows"
     return f"{stands} Its columns are the declared ones, and so the first run {becomes}; to keep it, move it away."
+
+
+def _held_back(
+    never: Collection[str], tables: Sequence[Table], place: Place, landed: Mapping[str, int]
+) -> Iterator[str]:
+    """What is due and the daemon does not run: `eager()` waits until each upstream was made once."""
+    sources = {each.declaration.key: each.declaration.source for each in tables}
+    for each in tables:
+        declared = each.declaration
+        missing = [read.upstream for read in declared.reads if read.upstream.key in never]
+        waits = any(
+            spec.automation_condition and asks(spec.automation_condition, "any_deps_missing") for spec in each.specs
+        )
+        if missing and waits and is_due(declared, place):
+            above = {key for upstream in missing for key in (upstream.key, *_above(upstream)) if key in never}
+            empty = sorted(source.pattern for key in above if not landed.get(key) and (source := sources.get(key)))
+            why = f": no file lies at {' and '.join(empty)} yet" if empty else ""
+            names = " and ".join(dict.fromkeys(upstream.key for upstream in missing))
+            yield (
+                f"{declared.key} is due, and by eager() waits for {names}, which was never made{why}. "
+                "lakehouse run makes it of what is there."
+            )
 
 
 def _due_partitions(tables: Sequence[Table], place: Place) -> Iterator[str]:

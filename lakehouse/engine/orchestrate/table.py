@@ -165,11 +165,12 @@ def _forgets_no_update(condition: dg.AutomationCondition[Any]) -> dg.AutomationC
     Dagster's own counts it as handled when the table is written, also by a run that had begun before the update and
     did not read it: its rows would wait for the next file. The price is a run with nothing to do now and then.
     """
-    return condition.replace("handled", _HANDLED) if _asks(condition, "any_deps_updated") else condition
+    return condition.replace("handled", _HANDLED) if asks(condition, "any_deps_updated") else condition
 
 
-def _asks(condition: dg.AutomationCondition[Any], label: str) -> bool:
-    return condition.get_label() == label or any(_asks(each, label) for each in condition.children)
+def asks(condition: dg.AutomationCondition[Any], label: str) -> bool:
+    """Whether a part of the condition is the one that Dagster calls so."""
+    return condition.get_label() == label or any(asks(each, label) for each in condition.children)
 
 
 def _ins(declared: Declaration) -> Iterator[tuple[str, dg.AssetIn]]:

@@ -16,6 +16,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.status import Status, hints, left_stale, logic_changed, state, status
 from lakehouse_tests.driver import House
+from resources.delta_io_manager import DeltaIOManager
 
 
 class StatusSent(Bronze):
@@ -171,3 +172,91 @@ def test_the_empty_table_that_a_killed_run_has_left_is_none_of_others(tmp_path: 
     house = House(tmp_path)
     Handle.create(house.place.table(status_whole.declaration), status_whole.declaration.stored_schema)
     assert not any(each.foreign for each in status(TABLES, house.place, instance))
+
+
+class StatusOther(Bronze):
+    """One row per document."""
+
+    n: int = column("A number")
+
+
+@table(source=Files("other/*.jsonl", formats=JsonLines()), write=Append())
+def status_other() -> Frame[StatusOther]: ...
+
+
+class StatusOfOther(Silver):
+    """One row per number."""
+
+    n: int = column("A number", key=True)
+
+
+@table(write=Merge(), automation_condition=dg.AutomationCondition.eager())
+def status_of_other(other: New[StatusOther]) -> Frame[StatusOfOther]:
+    return other.select("n")
+
+
+class StatusBoth(Gold):
+    """One row per number."""
+
+    n: int = column("A number", key=True)
+
+
+@table(write=Overwrite(), automation_condition=dg.AutomationCondition.eager())
+def status_both(numbers: Frame[StatusNumbers], other: Frame[StatusOfOther]) -> Frame[StatusBoth]:
+    return pl.concat([numbers, other]).unique()
+
+
+class StatusByHand(Gold):
+    """One row per number."""
+
+    n: int = column("A number", key=True)
+
+
+@table(write=Overwrite())
+def status_by_hand(numbers: Frame[StatusNumbers], other: Frame[StatusOfOther]) -> Frame[StatusByHand]:
+    return pl.concat([numbers, other]).unique()
+
+
+def test_what_eager_holds_back_for_want_of_an_upstream_says_of_which_and_why(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    tables = [status_sent, status_other, status_numbers, status_of_other, status_both, status_by_hand]
+    house = House(tmp_path)
+    said = (
+        "gold/status_both is due, and by eager() waits for silver/status_of_other, which was never made: no file lies "
+        "at other/*.jsonl yet. lakehouse run makes it of what is there."
+    )
+
+    def told() -> list[str]:
+        return [each for each in hints(status(tables, house.place, instance), tables, house.place) if "eager" in each]
+
+    assert told() == []
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(status_sent.declaration, status_numbers.declaration)
+    assert told() == [said]
+    house.land("other/1.jsonl", '{"n": 2}')
+    assert told() == [said.replace(": no file lies at other/*.jsonl yet", "")]
+    house.drain(*(each.declaration for each in tables))
+    assert told() == []
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_eager_holds_a_table_back_until_each_of_its_upstreams_was_made_once(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    place = House(tmp_path).place
+    resources = {"lake": place.lake, "landing": place.landing, "io_manager": DeltaIOManager(lake=place.lake)}
+    defined = dg.Definitions(
+        [status_sent, status_numbers, status_other, status_of_other, status_both], resources=resources
+    )
+    cursor = None
+
+    def tick(made: str) -> list[str]:
+        nonlocal cursor
+        instance.report_runless_asset_event(dg.AssetMaterialization(made.split("/")))
+        asked = dg.evaluate_automation_conditions(defined, instance, cursor=cursor)
+        cursor = asked.cursor
+        return [each.key.to_user_string() for each in asked.results if each.true_subset.size]
+
+    assert tick("silver/status_numbers") == []
+    assert tick("silver/status_of_other") == ["gold/status_both"]
