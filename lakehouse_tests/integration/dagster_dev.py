@@ -155,15 +155,9 @@ class DagsterDev:
             check=False,
         )
 
-    def land(self, day: str, *, everything: bool = False) -> None:
-        """Land one day of the example's orders, and nothing of its other sources: what runs follows from one file.
-
-        everything: of the other sources as well, without which what reads them is never made for the first time.
-        """
-        landing = LocalDisk(path=str(self.home / "landing"))
-        for file in days(date.fromisoformat(day), date.fromisoformat(day)):
-            if everything or file.source == "erp/orders":
-                landing.write(file.name, file.content)
+    def land(self, day: str) -> None:
+        """Land one day of the example's orders, and nothing of its other sources: what runs follows from one file."""
+        _land(self.home, day, {"erp/orders"})
 
     def stop(self) -> list[str]:
         """End the server as Ctrl-C does, and say which of its processes are still there after a grace."""
@@ -178,6 +172,18 @@ class DagsterDev:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         return left
+
+
+def land_everything(home: Path, day: str) -> None:
+    """Land one day of all sources, without which what reads them is never made for the first time."""
+    _land(home, day, None)
+
+
+def _land(home: Path, day: str, sources: set[str] | None) -> None:
+    landing = LocalDisk(path=str(home / "landing"))
+    for file in days(date.fromisoformat(day), date.fromisoformat(day)):
+        if sources is None or file.source in sources:
+            landing.write(file.name, file.content)
 
 
 def start(
