@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from polars.exceptions import PanicException
 
 __all__ = ["Misfit", "OverLimit", "foreign"]
+
+
+_OF_THE_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class Misfit(Exception):  # noqa: N818 # names an outcome: it never leaves this room
@@ -24,15 +28,17 @@ class OverLimit(Misfit):
 
 @contextmanager
 def foreign(what: str) -> Generator[None]:
-    """Whatever a library raises at the bytes of a file says of the file that it is not `what`.
+    """Whatever a library raises at the bytes of a file says of it that it is not `what`; not what the machine lacks.
 
     The one place of this room that catches all: no library names every error that broken bytes can lead to, and Polars
     panics at some.
     """
     try:
         yield
-    except Misfit:
+    except (Misfit, MemoryError):
         raise
     except (Exception, PanicException) as broken:
+        if isinstance(broken, OSError) and broken.errno in _OF_THE_MACHINE:
+            raise
         said = " ".join(str(broken).split("\n", 1)[0].split()) or type(broken).__name__
         raise Misfit(f"it is not {what}, or is cut off or corrupt: {said[:300]}") from broken

@@ -15,7 +15,7 @@ from lakehouse.engine.ingest.landing import next_batch, read_again, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, PLAN, READ, UNREADABLE, Ledger
 from lakehouse.engine.ingest.reader import Batch
 from lakehouse.engine.orchestrate.aside import where_and_why
-from lakehouse.engine.orchestrate.inputs import refuse_other_columns
+from lakehouse.engine.orchestrate.inputs import refuse_foreign_rows, refuse_other_columns
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 
 CHECKS = (
@@ -40,6 +40,7 @@ def land(
     own = Handle.open(place.table(declared))
     if own:
         own.ask(LOGIC, declared.key, PLAN)
+    refuse_foreign_rows(declared, own)
     ledger = Ledger.open(declared, place.ledger(declared), own)
     if rebuild:
         if not ledger.applied:

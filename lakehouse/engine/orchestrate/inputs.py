@@ -10,6 +10,7 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.table import Declaration, Read, differences
 from lakehouse.engine.declare.write import Merge, Reading
 from lakehouse.engine.delta.handle import Handle
@@ -163,6 +164,16 @@ def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
         f"was made with. Nothing was read or written; version {own.version} stands. Put partition_by= back, or remove "
         f"{own.address} and make the table anew: lakehouse run; who reads its New rows: lakehouse rebuild."
     )
+
+
+def refuse_foreign_rows(declared: Declaration, own: Handle | None) -> None:
+    """Refuse a bronze table whose rows came from elsewhere: in no ledger, they would be counted by nobody."""
+    if declared.is_bronze and own is not None and own.transaction(LOGIC) is None and own.rows:
+        raise Refused(
+            f"{declared.key} holds {number(own.rows, 'row')} that no run of it has written, so of which files they are "
+            f"is not known. Nothing was read or written; version {own.version} stands. Move {own.address} away and run "
+            "again, or give the table another name."
+        )
 
 
 def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:

@@ -23,7 +23,13 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals
 from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
-from lakehouse.engine.orchestrate.inputs import is_idle, open_inputs, refuse_other_columns, refuse_other_folders
+from lakehouse.engine.orchestrate.inputs import (
+    is_idle,
+    open_inputs,
+    refuse_foreign_rows,
+    refuse_other_columns,
+    refuse_other_folders,
+)
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
 from lakehouse.engine.orchestrate.remembered import Remembered
@@ -176,6 +182,7 @@ def stuck(declared: Declaration, place: Place) -> str | None:
     own, upstreams = opened(declared, place)
     try:
         refuse_other_columns(declared, own)
+        refuse_foreign_rows(declared, own)
         if not declared.is_bronze:
             refuse_other_folders(declared, own)
         for each in open_inputs(declared, own, upstreams, whole=False):

@@ -204,8 +204,10 @@ def _of_foreign(each: Status, place: Place, refusal: str | None) -> str:
     stands = f"At the place of {each.key} stands a table that no run of it has made ({holds}, {each.address})."
     if refusal:
         return f"{stands} lakehouse run refuses it: {refusal}"
-    becomes = "adds to its rows" if each.layer == "bronze" else "replaces all its rows"
-    return f"{stands} Its columns are the declared ones, and so the first run {becomes}; to keep it, move it away."
+    return (
+        f"{stands} Its columns are the declared ones, and so the first run replaces all its rows; to keep it, move it "
+        "away."
+    )
 
 
 def _held_back(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lakehouse.engine.declare.frames import Frame
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
+from lakehouse.engine.ingest.misfit import Misfit, foreign
 from lakehouse_tests.driver import House, red
 from lakehouse_tests.making import PACKINGS
 
@@ -150,3 +152,13 @@ def test_a_line_over_the_limit_costs_its_record_only(
 def test_a_limit_below_one_is_refused_at_load():
     with pytest.raises(DeclarationError, match=r"Limits\(ratio=0\): a limit is at least 1"):
         Limits(ratio=0)
+
+
+@pytest.mark.parametrize(
+    "lacking", [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "")]
+)
+def test_what_the_machine_lacks_is_not_told_of_the_file(lacking):
+    with pytest.raises(type(lacking)), foreign("a Parquet file"):
+        raise lacking
+    with pytest.raises(Misfit, match="is not a Parquet file"), foreign("a Parquet file"):
+        raise OSError("magic bytes")

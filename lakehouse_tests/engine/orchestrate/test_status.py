@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,6 +167,26 @@ def test_who_reads_a_table_of_others_is_refused_too_and_says_so(tmp_path: Path, 
     said = list(hints(status(TABLES, house.place, instance), TABLES, house.place))
     reads = "reads bronze/status_sent, which stands with other columns than its contract declares"
     assert [each.split()[0] for each in said if reads in each] == ["silver/status_numbers", "silver/status_log"]
+
+
+def test_rows_of_others_in_a_bronze_table_are_refused_since_no_file_explains_them(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    house, sent = House(tmp_path), status_sent.declaration
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.run(sent)
+    rows = house.rows(sent)
+    shutil.rmtree(house.place.table(sent).uri)
+    write_deltalake(house.place.table(sent).uri, rows)
+    with pytest.raises(Refused, match=r"holds 1 row that no run of it has written.*version 0 stands") as refused:
+        house.run(sent)
+    said = [
+        each for each in hints(status(TABLES, house.place, instance), TABLES, house.place) if "no run of it" in each
+    ]
+    assert any(each.endswith(f"lakehouse run refuses it: {refused.value}") for each in said)
+    with pytest.raises(Refused, match="no run of it has written"):
+        house.run(sent, rebuild=True)
+    assert house.rows(sent).rows() == rows.rows()
 
 
 def test_the_empty_table_that_a_killed_run_has_left_is_none_of_others(tmp_path: Path, instance: dg.DagsterInstance):
