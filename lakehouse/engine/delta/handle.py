@@ -282,7 +282,7 @@ class Handle:
         committed.identity, committed._transactions = identity, {**self._transactions, **transactions}
         if not reshapes:
             committed._carry_on(self, added_files(added, now, self.schema), paths)
-        return committed._kept()
+        return committed._after_commit()
 
     @staticmethod
     def _adds(added: Sequence[DataFile], now: datetime, *, rearranges: bool) -> list[AddAction]:
@@ -333,7 +333,7 @@ class Handle:
         stay = before._files.filter(~pl.col("path").is_in(went))
         self._files = pl.concat([stay, came], how="diagonal_relaxed") if came.height else stay
 
-    def _kept(self) -> Handle:
+    def _after_commit(self) -> Handle:
         if self.address.is_local:
             make_durable([log_file(self.address, self.version)])
         if self.version % CHECKPOINT_EVERY == 0:
