@@ -205,9 +205,7 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        files = standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema)
-        order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
-        return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
+        return _in_commit_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
@@ -331,7 +329,7 @@ class Handle:
             before.id, before.description, before.schema, before.partition_by
         )  # fmt: skip
         stay = before._files.filter(~pl.col("path").is_in(went))
-        self._files = pl.concat([stay, came], how="diagonal_relaxed") if came.height else stay
+        self._files = _in_commit_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
@@ -376,6 +374,11 @@ class Handle:
             )
         self.tip, self.identity = commit, commit.identity
         self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
+
+
+def _in_commit_order(files: pl.DataFrame) -> pl.DataFrame:
+    order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
+    return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
 
 
 def _now() -> datetime:

@@ -95,6 +95,13 @@ def test_so_many_tables_are_known_and_not_more(tmp_path, monkeypatch):
     assert [Path(uri).name for uri in known._seen] == ["b", "c"]
 
 
+def test_files_of_several_writes_come_in_the_order_in_which_they_read(address):
+    handle = Handle.create(address, SCHEMA)
+    frames = [pl.LazyFrame({"id": [n]}, schema=SCHEMA) for n in range(8)]
+    handle = handle.commit([file for frame in frames for file in write_files(handle, frame)], [], {}, {})
+    assert_frame_equal(handle.files(), opened(address).files(), check_column_order=False)
+
+
 EVERY = pl.DataFrame(
     {
         "day": [date(2011, 1, 1), date(2011, 1, 1), date(2012, 2, 29), None],
