@@ -46,18 +46,18 @@ def day_by_day(sales: Frame[DailySales]) -> Frame[DayByDay]:
 def all_at_once(sales: Frame[DailySales]) -> Frame[AllAtOnce]:
     return sales.group_by("day").agg(pl.col("net_amount").sum())
 """
-KEYS = ["2010-12-01", "2010-12-02", "2010-12-03"]  # of the last nothing has landed
+KEYS = ["2010-12-01", "2010-12-02", "2010-12-03", "2010-12-04"]  # of the last nothing has landed
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
-    """A server of a project in which two days of orders came as far as gold, and then two tables of days were added.
+    """A server of a project in which three days of orders came as far as gold, and then two tables of days were added.
 
     Added last, since `lakehouse run` would make them too.
     """
     project = Project.copied(tmp_path_factory.mktemp("backfill"), tables=True)
     project.leave_spark_out()
-    project.land_example(KEYS[0], KEYS[1])
+    project.land_example(KEYS[0], KEYS[2])
     project("run")
     (project.root / "lakehouse/tables/gold/days.py").write_text(TABLES)
     running = dagster_dev.start(project.home, project=project.root)
@@ -101,7 +101,7 @@ def stored(server: DagsterDev, key: str) -> tuple[list[tuple[object, ...]], int]
 def test_a_backfill_makes_each_day_in_a_run_of_its_own_or_all_of_them_in_one(server: DagsterDev):
     sales = pl.read_delta(str(server.home / "lake/gold/daily_sales"))
     by_hand = sales.group_by("day").agg(pl.col("net_amount").sum()).sort("day").rows()
-    assert len(by_hand) == 2
+    assert len(by_hand) == 3
     # both at once: Dagster's daemon looks at backfills every 30 seconds only
     day_by_day, all_at_once = launch(server, "gold/day_by_day"), launch(server, "gold/all_at_once")
     assert sorted(filter(None, ended(server, day_by_day))) == KEYS
