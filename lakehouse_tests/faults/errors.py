@@ -23,8 +23,6 @@ ALL = (FULL_FOR_DATA, FULL_FOR_LEDGER, FULL_FOR_LOG, NOT_DURABLE, UNREADABLE_LAN
 
 def put(name: str, seed: int) -> None:
     """From now on `name` happens now and then."""
-    from deltalake import DeltaTable
-
     from lakehouse.engine.delta import files, handle, place
     from resources.local_disk import LocalDisk
 
@@ -35,7 +33,7 @@ def put(name: str, seed: int) -> None:
         case "no space for a file of the ledger":
             _fill_disk(files, lambda root: "/ledger/" in root and now())
         case "no room for a commit":
-            _around(DeltaTable, "create_write_transaction", now, _no_room)
+            _around(handle, "put", now, _no_room)
         case "a file that cannot be synced":
             _instead(place.os, "fsync", now, errno.EIO)
         case "a landed file that cannot be read once":
@@ -90,7 +88,7 @@ def _around(owner: Any, name: str, now: Callable[[], bool], within: Callable[[],
 
 @contextmanager
 def _no_room() -> Iterator[None]:
-    """No file grows beyond some bytes: the kernel refuses delta-rs' own write (EFBIG)."""
+    """No file grows beyond some bytes: the kernel refuses the store's own write (EFBIG)."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
     try:

@@ -13,14 +13,14 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import CommitProperties, DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
@@ -31,7 +31,6 @@ CHECKPOINT_EVERY = 10
 
 # The log is what `since` reads, so no engine may clean it up.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
-_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 _logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class Handle:
                 # With retries two creators both succeed: the second as version 1, with another table id.
                 commit_properties=CommitProperties(max_commit_retries=0),
                 storage_options=storage_options(address),
-                post_commithook_properties=_NO_HOOKS,
+                post_commithook_properties=NO_HOOKS,
             )
         except (DeltaError, OSError) as error:
             if (standing := cls.open(address)) is not None:
@@ -175,7 +174,8 @@ class Handle:
     def transaction(self, app: str) -> int | None:
         """The version that `app` last committed with, None when it never did."""
         if app not in self._transactions:  # deltalake reads the log for every answer
-            self._transactions[app] = self._table.transaction_version(app)
+            is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
+            self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
         return self._transactions[app]
 
     def ask(self, *apps: str) -> None:
@@ -261,19 +261,13 @@ class Handle:
         identity, now = secrets.token_hex(8), _now()
         reshapes = schema is not None and schema != self.schema
         paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself
+        gone = self._gone(paths)
+        change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
         try:
-            self._table.create_write_transaction(
-                [*self._adds(added, now, rearranges=rearranges), *self._removes(paths, now, rearranges=rearranges)],
-                mode="overwrite" if reshapes else "append",
-                schema=DeltaSchema.from_arrow(schema) if schema is not None and reshapes else self._table.schema(),
-                partition_by=list(self.partition_by),
-                commit_properties=CommitProperties(
-                    custom_metadata={**note, COMMIT_ID: identity},
-                    max_commit_retries=0,  # with retries two of 14 pairs of rivals doubled rows
-                    app_transactions=[Transaction(app, number) for app, number in transactions.items()],
-                ),
-                post_commithook_properties=_NO_HOOKS,
-            )
+            if reshapes or not is_plain(self._opened):
+                put_through_deltalake(self._table, change, schema if reshapes else None)
+            else:
+                put(self.address, self.version + 1, change)
         except (DeltaError, OSError) as error:
             self._raise_unless_landed(identity, error)
         committed = Handle(self.address, self._opened, version=self.version + 1)
@@ -282,25 +276,15 @@ class Handle:
             committed._carry_on(self, added_files(added, now, self.schema), paths)
         return committed._after_commit()
 
-    @staticmethod
-    def _adds(added: Sequence[DataFile], now: datetime, *, rearranges: bool) -> list[AddAction]:
-        at = int(now.timestamp() * 1000)
-        return [
-            AddAction(file.path, file.size, dict(file.partition), at, not rearranges, file.statistics)
-            for file in added
-        ]  # fmt: skip
-
-    def _removes(self, paths: set[str], now: datetime, *, rearranges: bool) -> list[RemoveAction]:
+    def _gone(self, paths: set[str]) -> list[Gone]:
         if strangers := paths.difference(self._files["path"]):
             raise Refused(
                 f"{self.address}: version {self.version} holds no file {min(strangers)}; nothing was removed."
             )
         partition = [f"partition.{name}" for name in self.partition_by]
-        at = int(now.timestamp() * 1000)
+        told = self._files.filter(pl.col("path").is_in(paths)).select("path", "size", pl.col(partition).cast(pl.String))
         return [
-            RemoveAction(path, not rearranges, at, size, dict(zip(self.partition_by, values, strict=True)))
-            for path, size, *values in self._files.select("path", "size", pl.col(partition).cast(pl.String)).iter_rows()
-            if path in paths
+            Gone(path, size, dict(zip(self.partition_by, values, strict=True))) for path, size, *values in told.rows()
         ]
 
     def _raise_unless_landed(self, identity: str, error: Exception) -> None:

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -8,16 +9,18 @@ from typing import cast
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake import Schema as DeltaSchema
 from polars.testing import assert_frame_equal
 
-from lakehouse.engine.declare.errors import Conflict, Refused, Transient
+from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import handle as handle_module
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
+from lakehouse.engine.delta.statistics import DataFile
 from lakehouse_tests.engine.delta.opening import opened
 
+MEASURED = '{"numRecords":1,"minValues":{},"maxValues":{},"nullCount":{}}'
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
 
 
@@ -99,38 +102,92 @@ def test_a_file_that_is_not_in_the_table_cannot_be_removed(address):
         handle.commit([], ["nothing.parquet"], {}, {})
 
 
-class LostAnswer:
-    """A table whose commit lands, and whose answer is lost on the way."""
+@pytest.fixture(params=["put", "put_through_deltalake"])
+def after_a_commit(request, address, monkeypatch):
+    """A new table, committed to by us or by deltalake, and a way to let something happen as soon as that has landed."""
 
-    def __init__(self, table):
-        self._table = table
+    def happens(then):
+        plain = getattr(handle_module, request.param)
 
-    def __getattr__(self, name):
-        return getattr(self._table, name)
+        def wrapped(*args):
+            monkeypatch.setattr(handle_module, request.param, plain)
+            plain(*args)
+            then()
 
-    def create_write_transaction(self, *args, **kwargs) -> None:
-        self._table.create_write_transaction(*args, **kwargs)
-        raise CommitFailedError("a commit for that version already exists")
+        monkeypatch.setattr(handle_module, request.param, wrapped)
 
-
-class NoAnswer(LostAnswer):
-    def create_write_transaction(self, *_args, **_kwargs):
-        raise CommitFailedError("connection reset")
-
-
-def test_a_commit_that_landed_although_it_failed_is_a_commit(address):
     handle = Handle.create(address, SCHEMA)
-    handle = Handle(address, cast(DeltaTable, LostAnswer(handle._table)))
+    if request.param == "put_through_deltalake":
+        monkeypatch.setattr(handle_module, "is_plain", lambda _: False)
+    return handle, happens
+
+
+def no_answer(*_):
+    raise OSError("connection reset")
+
+
+def test_a_commit_that_landed_although_it_failed_is_a_commit(after_a_commit):
+    handle, happens = after_a_commit
+    happens(no_answer)
     assert add(handle, 7).rows == 1
 
 
-def test_a_failed_commit_that_nobody_took_is_transient_and_no_conflict(address):
+def test_a_failed_commit_that_nobody_took_is_transient_and_no_conflict(address, monkeypatch):
     handle = Handle.create(address, SCHEMA)
-    handle = Handle(address, cast(DeltaTable, NoAnswer(handle._table)))
-    with pytest.raises(Transient, match="was not committed") as failure:
+    monkeypatch.setattr(handle_module, "put", no_answer)
+    with pytest.raises(Transient, match=r"was not committed: connection reset\. Version 0 stands") as failure:
         add(handle, 7)
     assert not isinstance(failure.value, Conflict)
     assert opened(address).version == 0
+
+
+def test_a_commit_says_to_the_log_what_deltalake_says(address, tmp_path, monkeypatch):
+    """The same actions; deltalake is the oracle. A path with all that a URI escapes, values with and without one."""
+    odd = "".join(map(chr, range(32, 128))) + "é€.parquet"
+    shape = pl.Schema({**SCHEMA, "day": pl.Date()})
+    logs: list[list[dict[str, object]]] = []
+    for root, is_plain in ((address, True), (Address(str(tmp_path / "by deltalake")), False)):
+        monkeypatch.setattr(handle_module, "is_plain", lambda _, ours=is_plain: ours)
+        handle = Handle.create(root, shape, partition_by=["day", "note"])
+        files = [
+            DataFile(odd, 5, 1, MEASURED, {"day": "2024-05-01", "note": None}),
+            DataFile("b", 6, 1, MEASURED, {"day": None, "note": "é=/%"}),
+        ]
+        handle = handle.commit(files, [], {"a ← b": 2**60}, {"table": "orders"})
+        handle.commit([replace(files[0], path="c")], [odd, "b"], {}, {}, rearranges=True)
+        logs.append([json.loads(line) for number in (1, 2) for line in log(root, number).read_text().splitlines()])
+        assert opened(root).files()["path"].to_list() == ["c"]
+    ours, theirs = (sorted(map(_said, actions), key=str) for actions in logs)
+    assert ours == theirs
+    assert len(ours) == 8  # two adds, a transaction; an add, two removes; of each commit the information
+
+
+def _said(action):
+    """Without the time, what is null, and who did it."""
+    kind, body = next(iter(action.items()))
+    if kind == "commitInfo":
+        return kind, {}
+    return kind, {
+        name: value for name, value in body.items() if value is not None and not name.endswith(("Time", "Timestamp"))
+    }
+
+
+def test_a_table_that_asks_its_writers_for_more_is_committed_to_by_deltalake(address):
+    DeltaTable.create(address.uri, DeltaSchema.from_arrow(SCHEMA), configuration={"delta.appendOnly": "true"})
+    handle = add(opened(address), 1)
+    assert handle.rows == 1
+    with pytest.raises(LakehouseError, match="append"):
+        handle.commit([], handle.files()["path"], {}, {})
+    assert opened(address).rows == 1
+
+
+def test_a_transaction_is_known_of_versions_that_were_not_read_again(address):
+    handle = add(add(Handle.create(address, SCHEMA), 1, first=1), 2, second=2)
+    reopened = opened(address)
+    went_on = add(reopened, 3, third=3)
+    for app, number in (("first", 1), ("second", 2), ("third", 3), ("none", None)):
+        assert (went_on.transaction(app), opened(address).transaction(app)) == (number, number)
+    assert handle.transaction("third") is None
 
 
 def test_since_gives_what_was_appended_after_a_position(address):
@@ -161,23 +218,11 @@ def test_a_handle_stays_what_it_was_when_a_commit_has_gone_through_it(address):
         add(first, 3)
 
 
-def test_a_commit_that_a_rival_has_gone_on_from_is_the_version_it_made(address):
-    handle = Handle.create(address, SCHEMA)
-    handle = Handle(address, cast(DeltaTable, GoneOnFrom(handle._table, lambda: add(opened(address), 2))))
+def test_a_commit_that_a_rival_has_gone_on_from_is_the_version_it_made(address, after_a_commit):
+    handle, happens = after_a_commit
+    happens(lambda: add(opened(address), 2))
     made = add(handle, 1)
     assert (made.version, made.rows, opened(address).rows) == (1, 1, 2)
-
-
-class GoneOnFrom(LostAnswer):
-    """A table to which a rival commits once more as soon as a commit of ours has landed."""
-
-    def __init__(self, table, rival):
-        super().__init__(table)
-        self._rival = rival
-
-    def create_write_transaction(self, *args, **kwargs):
-        self._table.create_write_transaction(*args, **kwargs)
-        self._rival()
 
 
 def test_since_refuses_a_position_ahead_of_the_table(address):
@@ -255,7 +300,13 @@ def test_a_checkpoint_that_fails_does_not_fail_the_commit(address, caplog):
     assert "no checkpoint at version 1" in caplog.text
 
 
-class NoCheckpoint(LostAnswer):
+class NoCheckpoint:
+    def __init__(self, table):
+        self._table = table
+
+    def __getattr__(self, name):
+        return getattr(self._table, name)
+
     def create_checkpoint(self):
         raise OSError("disk full")
 
