@@ -99,7 +99,7 @@ def _carry_out(
     if standing:
         _check_same(asset, frame, standing)
         if not slices:
-            return overwrite(standing, frame.lazy(), {}, note), {}
+            return overwrite(standing, frame, {}, note), {}
     with _computed(frame) as rows:
         sizes = slices.sizes(rows, frame.collect_schema()) if slices else {}
         handle = standing or _create(asset, address, frame, slices)

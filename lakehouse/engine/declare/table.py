@@ -120,7 +120,7 @@ class Declaration:
         text = {each.name: as_text(each.dtype) for each in columns_of(self.contract)}
         return pl.Schema({**text, **STORED_BESIDE})
 
-    @property
+    @cached_property
     def beside_schema(self) -> pl.Schema:
         """What a bronze table stores beside the text that its files hold."""
         of_name = {self.source.valid_at: pl.String()} if isinstance(self.source, Snapshots) else {}

@@ -126,7 +126,7 @@ def _create(delivery: Delivery) -> Handle:
 
 
 def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
-    rows = delivery.accepted.lazy()
+    rows = delivery.accepted
     if delivery.whole:
         return prepare_overwrite(handle, rows, delivery.schema if delivery.reshapes else None)
     match delivery.write:

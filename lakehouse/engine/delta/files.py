@@ -25,19 +25,19 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 def write_files(
     handle: Handle,
-    frame: pl.LazyFrame,
+    rows: pl.DataFrame | pl.LazyFrame,
     *,
     rows_per_file: int = ROWS_PER_FILE,
     unmeasured: Collection[str] = (),
     schema: pl.Schema | None = None,
 ) -> list[DataFile]:
-    """The rows of `frame` as new Parquet files beside the table's, in their order; the table does not show them yet.
+    """The rows as new Parquet files beside the table's, in their order; the table does not show them yet.
 
-    The frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
+    A lazy frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
     unmeasured: columns that leave no values in the log, beside those of the handle.
     schema: that of the table from this write on, where it makes the table anew; else the frame must have the table's.
     """
-    shape = schema or handle.schema
+    shape, frame = schema or handle.schema, rows.lazy()
     check_same(frame.collect_schema(), shape, str(handle.address))
     names = _Names(handle)
     written: list[SinkedPathsCallbackArgs] = []
@@ -68,7 +68,13 @@ def write_files(
         _remove_empty(written)
         make_durable(each.path for each in paths.values())
     order = in_commit_order(list(paths))
-    statistics = _measure(handle, order, shape, {*unmeasured, *handle.unmeasured})
+    stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
+    measured = [name for name in stored if name not in {*unmeasured, *handle.unmeasured}]
+    if isinstance(rows, pl.DataFrame) and not handle.partition_by:
+        held = _in_memory(handle, rows, [paths[path].num_rows for path in order])
+    else:
+        held = [scan_files(handle.address, [path], stored, ()) for path in order]
+    statistics = measure(held, pl.Schema({name: stored[name] for name in measured}))
     return [
         DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path))
         for path, text in zip(order, statistics, strict=True)
@@ -122,8 +128,9 @@ class _Names:
         }
 
 
-def _measure(handle: Handle, paths: list[str], shape: pl.Schema, unmeasured: Collection[str]) -> list[str]:
-    """Statistics from the files as they lie: one whose measured columns do not read back is never committed."""
-    stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
-    measured = pl.Schema({name: dtype for name, dtype in stored.items() if name not in unmeasured})
-    return measure([scan_files(handle.address, [path], stored, ()) for path in paths], measured)
+def _in_memory(handle: Handle, rows: pl.DataFrame, counts: Sequence[int]) -> list[pl.LazyFrame]:
+    """What each file holds, of rows that need not be read back. A row that was not written is an error here."""
+    if sum(counts) != rows.height:
+        raise Unreachable(f"{handle.address}: {sum(counts):,} of {rows.height:,} rows were written. Nothing changed.")
+    starts = itertools.accumulate(counts, initial=0)
+    return [rows.slice(start, count).lazy() for start, count in zip(starts, counts, strict=False)]

@@ -107,7 +107,7 @@ def _commit(table: Handle, quarantine: Handle, rows: pl.DataFrame | None) -> Non
     """One commit: what lost goes, `rows` come, and the versions up to the table's are looked through."""
     added: Sequence[DataFile] = ()
     if rows is not None:
-        added = write_files(quarantine, rows.lazy(), unmeasured=_UNMEASURED)
+        added = write_files(quarantine, rows, unmeasured=_UNMEASURED)
     for _ in range(_TRIES):
         if _looked_up_to(table, quarantine) > table.version:
             raise Conflict(

@@ -25,6 +25,9 @@ from lakehouse.engine.delta.storable import check_same, check_storable
 # rivals as this each of them has lost at most once to each other.
 SLICE_ATTEMPTS = 20
 
+type Rows = pl.DataFrame | pl.LazyFrame
+"""What is in memory is not read back to be measured."""
+
 # Holds a space, so that no column of a table can have this name (check_storable).
 _FILE = "data file"
 
@@ -72,61 +75,61 @@ class Prepared:
         )
 
 
-def prepare_append(handle: Handle, frame: pl.LazyFrame) -> Prepared:
-    added = tuple(write_files(handle, frame))
+def prepare_append(handle: Handle, rows: Rows) -> Prepared:
+    added = tuple(write_files(handle, rows))
     return Prepared(handle, added, (), _rows(added))
 
 
-def prepare_overwrite(handle: Handle, frame: pl.LazyFrame, schema: pl.Schema | None = None) -> Prepared:
-    """Make the rows of `frame` all there is; with `schema` the table takes that shape from then on."""
+def prepare_overwrite(handle: Handle, rows: Rows, schema: pl.Schema | None = None) -> Prepared:
+    """Make these rows all there is; with `schema` the table takes that shape from then on."""
     if schema is not None:
         check_storable(schema, str(handle.address))
-    added = tuple(write_files(handle, frame, schema=schema))
+    added = tuple(write_files(handle, rows, schema=schema))
     return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), schema)
 
 
-def overwrite(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
-    """Make the rows of `frame` all there is. Equal content makes a version as well."""
-    return prepare_overwrite(handle, frame).commit(transactions, note)
+def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
+    """Make these rows all there is. Equal content makes a version as well."""
+    return prepare_overwrite(handle, rows).commit(transactions, note)
 
 
-def prepare_merge(
-    handle: Handle, frame: pl.LazyFrame, key: Sequence[str], *, replaces: Sequence[str] | None = None
-) -> Prepared:
-    """Write anew the files that hold a row which `frame` replaces, and only those.
+def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None) -> Prepared:
+    """Write anew the files that hold a row which one of `rows` replaces, and only those.
 
     A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
     must be unique and not null, else Refused. The incoming rows are held in memory.
     """
-    check_same(frame.collect_schema(), handle.schema, str(handle.address))
-    incoming = frame.collect()
+    incoming = rows.lazy().collect()
+    check_same(incoming.schema, handle.schema, str(handle.address))
     _check_key(handle, incoming, key, replaces or ())
     matches = [list(replaces or key)]
     if replaces and not set(replaces) <= set(key):
         matches.append(list(key))  # a row that comes over from another group must not stay there
     sought = [_sought(handle, incoming, columns) for columns in matches] if incoming.height else []
     touched = _touched(handle, sought)
+    if not touched:
+        return Prepared(handle, tuple(write_files(handle, incoming)) if incoming.height else (), (), incoming.height)
     standing = handle.scan_paths(touched)
     for each in sought:
         standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
-    added = write_files(handle, pl.concat([standing, incoming.lazy()])) if incoming.height else ()
+    added = write_files(handle, pl.concat([standing, incoming.lazy()]))
     return Prepared(handle, tuple(added), tuple(touched), incoming.height)
 
 
-def prepare_replace_slices(handle: Handle, frame: pl.LazyFrame, slices: Slices) -> Prepared:
-    """Make the rows of `frame`, all of which must be of one of the slices, all that these hold."""
-    return _plan_slice(handle, _slice_files(handle, frame, slices.holds), slices.holds, slices.files(handle))
+def prepare_replace_slices(handle: Handle, rows: Rows, slices: Slices) -> Prepared:
+    """Make these rows, all of which must be of one of the slices, all that these hold."""
+    return _plan_slice(handle, _slice_files(handle, rows, slices.holds), slices.holds, slices.files(handle))
 
 
 def replace_slice(  # noqa: PLR0917 # as merge
-    handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr, transactions: Mapping[str, int], note: Mapping[str, str]
+    handle: Handle, rows: Rows, predicate: pl.Expr, transactions: Mapping[str, int], note: Mapping[str, str]
 ) -> Written:
-    """Make the rows of `frame` all there is where `predicate` is true; rows where it is false or null stay.
+    """Make these rows all there is where `predicate` is true; rows where it is false or null stay.
 
     A rival that took the version wrote another slice, so this one is planned again on top of it, unless the rival
-    moved one of the `transactions`: then what `frame` was computed from has changed, and Conflict is raised.
+    moved one of the `transactions`: then what `rows` were computed from has changed, and Conflict is raised.
     """
-    incoming = _slice_files(handle, frame, predicate)
+    incoming = _slice_files(handle, rows, predicate)
     prepared = _plan_slice(handle, incoming, predicate)
     for _ in range(SLICE_ATTEMPTS - 1):
         try:
@@ -141,10 +144,10 @@ def replace_slice(  # noqa: PLR0917 # as merge
     return prepared.commit(transactions, note)
 
 
-def _slice_files(handle: Handle, frame: pl.LazyFrame, predicate: pl.Expr) -> list[DataFile]:
-    incoming = write_files(handle, frame)
-    rows = handle.scan_paths([file.path for file in incoming])
-    outside = rows.filter(_is_outside(predicate)).select(pl.len()).collect().item()
+def _slice_files(handle: Handle, rows: Rows, predicate: pl.Expr) -> list[DataFile]:
+    incoming = write_files(handle, rows)
+    written = handle.scan_paths([file.path for file in incoming]) if isinstance(rows, pl.LazyFrame) else rows.lazy()
+    outside = written.filter(_is_outside(predicate)).select(pl.len()).collect().item()
     if outside:
         raise Refused(
             f"{handle.address} refused {outside:,} of {_rows(incoming):,} rows that lie outside the slice {predicate}. "

@@ -142,7 +142,7 @@ class Ledger:
         plan = Plan(self.applied + 1, secrets.randbits(60), tuple(entries))
         handle = self.handle or self._create()
         together, apart = self._laid_together(handle)
-        files = [*together, *write_files(handle, _frame(plan).lazy())]
+        files = [*together, *write_files(handle, _frame(plan))]
         note = {"table": self.table, "batch": str(plan.number), "files": str(len(entries))}
         committed = handle.commit(files, {*apart, *self._other_plans()}, {self.table: plan.number}, note)
         return replace(self, handle=committed), plan
