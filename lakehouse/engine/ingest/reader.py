@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +30,7 @@ from lakehouse.engine.ingest.ledger import (
     Plan,
 )
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit
+from lakehouse.engine.ingest.parsed import Parsed
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
 
 BYTES_AT_ONCE = 8 << 20  # small files are parsed together: a frame for each costs more than its rows
@@ -85,6 +87,8 @@ class Reader:
     parsed: int = 0
     records: int = 0
     progress: Progress = silent
+    _parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _parsing: tuple[list[_Text], Future[Parsed]] | None = None
 
     @classmethod
     def after(cls, ledger: Ledger, declared: Declaration, storage: Storage, progress: Progress = silent) -> Reader:
@@ -199,12 +203,22 @@ class Reader:
         """An entry for each file that was taken, its records counted."""
         if self.texts:
             self.parse()
+        self.enter_parsed()
+        self._parser.shutdown()
         return self.entries
 
     def parse(self) -> None:
-        """Parse the texts at hand together, and enter for each file what came of it."""
+        """Parse the texts at hand together. It goes on while the next files are read, unpacked and told apart."""
         texts, self.texts, self.parsed = self.texts, [], self.unpacked
-        parsed = parse(self.declared, [each.file for each in texts])
+        self.enter_parsed()
+        self._parsing = texts, self._parser.submit(parse, self.declared, [each.file for each in texts])
+
+    def enter_parsed(self) -> None:
+        """Enter for each file that was parsed what came of it."""
+        if self._parsing is None:
+            return
+        (texts, parsing), self._parsing = self._parsing, None
+        parsed = parsing.result()
         accepted, rejected = (
             dict(frame["source_file"].value_counts().iter_rows()) for frame in (parsed.accepted, parsed.rejected)
         )
