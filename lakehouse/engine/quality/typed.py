@@ -23,32 +23,31 @@ class Typed:
 
 
 def typed(contract: type[Contract], stored: pl.LazyFrame) -> Typed:
-    """Part the rows that read exactly from those that do not; both keep the order.
+    """Part the rows that read exactly from those that do not; both keep the order. Each value is read once.
 
-    Each value is read once. Only when one of them did not read is it asked, row by row, which.
+    Only where a nested one did not read is its column asked, row by row, which.
     """
     columns = columns_of(contract)
     raw = stored.collect()
     read = raw.select(*(read_text(pl.col(each.name), each).alias(each.name) for each in columns), *PROVENANCE)
-    if not _any_unread(raw, read, columns):
+    masks = [mask for each in columns if (mask := _unread(raw[each.name], read[each.name], each)) is not None]
+    if not masks:
         return Typed(read, raw.clear())
-    wrong = raw.select(pl.any_horizontal(unread(pl.col(each.name), each) for each in columns)).to_series()
+    wrong = pl.select(pl.any_horizontal(*(pl.lit(mask) for mask in masks))).to_series()
     return Typed(read.filter(~wrong), raw.filter(wrong))
 
 
-def _any_unread(raw: pl.DataFrame, read: pl.DataFrame, columns: tuple[Column, ...]) -> bool:
-    """Whether `unread` would be true of any row, told from the nulls that reading added: no value is read again."""
-    for each in columns:
-        came, text = read[each.name], raw[each.name]
-        if came.null_count() > text.null_count() or (text.null_count() and not each.nullable):
-            return True
-        if not each.dtype.is_nested():
-            continue
-        # each look into a list in several pieces would lay them together anew: 6 GB for 500 MB of documents
-        asked = pl.DataFrame({"raw": text.rechunk(), "read": came.rechunk()})
-        if asked.lazy().select(pl.any_horizontal(_wrong(pl.col("raw"), pl.col("read"), each))).collect().item():
-            return True
-    return False
+def _unread(text: pl.Series, came: pl.Series, column: Column) -> pl.Series | None:
+    """The mask that `unread` gives, told from the nulls that reading added; None where it is true of no row."""
+    if not column.dtype.is_nested():
+        if came.null_count() == text.null_count() and (column.nullable or not text.null_count()):
+            return None
+        return came.is_null() & text.is_not_null() if column.nullable else came.is_null()
+    # each look into a list in several pieces would lay them together anew: 6 GB for 500 MB of documents
+    asked = pl.LazyFrame({"raw": text.rechunk(), "read": came.rechunk()})
+    if not asked.select(pl.any_horizontal(_wrong(pl.col("raw"), pl.col("read"), column))).collect().item():
+        return None
+    return asked.select(unread(pl.col("raw"), column)).collect().to_series()
 
 
 def _wrong(raw: pl.Expr, read: pl.Expr, column: Column) -> Iterator[pl.Expr]:
