@@ -31,16 +31,10 @@ def main(package: str, folders: Sequence[str], *, alone: bool) -> None:
     tables = tables_in(import_module(package))
     landing, lake = (LocalDisk(path=each) for each in folders) if folders else storages(load_environment())
     place = Place(lake=lake, landing=landing)
-    began = time.monotonic() if alone else _loaded()
+    import_module("lakehouse.engine.orchestrate.refine" if alone else "lakehouse.engine.orchestrate.run")
+    began = time.monotonic()  # when all that is heavy is there, as in the scripts
     (_alone if alone else _with_dagster)(tables, place)
     print(f"worked {time.monotonic() - began:.3f} s")
-
-
-def _loaded() -> float:
-    """The time when all that is heavy is there."""
-    import lakehouse.engine.orchestrate.run  # noqa: F401
-
-    return time.monotonic()
 
 
 def _with_dagster(tables: Sequence[Table], place: Place) -> None:

@@ -9,33 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from importlib.metadata import version as version_of
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
-import obstore
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import AzureStore, LocalStore
 
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import store
 from lakehouse.engine.delta.log import Action
-from lakehouse.engine.delta.place import LOG, log_file, root
+from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.statistics import DataFile
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore
 
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _ENGINE = f"lakehouse:{version_of('lakehouse')}"
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it: a file goes by the name it came with
-_TOLD_OTHERWISE = {"account_name", "allow_http"}  # by the address; as an option of the client
 
 
 class Gone(NamedTuple):
@@ -74,15 +66,7 @@ def is_plain(table: DeltaTable) -> bool:
 
 def put(address: Address, version: int, change: Change) -> None:
     """Commit to a plain table. Raises FileExistsError where another has made that version, else OSError."""
-    name = Path(log_file(address, version)).name
-    lines = b"\n".join(map(msgspec.json.encode, _actions(change)))
-    try:
-        store = _store(root(address), tuple(sorted(address.options.items())))
-        obstore.put(store, f"{LOG}/{name}", lines, mode="create", use_multipart=False)
-    except AlreadyExistsError as taken:
-        raise FileExistsError(f"{address}: version {version} is there already") from taken
-    except BaseError as error:
-        raise OSError(str(error).partition("\n")[0]) from error
+    store.create(address, log_name(version), b"\n".join(map(msgspec.json.encode, _actions(change))))
 
 
 def put_through_deltalake(table: DeltaTable, change: Change, schema: pl.Schema | None) -> None:
@@ -140,13 +124,3 @@ def _actions(change: Change) -> Iterator[Action]:
         }
     for app, number in change.transactions.items():
         yield {"txn": {"appId": app, "version": number}}
-
-
-@lru_cache(maxsize=256)
-def _store(folder: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
-    """Kept, since its connection is."""
-    if "://" not in folder:
-        return LocalStore(folder)
-    account: dict[str, Any] = {name: value for name, value in options if name not in _TOLD_OTHERWISE}
-    client: ClientConfig = {"allow_http": dict(options).get("allow_http") == "true"}
-    return AzureStore.from_url(folder, client_options=client, **account)

@@ -13,7 +13,8 @@ import polars as pl
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta.place import log_file, storage_options
+from lakehouse.engine.delta import store
+from lakehouse.engine.delta.place import LOG, log_file, log_name, storage_options
 
 Action = dict[str, Any]
 
@@ -51,17 +52,13 @@ def read_commit(address: Address, version: int) -> Commit:
 
 def read_commits(address: Address, first: int, last: int) -> list[Commit]:
     """Versions `first` to `last`, both included, in order. Raises FileNotFoundError when one of them is not there."""
-    names = {log_file(address, version): version for version in range(first, last + 1)}
-    if not names:
-        return []
-    lines = pl.scan_lines(
-        list(names), glob=False, storage_options=storage_options(address), include_file_paths="file"
-    ).collect()
-    by_file: dict[str, list[Action]] = {name: [] for name in names}
-    for line, file in lines.iter_rows():
-        if line:
-            by_file[file].append(msgspec.json.decode(line))
-    return [Commit(version, tuple(by_file[name])) for name, version in names.items()]
+    versions = range(first, last + 1)
+    files = store.read(address, [log_name(version) for version in versions])
+    return [Commit(version, _actions(file)) for version, file in zip(versions, files, strict=True)]
+
+
+def _actions(lines: bytes) -> tuple[Action, ...]:
+    return tuple(msgspec.json.decode(line) for line in lines.splitlines() if line)
 
 
 def appended(address: Address, position: int, version: int, tip: Commit | None = None) -> list[str]:
@@ -99,13 +96,14 @@ def appended(address: Address, position: int, version: int, tip: Commit | None =
 
 def transactions_at(address: Address, version: int) -> dict[str, int]:
     """The last version of every application, from the last checkpoint and the log after it."""
-    folder, options = log_file(address, 0).rpartition("/")[0], storage_options(address)
     found, known = dict[str, int](), -1
     try:
-        said = pl.scan_lines(f"{folder}/_last_checkpoint", glob=False, storage_options=options).collect().item(0, 0)
+        said = store.read(address, [f"{LOG}/_last_checkpoint"])[0]
         if (summed_up := int(msgspec.json.decode(said)["version"])) <= version:
-            file = f"{folder}/{summed_up:020d}.checkpoint.parquet"
-            txn = pl.scan_parquet(file, glob=False, storage_options=options).select("txn").unnest("txn")
+            file = log_file(address, summed_up).replace(".json", ".checkpoint.parquet")
+            txn = (
+                pl.scan_parquet(file, glob=False, storage_options=storage_options(address)).select("txn").unnest("txn")
+            )
             found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), summed_up
     except FileNotFoundError:
         pass  # no checkpoint yet: the log says it all

@@ -32,8 +32,13 @@ def full(address: Address, paths: Iterable[str]) -> list[str]:
     return [path if "://" in path or Path(path).is_absolute() else f"{base}/{path}" for path in paths]
 
 
+def log_name(version: int) -> str:
+    """Below the table's folder."""
+    return f"{LOG}/{version:020d}.json"
+
+
 def log_file(address: Address, version: int) -> str:
-    return f"{root(address)}/{LOG}/{version:020d}.json"
+    return f"{root(address)}/{log_name(version)}"
 
 
 def make_durable(paths: Iterable[str]) -> None:

@@ -71,14 +71,17 @@ class Opened:
     content: bytes
     stands: Layout
     records: int
-    even: bytes | None
+    even: bytes | memoryview | None
 
 
 def opened(content: bytes, form: Csv, columns: Sequence[Column], limits: Limits = _LIMITS) -> Opened:
     """Find the columns and count the records. Raises Misfit as `layout` does."""
     stands = layout(content, form, columns, limits)
-    even = _even(content, form, limits.line_bytes)
-    return Opened(content, stands, _counted(content, form) if even is None else even.count(b"\n"), even)
+    text = _even(content, form, limits.line_bytes)
+    if text is None:
+        return Opened(content, stands, _counted(content, form), None)
+    header = text.find(b"\n") + 1 if form.header else 0
+    return Opened(content, stands, text.count(b"\n", header), memoryview(text)[header:])
 
 
 def read_csv(files: Iterable[Opened], form: Csv, columns: Sequence[Column], limits: Limits = _LIMITS) -> Parsed:
@@ -137,7 +140,7 @@ def _no_rows(width: int) -> pl.DataFrame:
 
 
 def _even(content: bytes, form: Csv, longest: int) -> bytes | None:
-    """The records in UTF-8, each with its line end, if nothing is quoted and no line is blank; otherwise None."""
+    """The file in UTF-8, each line with its end, if nothing is quoted and no line is blank; otherwise None."""
     if form.preamble or form.comment or _is_broken_otherwise(content) or _is_any_longer(content, longest):
         return None
     try:
@@ -146,8 +149,7 @@ def _even(content: bytes, form: Csv, longest: int) -> bytes | None:
         return None
     if text[:1] in b"\r\n" or _BLANK.search(text) or (form.quote and form.quote.encode() in text):
         return None
-    body = text.partition(b"\n")[2] if form.header else text
-    return body + b"\n" if body and not body.endswith(b"\n") else body
+    return text if text.endswith(b"\n") else text + b"\n"
 
 
 def _together(files: Sequence[tuple[int, Opened]], form: Csv, width: int) -> pl.DataFrame | None:

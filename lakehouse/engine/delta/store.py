@@ -1,0 +1,71 @@
+"""The small files of a table's log, each read or made by one request.
+
+For data files Polars is the reader and the writer; of a file of a few lines it makes a plan that takes 20 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import AzureStore, LocalStore
+
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.place import root
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore
+
+AT_ONCE = 16
+_TOLD_OTHERWISE = {"account_name", "allow_http"}  # by the address; as an option of the client
+
+
+def read(address: Address, names: Sequence[str]) -> list[bytes]:
+    """Files by their names below the table's folder. Raises FileNotFoundError where one is not there, else OSError."""
+    store = _store(root(address), tuple(sorted(address.options.items())))
+    if len(names) == 1:
+        return [_read(store, names[0])]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(partial(_read, store), names))
+
+
+def create(address: Address, name: str, content: bytes) -> None:
+    """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError."""
+    store = _store(root(address), tuple(sorted(address.options.items())))
+    try:
+        obstore.put(store, name, content, mode="create", use_multipart=False)
+    except AlreadyExistsError as taken:
+        raise FileExistsError(f"{address}: {name} is there already") from taken
+    except BaseError as error:
+        raise OSError(_said(error)) from error
+
+
+def _read(store: ObjectStore, name: str) -> bytes:
+    try:
+        return obstore.get(store, name).bytes().to_bytes()
+    except FileNotFoundError as gone:
+        raise FileNotFoundError(_said(gone)) from gone
+    except BaseError as error:
+        raise OSError(_said(error)) from error
+
+
+def _said(error: Exception) -> str:
+    """Without what the library adds for its own makers."""
+    return str(error).partition("\n")[0]
+
+
+@lru_cache(maxsize=256)
+def _store(folder: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
+    """Kept, since its connection is."""
+    if "://" not in folder:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"{folder} is not there")
+        return LocalStore(folder)
+    account: dict[str, Any] = {name: value for name, value in options if name not in _TOLD_OTHERWISE}
+    client: ClientConfig = {"allow_http": dict(options).get("allow_http") == "true"}
+    return AzureStore.from_url(folder, client_options=client, **account)
