@@ -33,28 +33,44 @@ class Counted:
         return self.measured - self.superseded - sum(self.dropped.values()) - self.came_out
 
 
-def counted(declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.LazyFrame], out: pl.DataFrame) -> Counted:
-    """Count what was read, handed to the transform, dropped on purpose, and came out.
+@dataclass(frozen=True)
+class Asked:
+    """What was measured: of what was read, of what was handed over of it, and of what each predicate leaves out."""
 
-    A parameter without the measure's or a predicate's columns counts for nothing in it. Of a table that conserves
-    nothing only rows are counted.
+    read: Any
+    kept: Any
+    dropped: Sequence[Any]
+
+
+def ask(declared: Declaration, rows: Sequence[Rows], handed: Sequence[pl.LazyFrame]) -> Asked | None:
+    """Measure what was read and handed to the transform; None of a table that conserves nothing.
+
+    A parameter without the measure's or a predicate's columns counts for nothing in it.
     """
-    due = sum(each.input.count for each in rows)
     if declared.conserves is None:
-        return Counted(due, measured=due, superseded=0, dropped={}, came_out=out.height)
-    into, out_of = _measures(declared)
+        return None
+    into, _ = _measures(declared)
     asked = [_asked(into, [each.frame for each in rows]), _asked(into, handed)]
     asked += [_asked(into, handed, *only) for only in _one_of_each(list(declared.drops.values()))]
     numbers = [frame.item() or 0 for frame in pl.collect_all([lazy for some in asked for lazy in some])]
     ends = [0]
     for some in asked:
         ends.append(ends[-1] + len(some))
-    measured, kept, *dropped = [sum(numbers[begin:end]) for begin, end in pairwise(ends)]
+    read, kept, *dropped = [sum(numbers[begin:end]) for begin, end in pairwise(ends)]
+    return Asked(read, kept, dropped)
+
+
+def counted(declared: Declaration, rows: Sequence[Rows], asked: Asked | None, out: pl.DataFrame) -> Counted:
+    """Count what was read, dropped on purpose, and came out. Of a table that conserves nothing only rows."""
+    due = sum(each.input.count for each in rows)
+    if asked is None:
+        return Counted(due, measured=due, superseded=0, dropped={}, came_out=out.height)
+    _, out_of = _measures(declared)
     return Counted(
         read=due,
-        measured=measured,
-        superseded=measured - kept,
-        dropped=dict(zip(declared.drops, dropped, strict=True)),
+        measured=asked.read,
+        superseded=asked.read - asked.kept,
+        dropped=dict(zip(declared.drops, asked.dropped, strict=True)),
         came_out=out.select(out_of).item() or 0,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -22,7 +23,7 @@ from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.orchestrate.affected import due_slices, outside, partitions_of, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
 from lakehouse.engine.orchestrate.corrections import Contents, no_longer_held, read_with_contents, watches_corrections
-from lakehouse.engine.orchestrate.counting import Counted, counted
+from lakehouse.engine.orchestrate.counting import Counted, ask, counted
 from lakehouse.engine.orchestrate.history import Seen
 from lakehouse.engine.orchestrate.inputs import (
     Input,
@@ -174,14 +175,17 @@ class _Run:
         lazy = self.transform(*handed)
         if difference := differences(lazy.collect_schema(), declared.returned_schema):
             return self._misshapen(difference)
-        passed = self._judged(handed, lazy.collect())
+        with ThreadPoolExecutor(1) as beside:  # of a store far away both are asked at once
+            asking = beside.submit(ask, declared, self.rows, handed)
+            passed = self._judged(handed, lazy.collect())
+        asked = asking.result() if passed.handed is handed else ask(declared, self.rows, passed.handed)
         seen = self._seen(passed)
         if seen is not None and seen.is_late(takes_back=any(each.revised for each in self.newest if each)):
             anew = [replace(each.input, whole=True) for each in self.rows]
             rows, newest = read_with_contents(declared, self.place, anew)
             return replace(self, rows=rows, contents=newest, whole=True).work()
         made = seen.versions(self.place, self.rows) if seen else None
-        count = counted(declared, self.rows, passed.handed, passed.out)
+        count = counted(declared, self.rows, asked, passed.out)
         findings = self._findings(count, passed)
         facts = self._facts(count, passed) | (made.facts if made else {})
         refusal = self._refusal(count, passed)
