@@ -70,6 +70,7 @@ def _alone(tables: Sequence[Table], place: Place) -> None:
             if work.delivery:
                 is_done = False
                 deliver(work.delivery)
+            del work  # as Dagster lets go of what a step gave, so that the next one finds the room
 
 
 if __name__ == "__main__":

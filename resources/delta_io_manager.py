@@ -43,6 +43,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
                 write_plain(context, self.lake, obj)
                 return
             written = deliver(obj)
+            obj.let_go()
         context.add_output_metadata(facts_of(written, obj.table))
         if obj.refusal:
             raise dg.Failure(obj.refusal, allow_retries=False)

@@ -61,6 +61,11 @@ class Delivery:
     unless_moved: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
 
+    def let_go(self) -> None:
+        """Forget the rows once they are in the lake: Dagster keeps what a step gave until its run ends."""
+        for name in ("accepted", "rejected"):
+            object.__setattr__(self, name, getattr(self, name).clear())
+
 
 def deliver(delivery: Delivery) -> Written:
     """Carry a delivery out. Raises Conflict when the table has moved since `delivery.handle`: nothing of it landed.

@@ -193,6 +193,14 @@ def refusals(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return {step: said.description or "" for step, said in told.items() if step and said}
 
 
+def test_what_a_step_gave_holds_no_rows_once_they_are_in_the_lake(house: House):
+    house.land("one", '{"no": "A", "pieces": 3}', '{"no": "B", "pieces": -1}')
+    ran = house.run(slips, counts)
+    given = [ran.output_for_node(node) for node in ("bronze__slips", "silver__counts")]  # Dagster keeps it to the end
+    assert [(each.accepted.height, each.rejected.height) for each in given] == [(0, 0), (0, 0)]
+    assert house.rows("silver/counts") == [("A", 3)]
+
+
 # ---- what a table is in Dagster
 
 
