@@ -7,6 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property
@@ -106,7 +107,9 @@ class Handle:
             raise Unreachable(f"{address} could not be created: {error}. Try again.") from error
         if address.is_local:
             make_durable([log_file(address, 0), root(address)])
-        return cls(address, created)
+        handle = cls(address, created)
+        handle._read_tip()
+        return handle
 
     @property
     def _table(self) -> DeltaTable:
@@ -264,9 +267,10 @@ class Handle:
         gone = self._gone(paths)
         change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
         try:
-            if reshapes or not is_plain(self._opened):
+            if reshapes or self.identity is None or not is_plain(self._opened):
                 put_through_deltalake(self._table, change, schema if reshapes else None)
             else:
+                self._refuse_another_table()
                 put(self.address, self.version + 1, change)
         except (DeltaError, OSError) as error:
             self._raise_unless_landed(identity, error)
@@ -275,6 +279,16 @@ class Handle:
         if not reshapes:
             committed._carry_on(self, added_files(added, now, self.schema), paths)
         return committed._after_commit()
+
+    def _refuse_another_table(self) -> None:
+        """No version is put on top of a table that was made anew at this place meanwhile, or where none is left."""
+        with suppress(FileNotFoundError):
+            if read_commit(self.address, self.version).identity == self.identity:
+                return
+        raise Conflict(
+            f"{self.address} was removed or made anew since its version {self.version} was read; nothing was "
+            "committed. Run again."
+        )
 
     def _gone(self, paths: set[str]) -> list[Gone]:
         if strangers := paths.difference(self._files["path"]):

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_two_commits_on_one_version_are_one_commit_and_one_conflict(address):
     with pytest.raises(Conflict, match="version 1 first"):
         add(mine, 2)
     assert_frame_equal(opened(address).scan().collect(), rows(1))
+
+
+def test_a_table_that_was_made_anew_meanwhile_gets_no_version_of_the_old_one(address):
+    handle = add(Handle.create(address, SCHEMA), 1)
+    shutil.rmtree(address.uri)
+    with pytest.raises(Conflict, match="was removed or made anew since its version 1 was read; nothing was committed"):
+        add(handle, 2)
+    add(Handle.create(address, SCHEMA), 3)
+    with pytest.raises(Conflict, match="made anew"):
+        add(handle, 2)
+    assert_frame_equal(opened(address).scan().collect(), rows(3))
+    assert not log(address, 2).exists()
 
 
 def test_a_file_that_is_not_in_the_table_cannot_be_removed(address):
