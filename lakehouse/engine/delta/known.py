@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import polars as pl
 from deltalake.exceptions import DeltaError
 
 from lakehouse.engine.declare.ports import Address
@@ -46,7 +45,7 @@ def still_newest(address: Address) -> Handle | None:
     if known is None or known.address != address:
         return None
     # what cannot be read is told by whoever opens the table anew
-    with suppress(DeltaError, OSError, pl.exceptions.PolarsError), ThreadPoolExecutor(1) as pool:
+    with suppress(DeltaError, OSError), ThreadPoolExecutor(1) as pool:
         newest = pool.submit(known.newest_version)
         tip = read_commit(address, known.version)
         if newest.result() == known.version and tip.identity == known.identity:

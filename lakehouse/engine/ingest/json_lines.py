@@ -21,13 +21,14 @@ from lakehouse.engine.ingest.parsed import REJECTED, Parsed, Reject
 from lakehouse.engine.ingest.shapes import DEEPEST, NotPlain, Number, Record, Rejected, Row, as_json, exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["BYTE_ORDER_MARK", "Line", "json_line", "parse_json", "read_json_lines", "read_objects"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINES_AT_ONCE = 1024  # bounds the Python objects alive at a time: a few dozen MB for documents of 3 kB
 _LIMITS = Limits()
+_ENCODER = msgspec.json.Encoder()
 
 
 def read_json_lines(
@@ -81,9 +82,11 @@ def _lines(files: Iterable[bytes]) -> Iterator[Line]:
 
 
 def _read(
-    lines: Iterable[Line], shape: Record, decoder: _Decoder | None, limits: Limits
+    lines: Sequence[Line], shape: Record, decoder: _Decoder | None, limits: Limits
 ) -> tuple[list[Row], list[Reject]]:
     """Rows (record, extra, file, number) and rejects (file, number, raw, reason); plainly where `decoder` can."""
+    if decoder and (plain := _all_plain(lines, decoder, limits)) is not None:
+        return plain, []
     rows: list[Row] = []
     rejects: list[Reject] = []
     for file, number, line in lines:
@@ -96,6 +99,23 @@ def _read(
         except Rejected as rejected:
             rejects.append((file, number, line.decode("utf-8", "backslashreplace"), str(rejected)))
     return rows, rejects
+
+
+def _all_plain(lines: Sequence[Line], decoder: _Decoder, limits: Limits) -> list[Row] | None:
+    """The rows, if each of the lines is plain: told of all at once, without a call for each."""
+    contents = [line for _, _, line in lines]
+    if max(map(len, contents)) > limits.line_bytes:
+        return None
+    try:
+        records = decoder.decode_lines(b"\n".join(contents))
+        length = len(_ENCODER.encode_lines(records)) - len(records)  # less a line's end for each
+        if length != sum(map(len, contents)):
+            contents = [msgspec.json.format(line, indent=-1) for line in contents]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(records) != len(lines) or length != sum(map(len, contents)):
+        return None
+    return [(record, None, file, number) for record, (file, number, _) in zip(records, lines, strict=True)]
 
 
 def _plain(line: bytes, decoder: _Decoder) -> msgspec.Struct | None:

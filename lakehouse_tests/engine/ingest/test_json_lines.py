@@ -53,7 +53,7 @@ def reason(line: str | bytes) -> str:
 
 
 def exactly(content: bytes, schema: pl.Schema = SCHEMA) -> Parsed:
-    with patch.object(json_lines, "_plain", lambda *_: None):
+    with patch.object(json_lines, "_plain", lambda *_: None), patch.object(json_lines, "_all_plain", lambda *_: None):
         return read_json_lines([content], schema)
 
 
@@ -474,6 +474,7 @@ def test_the_plain_way_gives_what_the_exact_way_gives_for_damaged_documents(
         at = place % (len(content) + 1)
         content = content[:at] + shard + content[at + cut :]
     assert_both_ways_agree(content)
+    assert_both_ways_agree(b"\n".join([b'{"order_no":"1"}', content, b'{"amount": 2, "tags": ["a"]}']))
 
 
 def test_the_plain_way_takes_plain_documents():
@@ -482,6 +483,8 @@ def test_the_plain_way_takes_plain_documents():
     with patch.object(json_lines, "_exact", side_effect=AssertionError("the exact way was asked")):
         spaced = plain.replace(b":", b": ").replace(b",", b", ")
         assert read_json_lines([plain + spaced], SCHEMA).accepted.height == 2
+        with patch.object(json_lines, "_plain", side_effect=AssertionError("each line was asked")):
+            assert read_json_lines([plain + spaced, spaced], SCHEMA).accepted["source_row"].to_list() == [1, 2, 1]
         with pytest.raises(AssertionError, match="exact way"):
             read_json_lines([content], SCHEMA)
 
