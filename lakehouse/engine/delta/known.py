@@ -34,6 +34,11 @@ def keep(handle: Handle) -> None:
             del _seen[next(iter(_seen))]
 
 
+def knows(address: Address) -> bool:
+    """Whether this process has seen the table."""
+    return address.uri in _seen
+
+
 def forget(address: Address) -> None:
     """The next who opens the table reads it."""
     _seen.pop(address.uri, None)

@@ -16,8 +16,11 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.known import knows
+from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_same
 
@@ -79,7 +82,7 @@ def settle(table: Handle, address: Address) -> bool:
 
     False where there is no quarantine.
     """
-    quarantine = Handle.open(address)
+    quarantine = _opened(address)
     if quarantine is not None and _looked_up_to(table, quarantine) <= table.version:
         _commit(table, quarantine, None)
     return quarantine is not None
@@ -97,6 +100,19 @@ def count(table: Handle, address: Address) -> int:
     """How many rows are set aside from `table` as it stands, from the logs alone."""
     quarantine = Handle.open(address)
     return 0 if quarantine is None else int(_standing(table, quarantine)["rows"].sum())
+
+
+def _opened(address: Address) -> Handle | None:
+    """None where there is none, as most tables have none: told by one answer of the store and not by two.
+
+    Its first commit is always there, since nobody cleans its log up.
+    """
+    if not knows(address):
+        try:
+            store.read(address, [log_name(0)])
+        except FileNotFoundError:
+            return None
+    return Handle.open(address)
 
 
 def _create(address: Address) -> Handle:
