@@ -85,14 +85,15 @@ def _read(
     lines: Sequence[Line], shape: Record, decoder: _Decoder | None, limits: Limits
 ) -> tuple[list[Row], list[Reject]]:
     """Rows (record, extra, file, number) and rejects (file, number, raw, reason); plainly where `decoder` can."""
-    if decoder and (plain := _all_plain(lines, decoder, limits)) is not None:
-        return plain, []
+    contents = [line for _, _, line in lines]
+    if decoder and max(map(len, contents)) <= limits.line_bytes and (records := _plain(contents, decoder)) is not None:
+        return [(record, None, file, number) for record, (file, number, _) in zip(records, lines, strict=True)], []
     rows: list[Row] = []
     rejects: list[Reject] = []
     for file, number, line in lines:
-        record = _plain(line, decoder) if decoder and len(line) <= limits.line_bytes else None
-        if record is not None:
-            rows.append((record, None, file, number))
+        alone = _plain([line], decoder) if decoder and len(line) <= limits.line_bytes else None
+        if alone is not None:
+            rows.append((alone[0], None, file, number))
             continue
         try:
             rows.append((*_exact(line, shape, limits), file, number))
@@ -101,35 +102,20 @@ def _read(
     return rows, rejects
 
 
-def _all_plain(lines: Sequence[Line], decoder: _Decoder, limits: Limits) -> list[Row] | None:
-    """The rows, if each of the lines is plain: told of all at once, without a call for each."""
-    contents = [line for _, _, line in lines]
-    if max(map(len, contents)) > limits.line_bytes:
-        return None
-    try:
-        records = decoder.decode_lines(b"\n".join(contents))
-        length = len(_ENCODER.encode_lines(records)) - len(records)  # less a line's end for each
-        if length != sum(map(len, contents)):
-            contents = [msgspec.json.format(line, indent=-1) for line in contents]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    if len(records) != len(lines) or length != sum(map(len, contents)):
-        return None
-    return [(record, None, file, number) for record, (file, number, _) in zip(records, lines, strict=True)]
+def _plain(lines: Sequence[bytes], decoder: _Decoder) -> list[msgspec.Struct] | None:
+    """The records, if each line is JSON in which only declared fields stand, and each once; otherwise None.
 
-
-def _plain(line: bytes, decoder: _Decoder) -> msgspec.Struct | None:
-    """The record, if the line is JSON in which only declared fields stand, and each once; otherwise None.
-
-    msgspec refuses unknown fields but lets the last of repeated keys win. So the record is written again: it writes
+    msgspec refuses unknown fields but lets the last of repeated keys win. So the records are written again: it writes
     nothing longer than it read (white space aside), hence the lengths are equal only if nothing fell away.
     """
     try:
-        record = decoder.decode(line)
-        length = len(msgspec.json.encode(record))
-        return record if length == len(line) or length == len(msgspec.json.format(line, indent=-1)) else None
+        records = decoder.decode_lines(b"\n".join(lines))
+        length = len(_ENCODER.encode_lines(records)) - len(records)  # less a line's end for each
+        if length != sum(map(len, lines)):
+            lines = [msgspec.json.format(line, indent=-1) for line in lines]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return records if len(records) == len(lines) and length == sum(map(len, lines)) else None
 
 
 # ---- the exact way ----
