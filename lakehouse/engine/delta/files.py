@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -69,12 +69,9 @@ def write_files(
         make_durable(each.path for each in paths.values())
     order = in_commit_order(list(paths))
     stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
-    measured = [name for name in stored if name not in {*unmeasured, *handle.unmeasured}]
-    if isinstance(rows, pl.DataFrame) and not handle.partition_by:
-        held = _in_memory(handle, rows, [paths[path].num_rows for path in order])
-    else:
-        held = [scan_files(handle.address, [path], stored, ()) for path in order]
-    statistics = measure(held, pl.Schema({name: stored[name] for name in measured}))
+    measured = {name: dtype for name, dtype in stored.items() if name not in {*unmeasured, *handle.unmeasured}}
+    held = _held(handle, rows, {path: paths[path].num_rows for path in order}, stored)
+    statistics = measure(held, pl.Schema(measured))
     return [
         DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path))
         for path, text in zip(order, statistics, strict=True)
@@ -128,9 +125,13 @@ class _Names:
         }
 
 
-def _in_memory(handle: Handle, rows: pl.DataFrame, counts: Sequence[int]) -> list[pl.LazyFrame]:
-    """What each file holds, of rows that need not be read back. A row that was not written is an error here."""
-    if sum(counts) != rows.height:
-        raise Unreachable(f"{handle.address}: {sum(counts):,} of {rows.height:,} rows were written. Nothing changed.")
-    starts = itertools.accumulate(counts, initial=0)
-    return [rows.slice(start, count).lazy() for start, count in zip(starts, counts, strict=False)]
+def _held(
+    handle: Handle, rows: pl.DataFrame | pl.LazyFrame, counts: Mapping[str, int], stored: pl.Schema
+) -> list[pl.LazyFrame]:
+    """What each file holds. Rows in memory that lie in their order are not read back; one not written is an error."""
+    if isinstance(rows, pl.LazyFrame) or handle.partition_by:
+        return [scan_files(handle.address, [path], stored, ()) for path in counts]
+    if (written := sum(counts.values())) != rows.height:
+        raise Unreachable(f"{handle.address}: {written:,} of {rows.height:,} rows were written. Nothing changed.")
+    starts = itertools.accumulate(counts.values(), initial=0)
+    return [rows.slice(start, count).lazy() for start, count in zip(starts, counts.values(), strict=False)]

@@ -27,7 +27,7 @@ _TOLD_OTHERWISE = {"account_name", "allow_http"}  # by the address; as an option
 
 def read(address: Address, names: Sequence[str]) -> list[bytes]:
     """Files by their names below the table's folder. Raises FileNotFoundError where one is not there, else OSError."""
-    store = _store(root(address), tuple(sorted(address.options.items())))
+    store = _store(address)
     if len(names) == 1:
         return [_read(store, names[0])]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -36,7 +36,7 @@ def read(address: Address, names: Sequence[str]) -> list[bytes]:
 
 def create(address: Address, name: str, content: bytes) -> None:
     """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError."""
-    store = _store(root(address), tuple(sorted(address.options.items())))
+    store = _store(address)
     try:
         obstore.put(store, name, content, mode="create", use_multipart=False)
     except AlreadyExistsError as taken:
@@ -59,8 +59,12 @@ def _said(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def _store(address: Address) -> ObjectStore:
+    return _opened(root(address), tuple(sorted(address.options.items())))
+
+
 @lru_cache(maxsize=256)
-def _store(folder: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
+def _opened(folder: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
     """Kept, since its connection is."""
     if "://" not in folder:
         if not Path(folder).is_dir():
