@@ -48,8 +48,9 @@ def many_files(*, rounds: int, size: int) -> Iterator[Figures]:  # noqa: ARG001 
     files = landed_one_by_one(BUILD / f"files-{FILES}", FILES, 1 + MORE)
     notes = [
         (
-            f"Goal: a tick within {GOAL} s; its time is that of its record in the instance. Memory is the peak of "
-            "the process that evaluates it (the code server), and of the run, a process of its own."
+            f"Goal: a tick within {GOAL} s; its time is that of its record in the instance, of several that one "
+            "listing took the longest. Memory is the peak of the process that evaluates it (the code server), and of "
+            "the run, a process of its own."
         ),
         (
             "A list is a folder of the disk, or a page of 5,000 names of Azurite; a read is a file that was opened. A "
@@ -66,32 +67,37 @@ def many_files(*, rounds: int, size: int) -> Iterator[Figures]:  # noqa: ARG001 
     for name, store in stores.items():
         with tempfile.TemporaryDirectory(prefix="landing-", dir=BUILD) as folder, store(Path(folder)) as opened:
             for what, tick, *cells in _measured(opened, files, name, notes):
-                rows.append((f"{name}, {what}", f"{tick:.1f}", *cells))
+                rows.append((f"{name}, {what}", *cells))
                 seconds.append(tick)
-    columns = ("", "tick, s", "MB", "lists", "reads", "run, s", "MB", "lists", "reads")
+    columns = ("", "ticks", "longest, s", "MB", "lists", "reads", "run, s", "MB", "lists", "reads")
     yield Figures("8-landing", f"A landing of {FILES:,} order documents, a file each", columns, rows, seconds, notes)
 
 
 def _measured(
     store: Store, files: Landed, name: str, notes: list[str]
 ) -> Iterator[tuple[str, float, *tuple[str, ...]]]:
-    """Land them all, then one, then a thousand. Of each tick, and of its run, if any: seconds, MB, lists, reads."""
+    """Land them all, then one, then a thousand. Of each listing: its longest tick, in seconds, and the cells."""
     names = [sorted(str(file.relative_to(place)) for file in place.rglob("*.gz")) for place in (files.base, files.more)]
     store.land(files.base, names[0])
     notes.append(f"{name}: {_first_landing(store)}")
     with daemon(dict(store.environment)) as running:
         cold = running.nothing_new()
-        notes.append(f"{name}: the first tick after a start, with all imports, took {cold.seconds:.1f} s.")
+        notes.append(f"{name}: the first tick after a start, with all imports, took {cold.ticks[0]:.1f} s.")
         tick = running.nothing_new()
-        yield "nothing new", *_cells(store, tick), "", "", "", ""
+        yield "nothing new", max(tick.ticks), *_ticks(tick), *_cells(store, tick), "", "", "", ""
         for what, some in (("1 new", names[1][:1]), (f"{MORE:,} new", names[1][1:])):
             tick, run = running.after(partial(store.land, files.more, some))
-            took, *cells = _cells(store, run)
-            yield what, *_cells(store, tick), f"{took:.1f}", *cells
+            cells = (*_ticks(tick), *_cells(store, tick), f"{run.seconds:.1f}", *_cells(store, run))
+            yield what, max(tick.ticks), *cells
 
 
-def _cells(store: Store, span: Span) -> tuple[float, str, str, str]:
-    return span.seconds, f"{span.memory:.0f}", store.count("list", span), store.count("read", span)
+def _ticks(span: Span) -> tuple[str, str]:
+    return str(len(span.ticks)), f"{max(span.ticks):.1f}"
+
+
+def _cells(store: Store, span: Span) -> tuple[str, str, str]:
+    """Memory in MB, lists, reads."""
+    return f"{span.memory:.0f}", store.count("list", span), store.count("read", span)
 
 
 def _first_landing(store: Store) -> str:

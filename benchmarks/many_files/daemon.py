@@ -25,11 +25,15 @@ PATIENCE = 900  # seconds
 
 @dataclass(frozen=True)
 class Span:
-    """From when to when (epoch seconds) something was at work, and the most memory it had, in MB."""
+    """From when to when (epoch seconds) something was at work, and the most memory it had, in MB.
+
+    `ticks`: how long (seconds) each of those was that one listing took.
+    """
 
     began: float
     ended: float
     memory: float
+    ticks: tuple[float, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -86,26 +90,28 @@ class Daemon:
     process: subprocess.Popen[bytes] = field(repr=False)
 
     def nothing_new(self) -> Span:
-        """The next tick that finds nothing new."""
+        """The next listing that finds nothing new."""
         self.peaks.forget()
-        return self._span(self._tick(time.time(), asks=False))
+        return self._span(self._ticks(time.time(), asks=False))
 
     def after(self, land: Callable[[], object]) -> tuple[Span, Span]:
-        """The tick that sees what `land` lands, and the run that it asks for; then waits until nothing is new.
+        """The listing that sees what `land` lands, and the run that it asks for; then waits until nothing is new.
 
         So what comes next lands right after a tick, and has settled when the next one looks.
         """
         self.peaks.forget()
         land()
-        tick = self._tick(time.time(), asks=True)
-        seen = self._span(tick)
-        record = self._until(lambda: self._ended(tick.run_ids[0]), "the end of the run")
+        ticks = self._ticks(time.time(), asks=True)
+        seen = self._span(ticks)
+        record = self._until(lambda: self._ended(ticks[-1].run_ids[0]), "the end of the run")
         run = Span(record.start_time or 0, record.end_time or 0, self.peaks.of("run"))
         self.nothing_new()
         return seen, run
 
-    def _span(self, tick: InstigatorTick) -> Span:
-        return Span(tick.timestamp, tick.end_timestamp or 0, self.peaks.of("server"))
+    def _span(self, ticks: list[InstigatorTick]) -> Span:
+        began, ended = [each.timestamp for each in ticks], [each.end_timestamp or 0 for each in ticks]
+        took = tuple(end - begin for begin, end in zip(began, ended, strict=True))
+        return Span(began[0], ended[-1], self.peaks.of("server"), took)
 
     def _ended(self, run_id: str) -> dg.RunRecord | None:
         record = self.instance.get_run_record_by_id(run_id)
@@ -115,19 +121,26 @@ class Daemon:
             raise SystemExit(f"run {run_id} failed; the daemon's log is {self.log}")
         return record
 
-    def _tick(self, since: float, *, asks: bool) -> InstigatorTick:
+    def _ticks(self, since: float, *, asks: bool) -> list[InstigatorTick]:
         return self._until(
             lambda: self._found(since, asks=asks), "a tick that asks for a run" if asks else "a tick without"
         )
 
-    def _found(self, since: float, *, asks: bool) -> InstigatorTick | None:
+    def _found(self, since: float, *, asks: bool) -> list[InstigatorTick] | None:
+        """The ticks of the last listing since then, if it ended as it is meant to."""
+        listing: list[InstigatorTick] = []
         for state in self.instance.all_instigator_state():
-            for tick in self.instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since):
+            ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since)
+            for tick in sorted(ticks, key=lambda each: each.timestamp):
                 if tick.error:
                     raise SystemExit(f"a tick failed: {tick.error.to_string()}")
-                is_meant = tick.run_ids if asks else (tick.skip_reason or "").startswith("Nothing new")
-                if tick.is_completed and is_meant:
-                    return tick
+                listing.append(tick)
+                said = tick.skip_reason or ""
+                if not tick.is_completed or said.startswith("Listed"):
+                    continue
+                if tick.run_ids if asks else said.startswith("Nothing new"):
+                    return listing
+                listing.clear()
         return None
 
     def _until[T](self, found: Callable[[], T | None], what: str) -> T:

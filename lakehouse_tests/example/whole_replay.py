@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections.abc import Generator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatch
@@ -68,6 +69,9 @@ class Shelf:
     def files(self, pattern: str) -> list[Found]:
         names = sorted(name for name in self.contents if fnmatch(name, pattern))
         return [Found(name, len(self.contents[name]), datetime.min.replace(tzinfo=UTC)) for name in names]
+
+    def pages(self, pattern: str, after: str = "") -> Generator[tuple[list[Found], str]]:
+        raise NotImplementedError
 
     def read(self, name: str) -> bytes:
         return self.contents[name]

@@ -75,6 +75,20 @@ def test_a_listing_says_name_size_and_time_in_utc(storage):
     assert before <= found.modified_at <= datetime.now(UTC) + timedelta(seconds=2)
 
 
+def test_a_listing_in_pages_is_left_and_gone_on_with(storage, monkeypatch):
+    monkeypatch.setattr("resources.adls.FILES_PER_PAGE", 2)
+    for name in ("b/2.csv", "b/1.csv", "a/9.csv", "a/_part.csv", "a/10.csv", "c/other.txt"):
+        storage.write(name, b"")
+    told, after = [], ""
+    while True:
+        page, after = next(iter(storage.pages("*/*.csv", after)))
+        told += [found.name for found in page]
+        if not after:
+            break
+    assert sorted(told) == names(storage, "*/*.csv") == ["a/10.csv", "a/9.csv", "b/1.csv", "b/2.csv"]
+    assert [page for page, _ in storage.pages("nothing/*.csv")] == [[]]
+
+
 def test_a_listing_is_in_the_order_of_names(storage):
     for name in ("b/2.csv", "b/1.csv", "a/9.csv", "a-b/1.csv", "a/10.csv"):
         storage.write(name, b"")

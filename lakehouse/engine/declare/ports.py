@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +57,14 @@ class Storage(Protocol):
 
     def files(self, pattern: str) -> list[Found]:
         """One listing of the files whose name matches the glob `pattern` (`*` stays within a folder), by name."""
+        ...
+
+    def pages(self, pattern: str, after: str = "") -> Generator[tuple[list[Found], str]]:
+        """The same listing part by part, each with what the next one comes `after`: empty at the end.
+
+        So a listing that takes long may be left and gone on with later, within the hour. Other files may lie there by
+        then; each that lay there all the time is told once.
+        """
         ...
 
     def read(self, name: str) -> bytes:

@@ -17,8 +17,10 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone, Refused
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import (
     LOST,
@@ -67,6 +69,20 @@ def arrivals(
     for each in map(listed.__getitem__, others):
         (fresh if _is_settled(each, now, declared.source.settle) else settling).append(each)
     return Arrivals(tuple(fresh), tuple(settling), known=len(listed) - len(others))
+
+
+def look(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
+    """What one listing shows beside the ledger, and the identity of a plan that a crash left unapplied."""
+    return look_beside(declared, place, Handle.open(place.table(declared)))
+
+
+def look_beside(
+    declared: Declaration, place: Place, own: Handle | None, listed: Sequence[Found] | None = None
+) -> tuple[Arrivals, int | None]:
+    """The same, of a bronze table that is open, and of files that are `listed`."""
+    ledger = Ledger.open(declared, place.ledger(declared), own)
+    pending = ledger.pending()
+    return arrivals(declared, place.landing, ledger, listed), pending.identity if pending else None
 
 
 def _frame(listed: Sequence[Found]) -> pl.DataFrame:

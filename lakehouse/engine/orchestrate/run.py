@@ -20,7 +20,7 @@ from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Cluster, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.ingest.landing import Arrivals
+from lakehouse.engine.ingest.landing import Arrivals, look, look_beside
 from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.inputs import (
@@ -33,7 +33,7 @@ from lakehouse.engine.orchestrate.inputs import (
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
 from lakehouse.engine.orchestrate.remembered import Remembered
-from lakehouse.engine.orchestrate.sensor import WHY, look, look_beside
+from lakehouse.engine.orchestrate.sensor import WHY
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
 

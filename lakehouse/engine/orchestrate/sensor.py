@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -11,12 +9,11 @@ import dagster as dg
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Found
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.ingest.landing import Arrivals, arrivals
-from lakehouse.engine.ingest.ledger import Ledger
+from lakehouse.engine.ingest.ledger import Ledger, Plan
+from lakehouse.engine.orchestrate.seen import Seen
 from lakehouse.engine.orchestrate.table import Table
 
 ARRIVALS = "lakehouse/arrivals"
@@ -39,7 +36,12 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         place = Place(context.resources.lake, context.resources.landing)
         run = _under_way(context.instance, declared)  # asked first: what a run that ended since has taken is then known
-        seen, pending = look(declared, place)
+        ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
+        pending = ledger.pending()
+        seen = Seen.before(context.cursor, source.pattern, ledger).and_more(declared, place.landing, ledger)
+        context.update_cursor(seen.cursor)
+        if seen.after:
+            return dg.SkipReason(_so_far(source, seen))
         saw = _in_words(source, seen, pending)
         if not seen.fresh and pending is None:
             return dg.SkipReason(f"{saw} Nothing to take." if seen.settling else _nothing_new(source, seen))
@@ -62,46 +64,37 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
     )
 
 
-def look(declared: Declaration, place: Place) -> tuple[Arrivals, int | None]:
-    """What one listing shows beside the ledger, and the identity of a plan that a crash left unapplied."""
-    return look_beside(declared, place, Handle.open(place.table(declared)))
-
-
-def look_beside(
-    declared: Declaration, place: Place, own: Handle | None, listed: Sequence[Found] | None = None
-) -> tuple[Arrivals, int | None]:
-    """The same, of a bronze table that is open, and of files that are `listed`."""
-    ledger = Ledger.open(declared, place.ledger(declared), own)
-    pending = ledger.pending()
-    return arrivals(declared, place.landing, ledger, listed), pending.identity if pending else None
-
-
-def _in_words(source: Files, seen: Arrivals, pending: int | None) -> str:
-    said = f"Saw {number(len(seen.fresh), 'new or changed file')} and {seen.known:,} known at {source.pattern}"
+def _in_words(source: Files, seen: Seen, pending: Plan | None) -> str:
+    said = f"Saw {number(seen.fresh, 'new or changed file')} and {seen.known:,} known at {source.pattern}"
     if seen.fresh:
-        first = seen.fresh[0].name
-        since = f"there since {min(each.modified_at for each in seen.fresh):%Y-%m-%d %H:%M} UTC"
-        more = f" … {seen.fresh[-1].name}, the oldest" if len(seen.fresh) > 1 else ","
-        said += f" ({first}{more} {since})"
+        more = f" … {seen.last}, the oldest" if seen.fresh > 1 else ","
+        said += f" ({seen.first}{more} there since {seen.since:%Y-%m-%d %H:%M} UTC)"
     if seen.settling:
         seconds = source.settle.total_seconds()
         settle = f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"  # noqa: PLR2004 # two minutes
-        said += f"; {len(seen.settling):,} more touched within the last {settle}, left to settle"
+        said += f"; {seen.settling:,} more touched within the last {settle}, left to settle"
     if pending is not None:
         said += "; a planned batch is not finished"
     return f"{said}."
 
 
-def _nothing_new(source: Files, seen: Arrivals) -> str:
+def _so_far(source: Files, seen: Seen) -> str:
+    listed = number(seen.fresh + seen.known + seen.settling, "file")
+    return (
+        f"Listed {listed} at {source.pattern} so far, {seen.fresh:,} of them new or changed. There are more than one "
+        "tick can list: the next goes on from there, and what is new is asked for when all are seen."
+    )
+
+
+def _nothing_new(source: Files, seen: Seen) -> str:
     if not seen.known:
         return f"No file lies at {source.pattern} yet."
     return f"Nothing new at {source.pattern}: {number(seen.known, 'file')} there, taken already."
 
 
-def _digest(seen: Arrivals, pending: int | None) -> str:
+def _digest(seen: Seen, pending: Plan | None) -> str:
     """The same for the same files, whether or not a run has already planned to take them."""
-    files = [(each.name, each.size, each.modified_at, each.etag) for each in seen.fresh]
-    return hashlib.sha256(repr(files or pending).encode()).hexdigest()[:24]
+    return f"{seen.digest if seen.fresh or pending is None else pending.identity:024x}"
 
 
 def _under_way(instance: dg.DagsterInstance, declared: Declaration) -> dg.DagsterRun | None:

@@ -1,6 +1,6 @@
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from lakehouse import Append, Bronze, Files, Frame, JsonLines, column, table
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Found
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate import sensor as sensors
 from lakehouse.engine.orchestrate.sensor import ARRIVALS, WHY, arrivals_sensor
@@ -23,6 +24,8 @@ from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
+
+LEFT = '{"pattern": "notes/*.jsonl", "batch": 0, "began": "9999-09-09T09:09:09Z", "after": "x", "known": 7}'
 
 # Dagster wants to know of a queued run where its code is.
 SOMEWHERE = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("lakehouse"), "__repository__")
@@ -56,6 +59,7 @@ class House:
     lake: LocalDisk
     landing: LocalDisk
     instance: dg.DagsterInstance
+    cursor: str | None = None
 
     @property
     def resources(self) -> dict[str, object]:
@@ -70,8 +74,9 @@ class House:
     def tick(self, of: Table = notes) -> dg.RunRequest | str:
         """What the sensor asks for, or why it does not."""
         resources = {"lake": self.lake, "landing": self.landing}
-        with dg.build_sensor_context(self.instance, resources=resources) as context:
+        with dg.build_sensor_context(self.instance, cursor=self.cursor, resources=resources) as context:
             told = arrivals_sensor(of).evaluate_tick(context)
+        self.cursor = told.cursor
         assert not told.asset_events
         if not told.run_requests:
             return told.skip_message or ""
@@ -101,10 +106,18 @@ class House:
         """The request carried out."""
         request = self.tick()
         assert isinstance(request, dg.RunRequest), request
+        return self.run_by_hand(request.tags)
+
+    def run_by_hand(self, tags: Mapping[str, str] | None = None) -> dg.ExecuteInProcessResult:
         config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         return self.job().execute_in_process(
-            config, instance=self.instance, tags=dict(request.tags), raise_on_error=False
+            config, instance=self.instance, tags=dict(tags or {}), raise_on_error=False
         )
+
+
+def tags(asked: dg.RunRequest | str) -> Mapping[str, str]:
+    assert isinstance(asked, dg.RunRequest), asked
+    return asked.tags
 
 
 @pytest.fixture
@@ -328,3 +341,76 @@ def test_the_sensor_waits_for_nothing(house: House, monkeypatch: pytest.MonkeyPa
 def test_a_table_without_files_has_no_sensor():
     with pytest.raises(DeclarationError, match=r"silver/orders has no source=Files"):
         arrivals_sensor(orders)
+
+
+class Pages(LocalDisk):
+    """A landing that tells one file with each page, as a container tells 5,000; a tick has time for one page."""
+
+    def pages(self, pattern: str, after: str = "") -> Generator[tuple[list[Found], str]]:
+        files = [each for each in self.files(pattern) if each.name > after]
+        for place, each in enumerate(files, start=1):
+            yield [each], each.name if place < len(files) else ""
+
+
+@pytest.fixture
+def many(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr("lakehouse.engine.orchestrate.seen.A_TICK_LISTS", timedelta(seconds=-1))
+    house.landing = Pages(path=house.landing.path)
+    return house
+
+
+def test_what_a_tick_cannot_list_the_next_ones_do(many: House):
+    for name in "abc":
+        many.land(name, name)
+    assert many.tick() == (
+        "Listed 1 file at notes/*.jsonl so far, 1 of them new or changed. There are more than one tick can list: the "
+        "next goes on from there, and what is new is asked for when all are seen."
+    )
+    assert str(many.tick()).startswith("Listed 2 files at notes/*.jsonl so far, 2 of them")
+    saw = tags(many.tick())[WHY]
+    assert saw.startswith("Saw 3 new or changed files and 0 known at notes/*.jsonl (notes/a.jsonl … notes/c.jsonl, ")
+    assert str(many.tick()).startswith("Listed 1 file")  # from the beginning
+
+
+def test_a_listing_begins_anew_when_a_run_has_taken_files_meanwhile(many: House):
+    for name in "abc":
+        many.land(name, name)
+    assert str(many.tick()).startswith("Listed 1 file")
+    assert many.run_by_hand().success
+    assert many.tick() == (
+        "Listed 1 file at notes/*.jsonl so far, 0 of them new or changed. There are more than one tick can list: the "
+        "next goes on from there, and what is new is asked for when all are seen."
+    )
+    many.tick()
+    assert many.tick() == "Nothing new at notes/*.jsonl: 3 files there, taken already."
+
+
+def test_the_same_files_are_the_same_however_they_were_listed(house: House, many: House):
+    for name in "abc":
+        many.land(name, name)
+    many.tick()
+    many.tick()
+    apart = tags(many.tick())
+    house.landing = LocalDisk(path=house.landing.path)
+    assert tags(house.tick())[ARRIVALS] == apart[ARRIVALS]
+    house.land("d", "d")
+    assert tags(house.tick())[ARRIVALS] != apart[ARRIVALS]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "{}", "not ours", LEFT.replace("notes/*.jsonl", "other/*"), LEFT.replace("0", "1")]
+)
+def test_a_cursor_of_something_else_is_no_place_to_go_on_from(house: House, cursor: str):
+    house.land("a", "1")
+    house.cursor = LEFT
+    assert "Saw 1 new or changed file and 7 known" in tags(house.tick())[WHY]
+    house.cursor = cursor
+    assert "Saw 1 new or changed file and 0 known" in tags(house.tick())[WHY]
+
+
+def test_a_listing_that_was_left_long_ago_begins_anew(many: House, monkeypatch: pytest.MonkeyPatch):
+    for name in "ab":
+        many.land(name, name)
+    many.tick()
+    monkeypatch.setattr("lakehouse.engine.orchestrate.seen.LASTS", timedelta(0))
+    assert str(many.tick()).startswith("Listed 1 file")
