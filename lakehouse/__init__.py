@@ -1,7 +1,13 @@
 """The front door: the words a table file may use. Lazy (PEP 562), so that `lakehouse --help` loads none of them."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# How Polars allocates, read when it is first imported: its own setting gives what was freed back to the system after
+# half a second, and each table of a run asks for it anew, a tenth of its CPU. Ten seconds are jemalloc's own default;
+# with an arena for each core, not four, what one thread has freed is there for another. What a person has set stands.
+os.environ.setdefault("_RJEM_MALLOC_CONF", f"narenas:{os.cpu_count()},dirty_decay_ms:10000")
 
 if TYPE_CHECKING:
     from lakehouse.engine.declare.contract import Bronze, Gold, Silver, Struct, check, column

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 
 import pytest
 
@@ -52,3 +53,16 @@ def test_another_word_is_refused_with_those_that_there_are():
 def test_the_front_door_is_lazy():
     said = child("-c", "import sys, json, lakehouse; print(json.dumps([m for m in sys.modules if '.' not in m]))")
     assert not set(json.loads(said.stdout)) & {"polars", "pandera", "dagster", "deltalake"}
+
+
+@pytest.mark.parametrize(("set_by_hand", "arenas", "decay"), [("", os.cpu_count(), 10000), ("narenas:3", 3, 500)])
+def test_polars_is_told_how_to_allocate_unless_somebody_has(
+    monkeypatch: pytest.MonkeyPatch, set_by_hand: str, arenas: int, decay: int
+):
+    monkeypatch.delenv("_RJEM_MALLOC_CONF", raising=False)
+    if set_by_hand:
+        monkeypatch.setenv("_RJEM_MALLOC_CONF", set_by_hand)
+    ask = 'import os, lakehouse; os.environ["_RJEM_MALLOC_CONF"] += ",stats_print:true"; import polars'
+    told = child("-c", ask).stderr
+    assert f"opt.narenas: {arenas}\n" in told
+    assert f"opt.dirty_decay_ms: {decay} " in told

@@ -97,7 +97,7 @@ def _keys_of(declared: Declaration, inputs: Sequence[Rows], each: Rows, key: lis
     """The keys that come out of some stored rows of `each`, when every other parameter is as it is in this run."""
 
     def keys(stored: pl.LazyFrame) -> pl.DataFrame:
-        read = typed(each.input.read.upstream.contract, stored).read.lazy()
+        read = typed(each.input.read.upstream.contract, stored).lazy()
         out = declared.transform(*(read if one is each else one.frame for one in inputs))
         return out.select(key).unique().collect()
 

@@ -82,9 +82,9 @@ class Input:
         table = self.handle and (self.handle.id, self.handle.version)
         stored = _Stored(table, None if self._is_whole else self.since, self.stored)
         parted = _typed(upstream.contract, stored)
-        if parted.read.estimated_size() > _KEPT_BYTES:
+        if parted.rows.estimated_size() > _KEPT_BYTES:
             _typed.cache_clear()
-        return Rows(self, parted.read.lazy(), parted.unread)
+        return Rows(self, parted.lazy(), parted.unread)
 
 
 @dataclass(frozen=True)

@@ -216,8 +216,8 @@ class _Run:
             out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
             verdict = self._verdict(out)
-        accepted = last_of_each_key(declared, verdict.accepted, None if self.whole else self.own)
-        strangers = verdict.accepted.clear() if self.replaces is None else outside(self.replaces, verdict.accepted)
+        accepted = last_of_each_key(declared, verdict, None if self.whole else self.own)
+        strangers = out.clear() if self.replaces is None else outside(self.replaces, accepted)
         return _Passed(handed, out, verdict, accepted, strangers)
 
     def _verdict(self, out: pl.DataFrame) -> Verdict:
@@ -240,7 +240,7 @@ class _Run:
         severity = "WARN" if self.declared.quarantines and verdict.is_accepted.any() else "ERROR"
         found = {SHAPE: Finding(SHAPE, passed=True), CONSERVES: _conserved(count)}
         unread, at = self.unread.height, where_and_why(self.unread)
-        found[WITHIN] = Finding.counted(WITHIN, passed.strangers.height, verdict.accepted.height, examples=[])
+        found[WITHIN] = Finding.counted(WITHIN, passed.strangers.height, verdict.count, examples=[])
         found[READS] = Finding.counted(READS, unread, count.read, examples=at, severity=severity)
         for each in verdict.outcomes:
             name, rows = each.rule.name, verdict.examples(each.rule, self.declared.key_columns)
@@ -260,7 +260,7 @@ class _Run:
         key, verdict = self.declared.key, passed.verdict
         if self.replaces is not None and passed.strangers.height:
             return refusal_of_outside(
-                self.declared, self.replaces, passed.strangers, of=verdict.accepted.height, stands=self.stands
+                self.declared, self.replaces, passed.strangers, of=verdict.count, stands=self.stands
             )
         if self.declared.conserves is not None and count.difference:
             return (
@@ -339,7 +339,7 @@ class _Run:
             "rows_read": count.read,
             "rows_came_out": passed.out.height,
             "rows_accepted": passed.accepted.height,
-            "rows_superseded": passed.verdict.accepted.height - passed.accepted.height,
+            "rows_superseded": passed.verdict.count - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
         }
         if self.scope is not None:
@@ -383,4 +383,4 @@ def _without_survivor(
     came = pl.concat(pl.collect_all(lazy)).unique().drop_nulls()
     if not out.join(came, on=group, how="anti").drop_nulls(group).is_empty():
         return came[group].clear()  # the transform names groups otherwise: which arrival a row is of cannot be told
-    return came.join(verdict.accepted, on=group, how="anti")[group]
+    return came.join(verdict.rows.select(group).filter(verdict.is_accepted), on=group, how="anti")[group]

@@ -147,4 +147,4 @@ def _made(
 def _whole(read: Read, place: Place) -> pl.LazyFrame:
     handle = Handle.open(place.table(read.upstream))
     rows = handle.scan() if handle else read.upstream.stored_schema.to_frame().lazy()
-    return typed(read.upstream.contract, rows).read.lazy() if read.upstream.is_bronze else rows
+    return typed(read.upstream.contract, rows).lazy() if read.upstream.is_bronze else rows

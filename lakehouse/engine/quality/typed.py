@@ -16,12 +16,27 @@ from lakehouse.engine.quality.text import read_text, unread
 ROWS_AT_LEAST = 1_000  # for each core; for fewer it costs more to part them
 
 
+_WRONG = "does not read"
+"""Beside each row whether it is one of those. Holds a space: no column can have this name."""
+
+
 @dataclass(frozen=True)
 class Typed:
-    """Every stored row once: `read` as the declared types and where it is from, `unread` as it is stored."""
+    """Every stored row once: `read` as the declared types and where it is from, `unread` as it is stored.
 
-    read: pl.DataFrame
+    `rows`: all of them as types, with what did not read as null; where some did not, told by a column of its own.
+    """
+
+    rows: pl.DataFrame
     unread: pl.DataFrame
+
+    @property
+    def read(self) -> pl.DataFrame:
+        return self.lazy().collect()
+
+    def lazy(self) -> pl.LazyFrame:
+        """What reads, left out of the rows only where they are asked for: not copied once more before that."""
+        return self.rows.lazy().filter(~pl.col(_WRONG)).drop(_WRONG) if _WRONG in self.rows else self.rows.lazy()
 
 
 def typed(contract: type[Contract], stored: pl.LazyFrame) -> Typed:
@@ -38,7 +53,10 @@ def typed(contract: type[Contract], stored: pl.LazyFrame) -> Typed:
     if not masks:
         return Typed(read, raw.clear())
     wrong = pl.select(pl.any_horizontal(*(pl.lit(mask) for mask in masks))).to_series()
-    return Typed(read.filter(~wrong), raw.filter(wrong))
+    has_lists = any(
+        dtype.is_nested() for dtype in read.dtypes
+    )  # these are dear to filter, and would be for each who asks
+    return Typed(read.filter(~wrong) if has_lists else read.with_columns(wrong.alias(_WRONG)), raw.filter(wrong))
 
 
 def _side_by_side(rows: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:

@@ -52,17 +52,26 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`accepted` and `rejected` part the rows that came out; `reasons` (List(String)) is beside each rejected row.
+    """`accepted` and `rejected` part the `rows` that came out; `reasons` (List(String)) is beside each rejected row.
 
     `is_accepted` is beside each row that came out. Of `personal` columns no value is told.
     """
 
-    accepted: pl.DataFrame
+    rows: pl.DataFrame
     rejected: pl.DataFrame
     reasons: pl.Series
     is_accepted: pl.Series
     outcomes: tuple[Outcome, ...]
     personal: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> pl.DataFrame:
+        return self.rows.filter(self.is_accepted) if self.rejected.height else self.rows
+
+    @property
+    def count(self) -> int:
+        """How many are accepted."""
+        return self.rows.height - self.rejected.height
 
     @property
     def broken(self) -> list[Outcome]:
@@ -118,7 +127,7 @@ def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_n
             stands &= mask
     rejected = rows.filter(~stands)
     reasons = _reasons(broken, ~stands)
-    return Verdict(rows.filter(stands), rejected, reasons, stands, tuple(outcomes), personal_of(contract))
+    return Verdict(rows, rejected, reasons, stands, tuple(outcomes), personal_of(contract))
 
 
 def _cut(value: str) -> str:
