@@ -58,11 +58,14 @@ def _child(job: Job) -> int:
 def _work(job: Job) -> None:
     """job: home; optionally kill {point, nth, seed}, error {name, seed}, rounds to land and drain one by one."""
     from lakehouse.engine.declare.place import Place
-    from lakehouse.engine.ingest import landing
+    from lakehouse.engine.delta import ahead
+    from lakehouse.engine.ingest import landing, reader
     from lakehouse_tests.faults.standing import DECLARED
     from resources.local_disk import LocalDisk
 
     landing.FILES_PER_BATCH = 2  # several batches from a few files
+    if os.getpid() % 2:  # in every other process the rows of each file are written while the next is read
+        reader.BYTES_AT_ONCE = ahead.BYTES_AHEAD = 1
     home = Path(job["home"])
     place = Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
     drain = Drain(place, DECLARED)

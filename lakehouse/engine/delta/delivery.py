@@ -15,6 +15,7 @@ from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Re
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
+from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.writes import (
     SLICE_ATTEMPTS,
     Prepared,
@@ -40,6 +41,7 @@ class Delivery:
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
     other slices, of which nothing was read here, unless it moved one of these.
     `unmeasured`: the columns that leave no values in the log.
+    `written`: files that lie beside the table already and hold the first of the rows that are appended.
     """
 
     table: Address
@@ -60,6 +62,7 @@ class Delivery:
     partition_by: tuple[str, ...] = ()
     unless_moved: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
+    written: tuple[DataFile, ...] = ()
 
     def let_go(self) -> None:
         """Forget the rows once they are in the lake: Dagster keeps what a step gave until its run ends."""
@@ -95,7 +98,9 @@ def _may_follow(delivery: Delivery, newest: Handle) -> bool:
 
 
 def _carry_out(delivery: Delivery) -> Written:
-    handle = delivery.handle or _create(delivery)
+    handle = delivery.handle or new_table(
+        delivery.table, delivery.schema, delivery.description, partition_by=delivery.partition_by
+    )
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
         attempted = beside.submit(
             quarantine.write, handle, delivery.quarantine, delivery.rejected, whole=delivery.whole
@@ -121,12 +126,11 @@ def tidy(table: Handle | None, aside: Address) -> None:
         _logger.warning("%s: what lost was not taken away: %s", aside, passing)
 
 
-def _create(delivery: Delivery) -> Handle:
-    handle = Handle.create(
-        delivery.table, delivery.schema, description=delivery.description, partition_by=delivery.partition_by
-    )
+def new_table(address: Address, schema: pl.Schema, description: str, *, partition_by: tuple[str, ...] = ()) -> Handle:
+    """The table, made by us and empty; else Conflict."""
+    handle = Handle.create(address, schema, description=description, partition_by=partition_by)
     if handle.version > 0:
-        raise Conflict(f"{delivery.table}: another run made the table first; nothing of ours was committed. Run again.")
+        raise Conflict(f"{address}: another run made the table first; nothing of ours was committed. Run again.")
     return handle
 
 
@@ -136,7 +140,7 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
         return prepare_overwrite(handle, rows, delivery.schema if delivery.reshapes else None)
     match delivery.write:
         case Append():
-            return prepare_append(handle, rows)
+            return prepare_append(handle, rows, delivery.written)
         case Merge(replaces=replaces):
             return prepare_merge(handle, rows, delivery.key, replaces=[replaces] if replaces else None)
         case History():

@@ -30,16 +30,18 @@ def write_files(
     rows_per_file: int = ROWS_PER_FILE,
     unmeasured: Collection[str] = (),
     schema: pl.Schema | None = None,
+    after: int = 0,
 ) -> list[DataFile]:
     """The rows as new Parquet files beside the table's, in their order; the table does not show them yet.
 
     A lazy frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
     unmeasured: columns that leave no values in the log, beside those of the handle.
     schema: that of the table from this write on, where it makes the table anew; else the frame must have the table's.
+    after: how many files of the same commit hold the rows before these.
     """
     shape, frame = schema or handle.schema, rows.lazy()
     check_same(frame.collect_schema(), shape, str(handle.address))
-    names = _Names(handle)
+    names = _Names(handle, after)
     written: list[SinkedPathsCallbackArgs] = []
     try:
         frame.sink_parquet(
@@ -87,15 +89,15 @@ def _remove_empty(written: Sequence[SinkedPathsCallbackArgs]) -> None:
 class _Names:
     """File names that sort in commit order: the version they are meant for, their place in it, a random part."""
 
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
+    def __init__(self, handle: Handle, after: int) -> None:
+        self._handle, self._after = handle, after
         self._write = secrets.token_hex(8)
         self._calls = itertools.count()
         self._unfit: str | None = None
 
     def __call__(self, file: FileProviderArgs) -> str:
         # Called from several threads, in any order: only the index tells the place of the file's rows.
-        place = f"{file.index_in_partition:06d}-{next(self._calls):06d}"
+        place = f"{self._after + file.index_in_partition:06d}-{next(self._calls):06d}"
         name = f"{self._handle.version + 1:020d}-{place}-{self._write}.parquet"
         return "/".join([*(self._folder(file.partition_keys, key) for key in self._handle.partition_by), name])
 

@@ -75,8 +75,9 @@ class Prepared:
         )
 
 
-def prepare_append(handle: Handle, rows: Rows) -> Prepared:
-    added = tuple(write_files(handle, rows))
+def prepare_append(handle: Handle, rows: Rows, written: Sequence[DataFile] = ()) -> Prepared:
+    """Add these rows. `written`: files that lie there and hold the first of them."""
+    added = (*written, *write_files(handle, rows.slice(_rows(written)), after=len(written)))
     return Prepared(handle, added, (), _rows(added))
 
 

@@ -20,6 +20,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.ahead import Ahead
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import (
@@ -95,14 +96,22 @@ def _is_settled(found: Found, now: datetime, settle: timedelta) -> bool:
     return found.modified_at <= now - settle or found.modified_at > now + WRONG_CLOCK
 
 
-def next_batch(declared: Declaration, storage: Storage, ledger: Ledger, *, progress: Progress = silent) -> Batch | None:
+def next_batch(
+    declared: Declaration,
+    storage: Storage,
+    ledger: Ledger,
+    *,
+    progress: Progress = silent,
+    ahead: Ahead | None = None,
+) -> Batch | None:
     """The batch to apply now, its plan committed: the one that waits since a crash, else the fresh files; else None.
 
-    Raises Conflict when another process planned first.
+    ahead: writes the first of its rows meanwhile. Raises Conflict when another process planned first.
     """
+    reader = partial(Reader.after, ledger, declared, storage, progress=progress, ahead=ahead)
     pending = ledger.pending()
-    batch = _resume(Reader.after(ledger, declared, storage, progress), ledger, pending) if pending else None
-    return batch or _plan(Reader.after(ledger, declared, storage, progress), ledger)
+    batch = _resume(reader(), ledger, pending) if pending else None
+    return batch or _plan(reader(), ledger)
 
 
 def _at_most(size: int, files: Sequence[Found]) -> Sequence[Found]:
@@ -201,7 +210,7 @@ def read_again(
             f"{declared.key}: {files!r} fits {number(len(chosen), 'file')}, and a batch holds {FILES_PER_BATCH:,} of "
             f"{BYTES_PER_BATCH >> 20:,} MB together. Nothing was read. Name fewer, one batch after the other."
         )
-    reader = Reader.after(ledger, declared, storage, progress)
+    reader = Reader.after(ledger, declared, storage, progress=progress, ahead=None)
     reader.known.clear()
     with closing(_read_ahead(reader, _reads(declared, storage, chosen))) as reads:
         for each, read in zip(chosen, reads, strict=True):

@@ -16,6 +16,7 @@ from lakehouse.engine.declare.formats import Limits
 from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
 from lakehouse.engine.declare.source import Snapshots
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.ahead import Ahead
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.ingest.formats import Fitted, fit, fit_lines, parse
 from lakehouse.engine.ingest.ledger import (
@@ -72,7 +73,10 @@ class _Text:
 
 @dataclass
 class Reader:
-    """Reads files once and keeps what they held; `known` maps content to the file and batch where it was seen last."""
+    """Reads files once and keeps what they held; `known` maps content to the file and batch where it was seen last.
+
+    ahead: writes the rows that are read first while the next are.
+    """
 
     declared: Declaration
     storage: Storage
@@ -87,17 +91,20 @@ class Reader:
     parsed: int = 0
     records: int = 0
     progress: Progress = silent
+    ahead: Ahead | None = None
     _parser: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _parsing: tuple[list[_Text], Future[Parsed]] | None = None
 
     @classmethod
-    def after(cls, ledger: Ledger, declared: Declaration, storage: Storage, progress: Progress = silent) -> Reader:
+    def after(
+        cls, ledger: Ledger, declared: Declaration, storage: Storage, *, progress: Progress, ahead: Ahead | None
+    ) -> Reader:
         """A reader that knows what the ledger says was read before."""
         read = ledger.done().filter(pl.col("state").is_in(READ))
         names, batches = read["name"].to_list(), read["batch"].to_list()
         identities = map(partial(_identity, declared), names, read["sha256"])
         known = dict(zip(identities, zip(names, batches, strict=True), strict=True))
-        return cls(declared, storage, known, set(names), progress=progress)
+        return cls(declared, storage, known, set(names), progress=progress, ahead=ahead)
 
     def forget(self, entries: Sequence[Entry]) -> None:
         """Take these files whatever was read before: they were planned so."""
@@ -240,7 +247,10 @@ class Reader:
         if isinstance(source, Snapshots):
             times = [source.time_of(each.found.name) for each in entries]
             beside = beside.with_columns(pl.Series(source.valid_at, times))
-        self.accepted.append(_from_files(parsed.accepted, beside.drop("note")))
+        rows = _from_files(parsed.accepted, beside.drop("note")).with_columns(source_name=pl.lit(self.declared.name))
+        self.accepted.append(rows.select(self.declared.stored_schema.names()))
+        if self.ahead:
+            self.ahead.add(self.accepted[-1], sum(each.size for each in texts))
         self.rejected.append(_lines(_from_files(parsed.rejected, beside), self.declared))
 
     def take_back(self, text: _Text, why: str) -> None:
@@ -252,11 +262,7 @@ class Reader:
         self.entries[text.entry] = entry
 
     def batch(self, plan: Plan, waiting: int = 0) -> Batch:
-        schema = self.declared.stored_schema
-        rows = [
-            each.with_columns(source_name=pl.lit(self.declared.name)).select(schema.names()) for each in self.accepted
-        ]
-        accepted = pl.concat([schema.to_frame(), *rows])
+        accepted = pl.concat([self.declared.stored_schema.to_frame(), *self.accepted])
         return Batch(plan, accepted, pl.concat([SET_ASIDE.to_frame(), *self.rejected]), waiting, tuple(self.kept))
 
 

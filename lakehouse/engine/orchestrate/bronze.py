@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Progress, silent
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.delta.delivery import Delivery, tidy
+from lakehouse.engine.delta.ahead import Ahead
+from lakehouse.engine.delta.delivery import Delivery, new_table, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.landing import next_batch, read_again, reread
@@ -42,6 +45,7 @@ def land(
         own.ask(LOGIC, declared.key, PLAN)
     refuse_foreign_rows(declared, own)
     ledger = Ledger.open(declared, place.ledger(declared), own)
+    ahead = Ahead(lambda: (own or _new_table(declared, place)).leaving_out(personal_of(declared.contract)))
     if rebuild:
         if not ledger.applied:
             ledger = ledger.wholly_applied()
@@ -58,12 +62,19 @@ def land(
         batch = (
             read_again(declared, place.landing, ledger, reingest, progress=progress)
             if reingest
-            else next_batch(declared, place.landing, ledger, progress=progress)
+            else next_batch(declared, place.landing, ledger, progress=progress, ahead=ahead)
         )
     if batch is None:
         tidy(own, place.quarantine(declared))
         return Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})
-    return Work(_findings(batch), _facts(batch), _delivery(declared, place, own, batch, rebuild=rebuild))
+    delivery = _delivery(declared, place, own, batch, rebuild=rebuild)
+    if written := ahead.files():
+        delivery = replace(delivery, handle=ahead.handle, written=written)
+    return Work(_findings(batch), _facts(batch), delivery)
+
+
+def _new_table(declared: Declaration, place: Place) -> Handle:
+    return new_table(place.table(declared), declared.stored_schema, declared.grain)
 
 
 def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, *, rebuild: bool) -> Delivery:

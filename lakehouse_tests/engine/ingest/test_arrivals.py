@@ -21,6 +21,7 @@ from lakehouse.engine.declare.frames import Frame
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
+from lakehouse.engine.delta import ahead
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest import landing, reader
@@ -63,6 +64,15 @@ def states(house: House) -> list[tuple[int, str, str]]:
 
 def gone(house: House, name: str) -> None:
     house.file(name).unlink()
+
+
+@pytest.fixture(autouse=True, params=["written at the end", "written ahead"])
+def is_ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Of small landings all rows are written at the end; here each file's also while the next are read."""
+    if request.param == "written ahead":
+        monkeypatch.setattr(reader, "BYTES_AT_ONCE", 1)
+        monkeypatch.setattr(ahead, "BYTES_AHEAD", 1)
+    return request.param == "written ahead"
 
 
 @pytest.fixture(autouse=True)
@@ -456,6 +466,52 @@ def test_the_next_files_are_read_while_one_is_waited_for(house: House):
         house.run(NOTES)
         house.run(NOTES, rebuild=True)
     assert ids(house) == ["97", "98"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_rows_are_written_while_the_next_files_are_read_and_seen_with_the_commit(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    is_first: bool,  # noqa: FBT001 # a drawn case
+):
+    if not is_first:
+        house.land("notes/0", note(0))
+        house.drain(NOTES)
+    for name in range(1, 6):
+        house.land(f"notes/{name}", note(name * 10, name * 10 + 1))
+    monkeypatch.setattr(reader, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(ahead, "BYTES_AHEAD", 2 * len(note(10, 11)))
+    before = [] if is_first else ["0"]
+    delivery = house.work(NOTES).delivery
+    assert delivery is not None
+    assert [each.rows for each in delivery.written] == [4, 4]
+    assert ids(house) == before
+    deliver(delivery)
+    assert ids(house) == [*before, "10", "11", "20", "21", "30", "31", "40", "41", "50", "51"]
+    files = opened(house).files()
+    assert files["rows"].to_list()[len(before) :] == [4, 4, 2]
+    assert files["min.id"].to_list()[len(before) :] == ["10", "30", "50"]
+    assert files["max.source_file"].to_list()[len(before) :] == ["notes/2", "notes/4", "notes/5"]
+
+
+def test_what_cannot_be_written_ahead_is_an_error_and_nothing_is_lost(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ahead, "BYTES_AHEAD", 1)
+    house.land("notes/a", note(1))
+    house.land("notes/b", note(2))
+    with (
+        patch("lakehouse.engine.delta.ahead.write_files", side_effect=OSError("no space left")),
+        pytest.raises(OSError, match="no space left"),
+    ):
+        house.work(NOTES)
+    house.drain(NOTES)
+    assert ids(house) == ["1", "2"]
+    assert states(house) == [(1, "notes/a", "accepted"), (1, "notes/b", "accepted")]
+
+
+def opened(house: House) -> Handle:
+    handle = house.open(NOTES)
+    assert handle is not None
+    return handle
 
 
 def test_more_bytes_than_a_batch_holds_come_in_several(house: House):
