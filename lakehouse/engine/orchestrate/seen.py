@@ -71,16 +71,16 @@ class Seen:
                     break
         more = arrivals(declared, storage, ledger, listed)
         fresh = [each.name for each in more.fresh]
-        times = [*([self.since] if self.since else []), *(each.modified_at for each in more.fresh)]
+        times = [each.modified_at for each in more.fresh]
         return replace(
             self,
             after=after,
             known=self.known + more.known,
             fresh=self.fresh + len(fresh),
             settling=self.settling + len(more.settling),
-            first=min([*([self.first] if self.first else []), *fresh], default=""),
+            first=min(filter(None, [self.first, *fresh]), default=""),
             last=max([self.last, *fresh]),
-            since=min(times, default=None),
+            since=min(filter(None, [self.since, *times]), default=None),
             digest=(self.digest + sum(map(_digest, more.fresh))) % _DIGESTS,
         )
 

@@ -14,8 +14,6 @@ from lakehouse.engine.declare.table import PROVENANCE
 from lakehouse.engine.quality.text import read_text, unread
 
 ROWS_AT_LEAST = 1_000  # for each core; for fewer it costs more to part them
-
-
 _WRONG = "does not read"
 """Beside each row whether it is one of those. Holds a space: no column can have this name."""
 
@@ -53,10 +51,9 @@ def typed(contract: type[Contract], stored: pl.LazyFrame) -> Typed:
     if not masks:
         return Typed(read, raw.clear())
     wrong = pl.select(pl.any_horizontal(*(pl.lit(mask) for mask in masks))).to_series()
-    has_lists = any(
-        dtype.is_nested() for dtype in read.dtypes
-    )  # these are dear to filter, and would be for each who asks
-    return Typed(read.filter(~wrong) if has_lists else read.with_columns(wrong.alias(_WRONG)), raw.filter(wrong))
+    # lists are dear to filter, and would be so for each who asks
+    is_nested = any(dtype.is_nested() for dtype in read.dtypes)
+    return Typed(read.filter(~wrong) if is_nested else read.with_columns(wrong.alias(_WRONG)), raw.filter(wrong))
 
 
 def _side_by_side(rows: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:

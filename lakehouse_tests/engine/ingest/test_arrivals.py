@@ -67,12 +67,11 @@ def gone(house: House, name: str) -> None:
 
 
 @pytest.fixture(autouse=True, params=["written at the end", "written ahead"])
-def is_ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def when_written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of small landings all rows are written at the end; here each file's also while the next are read."""
     if request.param == "written ahead":
         monkeypatch.setattr(reader, "BYTES_AT_ONCE", 1)
         monkeypatch.setattr(ahead, "BYTES_AHEAD", 1)
-    return request.param == "written ahead"
 
 
 @pytest.fixture(autouse=True)
