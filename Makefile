@@ -88,7 +88,7 @@ lock: .venv/bin/python
 	@set -e; [ -x build/lock/bin/uv ] || { $(BIN)/python -m venv build/lock; build/lock/bin/pip install --quiet --no-cache-dir uv==$(UV_VERSION); }; \
 	compile="build/lock/bin/uv pip compile pyproject.toml --quiet --no-cache --universal --python-version 3.12 --generate-hashes"; \
 	$$compile --group build --custom-compile-command "make lock" -o requirements.lock; \
-	$$compile --group build --group dev --extra azure --extra databricks --extra spark --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock; \
+	$$compile --group build --group dev --extra azure --extra databricks --extra postgres --extra spark --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock; \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --cache build/npm-cache
 
 clean:
