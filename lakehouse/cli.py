@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
+from threading import Timer, get_ident
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,11 +88,30 @@ def run() -> None:
 
 @contextmanager
 def _told_when_stopped() -> Iterator[None]:
+    with _interrupted_again_where_none_heard():
+        try:
+            yield
+        except KeyboardInterrupt:
+            told.print("Stopped. What was written stands whole; the rest is still due: lakehouse run")
+            raise
+
+
+@contextmanager
+def _interrupted_again_where_none_heard() -> Iterator[None]:
+    """An interrupt that comes while Python clears away an object is ignored, by its rules: it is sent once more."""
+    before, thread = sys.unraisablehook, get_ident()
+
+    def hear(ignored: sys.UnraisableHookArgs) -> None:
+        if issubclass(ignored.exc_type, Exception):
+            before(ignored)
+        else:  # later, or it would be raised in here, and be ignored again
+            Timer(0.05, signal.pthread_kill, (thread, signal.SIGINT)).start()
+
+    sys.unraisablehook = hear
     try:
         yield
-    except KeyboardInterrupt:
-        told.print("Stopped. What was written stands whole; the rest is still due: lakehouse run")
-        raise
+    finally:
+        sys.unraisablehook = before
 
 
 def _run(opened: Lakehouse) -> int:

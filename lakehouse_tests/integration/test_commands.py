@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,17 @@ def pollute(home: Path, day: str, *lines: str) -> None:
     folder = home / "landing" / "erp" / "orders" / f"dt={day}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "orders.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
+def test_ctrl_c_is_heard_also_while_python_clears_away_an_object(capsys: pytest.CaptureFixture[str]):
+    class Cleared:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), cli._told_when_stopped():
+        Cleared()
+        time.sleep(60)
+    assert "Exception ignored" not in capsys.readouterr().err
 
 
 def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_second_time(lakehouse: Command) -> None:
