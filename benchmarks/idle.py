@@ -95,7 +95,7 @@ def _disk(home: Path) -> Iterator[Store]:
 
 
 def why_no_azurite() -> str:
-    if not find_spec("dagster_azure"):
+    if not find_spec("azure"):
         return "the extra azure is not installed (make tests-core brings it)"
     return azurite.why_missing()
 

@@ -4,7 +4,7 @@ import atexit
 import os
 from base64 import b64decode
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
@@ -111,7 +111,7 @@ class Adls(dg.ConfigurableResource):
 
     @contextmanager
     def _opened(self, name: str = "") -> Iterator["ContainerClient"]:
-        """The container through dagster-azure's resource; Azure's errors come out as ours."""
+        """The container; Azure's errors come out as ours."""
         try:
             from azure.core.exceptions import AzureError
 
@@ -173,12 +173,11 @@ class Adls(dg.ConfigurableResource):
 @cache
 def _account(url: str, key: str) -> "BlobServiceClient":
     """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
-    from dagster_azure.blob import AzureBlobStorageKeyCredential, AzureBlobStorageResource
+    from azure.storage.blob import BlobServiceClient
 
-    credential = AzureBlobStorageKeyCredential(key=key)
-    opened = ExitStack()
+    opened = BlobServiceClient(url, credential=key)
     atexit.register(opened.close)
-    return opened.enter_context(AzureBlobStorageResource(account_url=url, credential=credential).get_client())
+    return opened
 
 
 def _files_of(page: Any) -> Iterator[Found]:

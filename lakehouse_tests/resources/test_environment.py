@@ -196,7 +196,7 @@ def table(): ...
 
 dg.Definitions.validate_loadable(dg.Definitions([table], resources={"landing": landing, "lake": lake}))
 import sys
-print(sorted(name for name in ("azure", "dagster_azure") if name in sys.modules), type(lake).__name__)
+print(sorted(name for name in ("azure", "databricks") if name in sys.modules), type(lake).__name__)
 """,
         name,
         tmp_path,
