@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,12 +63,17 @@ class Azurite:
                 self.process.wait()
 
 
-def start(seconds: float = 60) -> Azurite:
-    """Start a server and wait until it answers. Raises RuntimeError with what it said when it does not."""
+def start(seconds: float = 60, arguments: Sequence[str] = (), accounts: Mapping[str, str] | None = None) -> Azurite:
+    """Start a server and wait until it answers. Raises RuntimeError with what it said when it does not.
+
+    `accounts` are names with their keys, for others than the one that it knows; with TLS, any connection is an answer.
+    """
     port = _free_port()
+    known = ";".join(f"{name}:{key}" for name, key in (accounts or {}).items())
     quiet = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--inMemoryPersistence"]
     process = subprocess.Popen(
-        [PROGRAM, *quiet, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
+        [PROGRAM, *quiet, *arguments, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
+        env={**os.environ, "AZURITE_ACCOUNTS": known} if known else None,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -92,11 +98,13 @@ def _free_port() -> int:
 
 
 def _answers(port: int) -> bool:
-    """Any answer will do, also a refusal. Asked without urllib, which would go through a proxy."""
+    """Any answer will do, also a refusal, or that it hangs up. Asked without urllib, which would go through a proxy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", f"/{ACCOUNT}?comp=list")
         connection.getresponse().read()
+    except (http.client.BadStatusLine, ConnectionResetError):
+        return True
     except OSError:
         return False
     finally:

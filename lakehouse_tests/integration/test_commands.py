@@ -96,9 +96,12 @@ def test_ctrl_c_is_heard_also_while_python_clears_away_an_object(capsys: pytest.
         def __del__(self):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), cli._told_when_stopped():
+    def clear_away_and_go_on() -> None:
         Cleared()
         time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt), cli._told_when_stopped():
+        clear_away_and_go_on()
     assert "Exception ignored" not in capsys.readouterr().err
 
 
