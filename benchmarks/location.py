@@ -15,7 +15,8 @@ if __name__ == "__main__":
     from resources.delta_io_manager import DeltaIOManager
     from resources.environment import load_environment, storages
 
-    landing, lake = storages(load_environment())
+    connections = storages(load_environment())
+    landing, lake = connections["landing"], connections["lake"]
     definitions = dg.Definitions(
         assets=tables_in(import_module(sys.argv[1])),
         resources={"landing": landing, "lake": lake, "io_manager": DeltaIOManager(lake=lake)},

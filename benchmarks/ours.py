@@ -29,7 +29,8 @@ def main(package: str, folders: Sequence[str], *, alone: bool) -> None:
     from resources.local_disk import LocalDisk
 
     tables = tables_in(import_module(package))
-    landing, lake = (LocalDisk(path=each) for each in folders) if folders else storages(load_environment())
+    named = None if folders else storages(load_environment())
+    landing, lake = (named["landing"], named["lake"]) if named else (LocalDisk(path=each) for each in folders)
     place = Place(lake=lake, landing=landing)
     import_module("lakehouse.engine.orchestrate.refine" if alone else "lakehouse.engine.orchestrate.run")
     began = time.monotonic()  # when all that is heavy is there, as in the scripts

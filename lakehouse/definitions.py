@@ -3,7 +3,7 @@
 import dagster as dg
 
 from lakehouse import jobs, schedules, sensors, tables
-from lakehouse.engine.orchestrate.load import assets_in
+from lakehouse.engine.orchestrate.load import assets_in, connections_of, tables_in
 from resources.delta_io_manager import DeltaIOManager
 from resources.environment import cluster, load_environment, storages
 
@@ -11,16 +11,15 @@ from resources.environment import cluster, load_environment, storages
 @dg.definitions
 def lakehouse() -> dg.Definitions:
     environment = load_environment()
-    landing, lake = storages(environment)
+    connections = storages(environment, connections_of(tables_in(tables)))
     return dg.Definitions(
         assets=assets_in(tables),
         sensors=[*sensors.arrivals, sensors.automation],
         jobs=[jobs.everything],
         schedules=[schedules.nightly],
         resources={
-            "landing": landing,
-            "lake": lake,
-            "io_manager": DeltaIOManager(lake=lake),
+            **connections,
+            "io_manager": DeltaIOManager(lake=connections["lake"]),
             "spark": cluster(environment),
         },
         executor=dg.in_process_executor if environment.executor == "in_process" else dg.multiprocess_executor,

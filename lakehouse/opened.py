@@ -72,10 +72,13 @@ class Lakehouse:
     @cached_property
     def place(self) -> Place:
         from lakehouse.engine.declare.place import Place
+        from lakehouse.engine.orchestrate.load import connections_of
         from resources.environment import load_environment, storages
 
-        landing, lake = storages(load_environment())
-        return Place(lake=lake, landing=landing)
+        found = storages(load_environment(), connections_of(self.tables))
+        for each in found.values():
+            each.begin()
+        return Place(found["lake"], found["landing"], found)
 
     @cached_property
     def remembered(self) -> Remembered:

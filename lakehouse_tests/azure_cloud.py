@@ -33,6 +33,7 @@ TENANT = "11111111-2222-3333-4444-555555555555"
 LOGIN = ("login.microsoftonline.com", "login.chinacloudapi.cn")
 VAULTS = (".vault.azure.net", ".vault.azure.cn")
 STORAGE = (".blob.core.windows.net", ".dfs.core.windows.net", ".blob.core.chinacloudapi.cn")
+ACCOUNTS = ("contosoraw", "contosolake")
 ACCOUNT_KEY = base64.b64encode(b"k" * 64).decode()
 
 type State = Literal["enabled", "disabled", "forbidden"]
@@ -51,6 +52,9 @@ class Cloud:
     folder: Path
     vaults: dict[str, dict[str, Secret]] = field(default_factory=dict[str, dict[str, Secret]])
     latency_seconds: float = 0
+    at_once: int = 0
+    most_at_once: int = 0
+    resource: str = ""
     hung: set[str] = field(default_factory=set[str])
     token_seconds: int = 3600
     client_secret: str = "the-client-s-secret"
@@ -60,6 +64,24 @@ class Cloud:
     plain_port: int = 0
     tls_port: int = 0
     azurite: Azurite | None = None
+    counting: threading.Lock = field(default_factory=threading.Lock)
+    released: threading.Event = field(default_factory=threading.Event)
+    """Set at its end, for what hangs."""
+
+    def reset(self) -> None:
+        """As it was when it was made, for the next test."""
+        fresh = Cloud(self.folder)
+        for name in (
+            "vaults",
+            "latency_seconds",
+            "most_at_once",
+            "resource",
+            "hung",
+            "token_seconds",
+            "asked",
+            "refused_hosts",
+        ):
+            setattr(self, name, getattr(fresh, name))
 
     def environment(self) -> dict[str, str]:
         """What a process needs to be in this cloud, and in no other."""
@@ -99,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     cloud: Cloud
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 # the base's name
 
     def do_GET(self) -> None:
         self._serve()
@@ -151,13 +173,18 @@ class _Handler(BaseHTTPRequestHandler):
         is_known = (self.headers["Authorization"] or "").startswith("Bearer ey")
         self.cloud.asked.append(f"vault {name} {wanted or 'list'} {'with' if is_known else 'without'} token")
         if not is_known:
-            resource = f"https://{host.partition('.')[2]}"
+            resource = self.cloud.resource or f"https://{host.partition('.')[2]}"
             challenge = f'Bearer authorization="https://{LOGIN[0]}/{TENANT}", resource="{resource}"'
             self._answer(401, {"error": {"code": "Unauthorized"}}, challenge)
             return
         if name in self.cloud.hung:
-            time.sleep(3600)
+            self.cloud.released.wait()
+        with self.cloud.counting:
+            self.cloud.at_once += 1
+            self.cloud.most_at_once = max(self.cloud.most_at_once, self.cloud.at_once)
         time.sleep(self.cloud.latency_seconds)
+        with self.cloud.counting:
+            self.cloud.at_once -= 1
         held = self.cloud.vaults.get(name, {})
         if wanted is None:
             listed = [{"id": f"https://{host}/secrets/{each}", "attributes": {"enabled": True}} for each in held]
@@ -188,13 +215,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def handle_error(self, *_: object) -> None: ...  # a client that went away
+    def handle_error(self, request: object, client_address: object) -> None: ...  # a client that went away
 
 
 class _Proxy(BaseHTTPRequestHandler):
     cloud: Cloud
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 # the base's name
 
     def do_CONNECT(self) -> None:
         host = self.path.partition(":")[0]
@@ -258,6 +285,7 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     try:
         yield cloud
     finally:
+        cloud.released.set()
         for server in servers:
             server.shutdown()
             server.server_close()

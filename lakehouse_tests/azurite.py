@@ -19,6 +19,9 @@ ACCOUNT = "devstoreaccount1"
 # The key that Azurite's makers publish for this account; it opens nothing but Azurite.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
+A_KEY = {"auth_mode": "direct_key", "account_key_variable": "A_KEY"}
+"""The way in of a storage whose key stands in the variable A_KEY."""
+
 
 def why_missing() -> str:
     """Why Azurite cannot be started here, or nothing."""

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import lakehouse.engine.declare.pandera_alone  # noqa: F401 # first: a test that imports pandera has the one we use
+from lakehouse_tests import azure_cloud as azure_clouds
 from lakehouse_tests import azurite as azurites
+from lakehouse_tests.azure_cloud import ACCOUNTS, Cloud
 from lakehouse_tests.azurite import Azurite
 
 # No deadlines: on a busy machine they fail honest code. A failure prints how to repeat it.
@@ -69,6 +71,23 @@ def new_container(azurite: Azurite) -> Callable[[], str]:
         return name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def whole_azure_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if missing := azurites.why_missing():
+        if nothing_may_be_left_out():
+            pytest.fail(f"CI=true and {missing}")
+        pytest.skip(missing)
+    with azure_clouds.started(tmp_path_factory.mktemp("azure"), ACCOUNTS) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def azure_cloud(whole_azure_cloud: Cloud) -> Cloud:
+    """Entra, vaults and the storage accounts of ACCOUNTS, as if nobody had been there before."""
+    whole_azure_cloud.reset()
+    return whole_azure_cloud
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

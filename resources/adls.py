@@ -1,4 +1,4 @@
-"""A container of a storage account on Azure (ADLS Gen2), as a storage. The key is asked for in the run, never shown."""
+"""A container of a storage account on Azure (ADLS Gen2), as a storage. Secrets are asked for in the run."""
 
 import atexit
 import os
@@ -16,6 +16,8 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import FileGone, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address, Found
+from resources import entra, key_vault
+from resources.clouds import CLOUDS, CloudName
 from resources.pattern import checked, literal_head, matches, segments
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 FILES_PER_PAGE = 5_000  # the most that Azure gives
 # what Azure documents as worth another try; what it refuses will be refused again
 PASSING_STATUS = {408, 409, 412, 429, 500, 502, 503, 504}
+REFUSED_STATUS = {400, 401, 403}
 
 
 class SettingMissing(Terminal):
@@ -33,28 +36,46 @@ class SettingMissing(Terminal):
 
 
 class Adls(dg.ConfigurableResource):
-    """The container of an account. `key_variable` names the variable that holds the account's key.
+    """The container of an account, and the way in: `auth`, as a connection of an environment file says it.
 
-    `endpoint` is for an account elsewhere than on Azure's own hosts; its `{port}` comes from `port_variable`.
+    `endpoint` is for an account elsewhere than at its cloud's own hosts; its `{port}` comes from `port_variable`.
     """
 
     account: str
     container: str
-    key_variable: str = "AZURE_STORAGE_KEY"
+    auth: dict[str, str]
     endpoint: str | None = None
     port_variable: str | None = None
+    cloud: str = "public"
+    connection: str = "lake"
     declared_in: str = "the environment file"
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 # Dagster's signature
+        """What a run needs of vaults is asked for all together, while it begins."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Ask for what is in a vault, and do not wait for it."""
+        if wanted := self._wanted():
+            key_vault.begin(wanted)
+
     def uri(self, *path: str) -> str:
-        """Where the table at `path` lies, without opening or asking for anything."""
+        """Where the table at `path` lies, without opening or asking for anything.
+
+        At the public cloud's host in every cloud: the store that deltalake and Polars use knows no other, and asks at
+        the endpoint that it is told.
+        """
         return "/".join([f"abfss://{self.container}@{self.account}.dfs.core.windows.net", *map(checked, path)])
 
     def address(self, *path: str) -> Address:
-        """Asks for the key: call it in the run. Raises SettingMissing."""
-        options = {"account_name": self.account, "account_key": self._key()}
-        if self.endpoint:
-            options["endpoint"] = self._account_url()
-            options["allow_http"] = "true" if self.endpoint.startswith("http://") else "false"
+        """Asks for the way in: call it in the run. Raises Terminal (SettingMissing) or Transient."""
+        kind, secret = self.way_in()
+        if isinstance(secret, entra.Login):
+            secret = secret.storage_token(self._said)
+        options = {"account_name": self.account, kind: secret}
+        if self.endpoint or self.cloud != "public":
+            options["endpoint"] = url = self.account_url()
+            options["allow_http"] = "true" if url.startswith("http://") else "false"
         return Address(self.uri(*path), options)
 
     def files(self, pattern: str) -> list[Found]:
@@ -109,13 +130,52 @@ class Adls(dg.ConfigurableResource):
                 with suppress(ResourceNotFoundError):
                     container.delete_blob(name)
 
+    def way_in(self) -> tuple[str, str | entra.Login]:
+        """`account_key` or `sas_token` with the text, or `bearer_token` with who gets one.
+
+        Raises SettingMissing, or what the vault says.
+        """
+        auth, mode = self.auth, self.auth["auth_mode"]
+        if mode == "managed_identity":
+            return "bearer_token", entra.managed_identity(auth.get("client_id"))
+        if mode == "workload_identity":
+            named = (auth.get(name) for name in ("tenant_id", "client_id", "token_file"))
+            return "bearer_token", entra.workload_identity(self._cloud, *named)
+        wanted = self._wanted()
+        secret = key_vault.secret(wanted) if wanted else self._setting(mode)
+        if mode == "service_principal":
+            login = entra.service_principal(self._cloud, auth["tenant_id"], auth["client_id"], secret)
+            return "bearer_token", login
+        kind = auth.get("secret_holds") or {"direct_key": "account_key", "sas": "sas_token"}[mode]
+        return kind, self._key(secret) if kind == "account_key" else secret.removeprefix("?")
+
+    def account_url(self) -> str:
+        if not self.endpoint:
+            return f"https://{self.account}.blob.{CLOUDS[self._cloud].storage}"
+        if not self.port_variable:
+            return self.endpoint
+        return self.endpoint.replace("{port}", self._variable(self.port_variable, "the port"))
+
+    @property
+    def _cloud(self) -> CloudName:
+        return self.cloud  # pyright: ignore[reportReturnType] # one of those, as the environment file was read
+
+    @property
+    def _said(self) -> str:
+        return f"Connection {self.connection!r}"
+
+    def _wanted(self) -> key_vault.Wanted | None:
+        vault, name = self.auth.get("key_vault_name"), self.auth.get("secret_name")
+        return key_vault.Wanted(self.connection, vault, name, self._cloud, self.declared_in) if vault and name else None
+
     @contextmanager
     def _opened(self, name: str = "") -> Iterator["ContainerClient"]:
         """The container; Azure's errors come out as ours."""
         try:
             from azure.core.exceptions import AzureError
 
-            account = _account(self._account_url(), self._key())
+            kind, secret = self.way_in()
+            account = _account(self.account_url(), kind, secret)
         except ModuleNotFoundError as missing:
             raise Terminal(
                 f"{self.declared_in} keeps {self.container} on Azure, and {missing.name} is not installed. "
@@ -124,43 +184,66 @@ class Adls(dg.ConfigurableResource):
         try:
             yield account.get_container_client(self.container)
         except AzureError as error:
-            raise self._translated(error, name) from error
+            raise self._translated(error, name, secret) from error
 
-    def _translated(self, error: "AzureError", name: str) -> LakehouseError:
+    def _translated(self, error: "AzureError", name: str, secret: str | entra.Login) -> LakehouseError:
         status = getattr(error, "status_code", None)
         code = str(getattr(error, "error_code", None) or type(error).__name__)
-        where = f"{self.container} of {self._account_url()}"
+        where = f"{self.container} of {self.account_url()}"
         if code == "ContainerNotFound":
             return Terminal(f"There is no container {where}. Create it, or mend {self.declared_in}.")
         if status == 404 and name:  # noqa: PLR2004 - HTTP's "not found"
             return FileGone(f"{name} is no longer in {where}.")
+        if code in ("ClientAuthenticationError", "CredentialUnavailableError"):
+            return entra.no_way_in(self._said, error)
         if status is None or status in PASSING_STATUS:
             return Transient(
                 f"{where} did not answer as it should ({code}). Nothing is known to have changed; try again."
             )
+        wanted = self._wanted()
+        if wanted and isinstance(secret, str) and status in REFUSED_STATUS and key_vault.rotated(wanted, secret):
+            return Transient(f"{where} refused ({status} {code}): its secret was rotated meanwhile. Try again.")
         return Terminal(
             f"{where} refused ({status} {code}). Look at account, container and endpoint in {self.declared_in}, "
-            f"and at the key in {self.key_variable}."
+            f"and at {self._key_said()}."
         )
 
-    def _account_url(self) -> str:
-        if not self.endpoint:
-            return f"https://{self.account}.blob.core.windows.net"
-        if not self.port_variable:
-            return self.endpoint
-        return self.endpoint.replace("{port}", self._setting(self.port_variable, "the port"))
+    def _key_said(self) -> str:
+        auth = self.auth
+        vault = auth.get("key_vault_name")
+        variable = next((value for name, value in auth.items() if name.endswith("_variable")), None)
+        if "tenant_id" in auth or auth["auth_mode"].endswith("identity"):
+            return "the role of who runs this: Storage Blob Data Contributor, of the container"
+        return (
+            f"secret {auth['secret_name']!r} in vault {vault!r}" if vault else f"what {variable or 'that file'} holds"
+        )
 
-    def _key(self) -> str:
-        key = self._setting(self.key_variable, f"the key of the storage account {self.account}")
+    def _setting(self, mode: str) -> str:
+        """The secret that a variable holds or, in `local`, the environment file itself."""
+        name = {"direct_key": "account_key", "sas": "sas_token", "service_principal": "client_secret"}[mode]
+        meaning = {
+            "account_key": f"the key of the storage account {self.account}",
+            "sas_token": f"a SAS token for {self.container} of the storage account {self.account}",
+            "client_secret": f"the secret of the application {self.auth.get('client_id')}",
+        }[name]
+        if variable := self.auth.get(f"{name}_variable"):
+            return self._variable(variable, meaning)
+        from resources.environment import literal
+
+        return literal(self.declared_in, self.connection, name)
+
+    def _key(self, key: str) -> str:
         try:
             b64decode(key, validate=True)
         except ValueError:
             # from None: what is no Base64 may still be most of a key, and a library further down quotes it
-            problem = f"{self.key_variable} holds no storage key: a key is Base64 text, as the Azure portal shows it."
+            problem = (
+                f"{self._said}: {self._key_said()} is no storage key. A key is Base64 text, as the portal shows it."
+            )
             raise Terminal(problem) from None
         return key
 
-    def _setting(self, variable: str, meaning: str) -> str:
+    def _variable(self, variable: str, meaning: str) -> str:
         value = os.environ.get(variable)
         if not value:
             raise SettingMissing(
@@ -171,11 +254,13 @@ class Adls(dg.ConfigurableResource):
 
 
 @cache
-def _account(url: str, key: str) -> "BlobServiceClient":
+def _account(url: str, kind: str, secret: str | entra.Login) -> "BlobServiceClient":
     """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
+    from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import BlobServiceClient
 
-    opened = BlobServiceClient(url, credential=key)
+    credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
+    opened = BlobServiceClient(url, credential=credential)
     atexit.register(opened.close)
     return opened
 

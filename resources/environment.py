@@ -1,21 +1,25 @@
 """environments/*.yaml → frozen, strict settings. Loading needs no environment variable and no network.
 
-A file holds what an operator edits without reading code: kinds, accounts, containers, endpoints and the *names* of the
-environment variables that hold secrets. Never a secret, never logic.
+A file holds what an operator edits without reading code: connections, hosts and the *names* of the environment
+variables, and of the secrets in vaults, that open them. Never logic, and outside `local` never a secret.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
-from lakehouse.engine.declare.errors import WrongUsage
+from resources import settings_file
+from resources.clouds import CloudName
+from resources.connections import Adls as AdlsConnections
+from resources.connections import Connection, LocalDiskConnection, Strict, VariableName, VaultName
+from resources.settings_file import SettingsError
 
 if TYPE_CHECKING:
     from resources.adls import Adls
@@ -26,52 +30,21 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).with_name("environments")
 PROJECT = Path(__file__).parents[1]
+NEEDED = ("landing", "lake")
+"""The connections that each environment has: where files come from unless a table names another, and the tables."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+TAKEN = {"io_manager", "spark"}  # by other resources of the code location
 
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
-
-
-class SettingsError(WrongUsage):
-    """An environment is not there, or its file says something that is not known."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
-class LocalDiskPlace(_Strict):
-    """A folder; `path` is below LAKEHOUSE_HOME unless it is absolute."""
-
-    kind: Literal["local_disk"]
-    path: str = Field(min_length=1)
-
-
-class AdlsPlace(_Strict):
-    """A container of a storage account on Azure. `{port}` in `endpoint` is filled from `port_variable`, in the run."""
-
-    kind: Literal["adls"]
-    account: str = Field(pattern=r"^[a-z0-9]{3,24}$")
-    container: str = Field(pattern=r"^[a-z0-9](-?[a-z0-9])+$", max_length=63)
-    key_variable: VariableName = "AZURE_STORAGE_KEY"
-    endpoint: str | None = Field(None, pattern=r"^https?://[^?@#\s]+$")
-    port_variable: VariableName | None = None
-
-    @model_validator(mode="after")
-    def _port_has_its_place(self) -> Self:
-        if (self.port_variable is not None) != ("{port}" in (self.endpoint or "")):
-            raise ValueError("`{port}` in endpoint and port_variable go together")
-        return self
-
-
-type Place = LocalDiskPlace | AdlsPlace
-
-
-class SailHere(_Strict):
+class SailHere(Strict):
     """Scripts for Spark run on this machine, by Sail."""
 
     kind: Literal["sail"]
 
 
-class DatabricksWorkspace(_Strict):
+class DatabricksWorkspace(Strict):
     """Scripts for Spark run in a workspace of Databricks, serverless unless a cluster is named.
 
     `volume` is a folder of a Unity Catalog volume, below which each job has a folder of its own. Without
@@ -86,16 +59,12 @@ class DatabricksWorkspace(_Strict):
     timeout_minutes: int = Field(240, ge=1)
 
 
-PLACES = {"local_disk": LocalDiskPlace, "adls": AdlsPlace}
-CLUSTERS = {"sail": SailHere, "databricks": DatabricksWorkspace}
-KINDS = {**PLACES, **CLUSTERS}
+class Settings(Strict):
+    """What an environment file may say. `key_vault_name` is the vault of connections that name none of their own."""
 
-
-class Settings(_Strict):
-    """What an environment file may say."""
-
-    landing: Annotated[LocalDiskPlace | AdlsPlace, Field(discriminator="kind")]
-    lake: Annotated[LocalDiskPlace | AdlsPlace, Field(discriminator="kind")]
+    connections: dict[ConnectionName, Connection]
+    key_vault_name: VaultName | None = None
+    cloud: CloudName = "public"
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     executor: Literal["in_process", "multiprocess"] = "in_process"
 
@@ -125,29 +94,83 @@ def load_environment(name: str | None = None) -> Environment:
     home = lakehouse_home()
     file = _file_of(name, [home / "environments", SHIPPED])
     try:
-        settings = Settings.model_validate(_mapping(file))
+        settings = Settings.model_validate(settings_file.read(file).content)
+        complaints = [*_complaints(settings, name)]
     except ValidationError as wrong:
-        complaints = "\n".join(f"  {_sentence(error)}" for error in wrong.errors(include_input=False))
-        # from None: pydantic's own text would be printed below ours and says less
-        raise SettingsError(f"{file} cannot be used:\n{complaints}") from None
-    return Environment(
-        name=name, file=file, home=home, **{key: getattr(settings, key) for key in Settings.model_fields}
+        complaints = [_sentence(error) for error in wrong.errors(include_input=False)]
+        settings = None
+    if settings is None or complaints:
+        # outside of the handler: pydantic's own text would be printed too, and says less
+        raise SettingsError("\n  ".join([f"{file} cannot be used:", *complaints]))
+    return Environment(name=name, file=file, home=home, **dict(settings))
+
+
+def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> dict[str, LocalDisk | Adls]:
+    """Every connection as a Dagster resource, by name: `landing` and `lake` among them. Asks for nothing.
+
+    `wanted` are the names that tables read from, each by its table. Raises SettingsError where one is not there.
+    """
+    for table, name in wanted.items():
+        if name not in environment.connections:
+            known = environment.connections
+            raise SettingsError(
+                f"{table} reads from the connection {name!r}{_did_you_mean(name, known)}, and {environment.file} has "
+                f"none of that name. It has: {', '.join(known)}. Add it there, or mend connection= in the table's file."
+            )
+    return {name: _storage(name, each, environment) for name, each in environment.connections.items()}
+
+
+def literal(file: str, connection: str, key: str) -> str:
+    """A secret that stands in the environment file itself, so that it is in nothing that Dagster is given."""
+    return str(settings_file.read(Path(file)).content["connections"][connection][key])
+
+
+def _storage(name: str, connection: Connection, environment: Environment) -> LocalDisk | Adls:
+    if isinstance(connection, LocalDiskConnection):
+        from resources.local_disk import LocalDisk
+
+        return LocalDisk(path=str(environment.home / connection.path))
+    from resources.adls import Adls
+
+    vault = {"key_vault_name": environment.key_vault_name or ""} if _needs_vault(connection) else {}
+    return Adls(
+        account=connection.account,
+        container=connection.container,
+        endpoint=connection.endpoint,
+        port_variable=connection.port_variable,
+        auth={**vault, **connection.auth},
+        cloud=environment.cloud,
+        connection=name,
+        declared_in=str(environment.file),
     )
 
 
-def storages(environment: Environment) -> tuple[LocalDisk | Adls, LocalDisk | Adls]:
-    """The landing zone and the lake, as Dagster resources. Reads no secret and touches no disk."""
-    return _storage(environment.landing, environment), _storage(environment.lake, environment)
+def _needs_vault(connection: Connection) -> bool:
+    return bool(getattr(connection, "secret_name", None)) and not getattr(connection, "key_vault_name", None)
 
 
-def _storage(place: Place, environment: Environment) -> LocalDisk | Adls:
-    if isinstance(place, LocalDiskPlace):
-        from resources.local_disk import LocalDisk
-
-        return LocalDisk(path=str(environment.home / place.path))
-    from resources.adls import Adls
-
-    return Adls(**place.model_dump(exclude={"kind"}), declared_in=str(environment.file))
+def _complaints(settings: Settings, name: str) -> Iterator[str]:
+    """What no key says alone."""
+    for needed in NEEDED:
+        if needed not in settings.connections:
+            yield f"connections.{needed} is missing."
+    for taken in sorted(TAKEN & set(settings.connections)):
+        yield f"connections.{taken}: a connection cannot be called so; it is the name of something else here."
+    for key, each in settings.connections.items():
+        if isinstance(each, LocalDiskConnection):
+            continue
+        if each.one_of and len([one for one in each.one_of if getattr(each, one)]) != 1:
+            yield f"connections.{key} must name one of {' and '.join(each.one_of)}."
+        for secret in each.literals() if name != "local" else ():
+            yield (
+                f"connections.{key}.{secret}: a literal secret may stand in the environment `local` only. Name a "
+                f"variable ({secret}_variable), or put it in a vault (auth_mode: key_vault)."
+            )
+        if _needs_vault(each) and not settings.key_vault_name:
+            yield (
+                f"connections.{key}.key_vault_name is missing: {each.auth['secret_name']!r} is a secret of no vault. "
+                "Name the vault here, or one for all above connections: (key_vault_name: company-kv)."
+            )
 
 
 def cluster(environment: Environment) -> Sail | Databricks | NoSpark:
@@ -180,50 +203,46 @@ def _file_of(name: str, folders: list[Path]) -> Path:
     )
 
 
-class _NoKeyTwice(yaml.SafeLoader):
-    """YAML lets the later of two equal keys win, silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            problem = f"{twice[0]!r} stands twice"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
+def _tagged(union: Any, tag: str) -> dict[str, type[BaseModel]]:
+    """The models of a union, by the value that tells them apart."""
+    models = get_args(get_args(getattr(union, "__value__", union))[0])
+    return {get_args(model.model_fields[tag].annotation)[0]: model for model in models}
 
 
-def _mapping(file: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_NoKeyTwice)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as unreadable:
-        # from None, and the place only: the text of the line may hold what should not be printed
-        mark = getattr(unreadable, "problem_mark", None)
-        where = f" near line {mark.line + 1}" if mark else ""
-        problem = getattr(unreadable, "problem", None) or "not UTF-8 text"
-        raise SettingsError(f"{file} is not YAML that can be read{where}: {problem}.") from None
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} holds no settings. It must say: {', '.join(Settings.model_fields)}.")
-    return content
+AUTH_MODES = _tagged(AdlsConnections, "auth_mode")
+TYPES: Mapping[str, Any] = {"local_disk": LocalDiskConnection, "azure_adls": AUTH_MODES}
+CLUSTERS: Mapping[str, Any] = {"sail": SailHere, "databricks": DatabricksWorkspace}
+
+
+def _place(location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys of an error's location, without the values that told models apart; and the model that knows them."""
+    names = [str(part) for part in location]
+    depth, kinds = (2, TYPES) if names[0] == "connections" else (1, CLUSTERS)
+    keys, rest = names[:depth], names[depth:]
+    model: Any = Settings
+    if names[0] in ("connections", "spark"):
+        model = kinds
+        while rest and isinstance(model, Mapping):
+            model = model.get(rest.pop(0))
+    return keys + rest, model if isinstance(model, type) else None
 
 
 def _sentence(error: Any) -> str:
     """What one pydantic error means for the one who edits the file. Says no value: it may be a secret."""
-    where = [str(part) for part in error["loc"] if part not in KINDS]
+    where, model = _place(error["loc"])
     key, owner = where[-1], ".".join(where[:-1])
-    kind = next((part for part in error["loc"] if part in KINDS), None)
-    model = KINDS[kind] if kind else Settings
     match error["type"]:
         case "extra_forbidden":
-            hint = _did_you_mean(key, model.model_fields)
-            known = f"{owner or 'an environment'} knows: {', '.join(model.model_fields)}"
-            return (
-                f"{'.'.join(where)} is not known{hint}. {known}. A secret never stands here, only its variable's name."
-            )
+            fields = (model or Settings).model_fields
+            known = f"{owner or 'an environment'} knows: {', '.join(fields)}"
+            return f"{'.'.join(where)} is not known{_did_you_mean(key, fields)}. {known}."
         case "missing":
             return f"{'.'.join(where)} is missing."
         case "union_tag_not_found" | "union_tag_invalid":
-            tag = str(error.get("ctx", {}).get("tag", ""))
-            kinds = CLUSTERS if key == "spark" else PLACES
-            return f"{'.'.join(where)}.kind must be one of {', '.join(kinds)}{_did_you_mean(tag, kinds)}."
+            context = error.get("ctx", {})
+            tag, key = str(context.get("tag", "")), str(context["discriminator"]).strip("'")
+            kinds = {"type": TYPES, "auth_mode": AUTH_MODES, "kind": CLUSTERS}[key]
+            return f"{'.'.join(where)}.{key} must be one of {', '.join(kinds)}{_did_you_mean(tag, kinds)}."
         case _:
             return f"{'.'.join(where)}: {error['msg']}."
 

@@ -25,6 +25,9 @@ class LocalDisk(dg.ConfigurableResource):
 
     path: str
 
+    def begin(self) -> None:
+        """Nothing needs to be asked for."""
+
     def uri(self, *path: str) -> str:
         """Where the table at `path` lies, without opening or asking for anything."""
         place = str(Path(self.path, *map(checked, path)))

@@ -18,7 +18,8 @@ from resources.environment import load_environment, storages
 
 
 def main() -> None:
-    landing, lake = storages(load_environment())
+    connections = storages(load_environment())
+    landing, lake = connections["landing"], connections["lake"]
     place = Place(lake=lake, landing=landing)
     took: list[float] = []
     while True:

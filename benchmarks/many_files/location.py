@@ -13,7 +13,8 @@ from resources.environment import load_environment, storages
 EVERY = timedelta(minutes=1)  # so that no tick falls into the run that the last one asked for
 
 found = tables_in(tables)
-landing, lake = storages(load_environment())
+connections = storages(load_environment())
+landing, lake = connections["landing"], connections["lake"]
 definitions = dg.Definitions(
     assets=found,
     sensors=[arrivals_sensor(each, every=EVERY) for each in found],

@@ -62,7 +62,8 @@ def stored_and_asked(days: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, **v
     assert "gold/basket_pairs" in lakehouse("run", **variables)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    landing, lake = storages(load_environment())
+    connections = storages(load_environment())
+    landing, lake = connections["landing"], connections["lake"]
     connection = connect(TABLES, Place(lake=lake, landing=landing))
     assert lake.folders("staging", "gold", "basket_pairs") == []
     return (

@@ -22,7 +22,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.bronze import land
-from lakehouse_tests.azurite import Azurite
+from lakehouse_tests.azurite import A_KEY, Azurite
 from lakehouse_tests.driver import red
 from lakehouse_tests.making import PACKINGS, file_of
 from resources.adls import Adls
@@ -77,7 +77,7 @@ def test_every_format_and_packing_lands_alike_on_a_disk_and_in_a_container(
     monkeypatch.setenv("A_KEY", azurite.key)
 
     def container() -> Adls:
-        return Adls(account=azurite.account, container=new_container(), key_variable="A_KEY", endpoint=azurite.endpoint)
+        return Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
 
     files = {
         f"in/{form}{packing}": pack(file_of(form, *SALES)) for form in FORMATS for packing, pack in PACKINGS.items()

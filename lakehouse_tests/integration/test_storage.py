@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from lakehouse.engine.declare.errors import DeclarationError, FileGone, Terminal, WrongUsage
 from lakehouse.engine.declare.ports import Storage
 from lakehouse.propose.files import Asked, new_table
+from lakehouse_tests.azurite import A_KEY
 from resources.adls import Adls
 from resources.local_disk import LocalDisk
 
@@ -36,7 +37,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     azurite = request.getfixturevalue("azurite")
     monkeypatch.setenv("A_KEY", azurite.key)
     container = request.getfixturevalue("new_container")()
-    return Adls(account=azurite.account, container=container, key_variable="A_KEY", endpoint=azurite.endpoint)
+    return Adls(account=azurite.account, container=container, auth=A_KEY, endpoint=azurite.endpoint)
 
 
 def names(storage: Storage, pattern: str) -> list[str]:

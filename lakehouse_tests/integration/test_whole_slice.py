@@ -58,7 +58,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(home: Path) -> Place:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAKEHOUSE_HOME", str(home))
-        landing, lake = storages(load_environment("local"))
+        connections = storages(load_environment("local"))
+        landing, lake = connections["landing"], connections["lake"]
     return Place(lake=lake, landing=landing)
 
 
@@ -201,7 +202,8 @@ def test_on_azurite_every_stored_table_equals_the_local_one_row_for_row(
     assert f"{len(TABLES)} tables written" in lakehouse("run", **cloud)
     for name, value in cloud.items():
         monkeypatch.setenv(name, value)
-    landing, lake = storages(load_environment())
+    connections = storages(load_environment())
+    landing, lake = connections["landing"], connections["lake"]
     there = Place(lake=lake, landing=landing)
     for each in TABLES:
         for where in ("table", "ledger"):

@@ -10,13 +10,14 @@ import pytest
 
 from lakehouse.engine.declare.errors import Terminal, Transient
 from lakehouse.engine.declare.ports import Found
+from lakehouse_tests.azurite import A_KEY
 from resources.adls import Adls, SettingMissing, _files_of
 
 KEY = "c2VjcmV0LXRoYXQtbXVzdC1uZXZlci1iZS1zaG93bg=="
 
 
 def contoso(**other) -> Adls:
-    return Adls(account="contoso", container="lake", key_variable="A_KEY", declared_in="production.yaml", **other)
+    return Adls(account="contoso", container="lake", auth=A_KEY, declared_in="production.yaml", **other)
 
 
 def shown(error: BaseException) -> str:
@@ -88,7 +89,7 @@ def test_the_uri_of_a_table_needs_no_key(monkeypatch):
 def test_a_key_that_is_none_is_refused_without_being_shown(monkeypatch):
     wrong = "c2VjcmV0LXRoYXQ cut in the middle"
     monkeypatch.setenv("A_KEY", wrong)
-    with pytest.raises(Terminal, match="A_KEY holds no storage key") as caught:
+    with pytest.raises(Terminal, match="A_KEY holds is no storage key") as caught:
         contoso().files("*.csv")
     assert "c2VjcmV0" not in shown(caught.value)
 
@@ -99,7 +100,7 @@ def test_a_foreign_key_is_refused_with_the_places_to_look_at_and_not_shown(azuri
     adls = Adls(
         account=azurite.account,
         container=new_container(),
-        key_variable="A_KEY",
+        auth=A_KEY,
         endpoint=azurite.endpoint,
         declared_in="x.yaml",
     )
@@ -112,7 +113,7 @@ def test_a_foreign_key_is_refused_with_the_places_to_look_at_and_not_shown(azuri
 @pytest.mark.azurite
 def test_a_container_that_is_not_there_is_a_mistake_in_the_settings(azurite, monkeypatch):
     monkeypatch.setenv("A_KEY", azurite.key)
-    adls = Adls(account=azurite.account, container="nowhere", key_variable="A_KEY", endpoint=azurite.endpoint)
+    adls = Adls(account=azurite.account, container="nowhere", auth=A_KEY, endpoint=azurite.endpoint)
     for asked in (lambda: adls.files("*"), lambda: adls.read("a.csv"), lambda: adls.write("a.csv", b"")):
         with pytest.raises(Terminal, match="There is no container nowhere of http://127"):
             asked()
@@ -123,7 +124,7 @@ def test_a_listing_of_several_pages_is_whole_and_asks_for_each_once(azurite, new
     from azure.core.pipeline.transport import RequestsTransport
 
     monkeypatch.setenv("A_KEY", azurite.key)
-    adls = Adls(account=azurite.account, container=new_container(), key_variable="A_KEY", endpoint=azurite.endpoint)
+    adls = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
     for number in range(7):
         adls.write(f"many/{number}.csv", b"x")
     monkeypatch.setattr("resources.adls.FILES_PER_PAGE", 2)
@@ -173,7 +174,7 @@ def test_the_folders_of_a_hierarchical_account_are_no_files(azurite, new_contain
     from azure.storage.blob import ContainerClient
 
     monkeypatch.setenv("A_KEY", azurite.key)
-    adls = Adls(account=azurite.account, container=new_container(), key_variable="A_KEY", endpoint=azurite.endpoint)
+    adls = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
     with ContainerClient(azurite.endpoint, adls.container, credential=azurite.key) as container:
         container.upload_blob("erp/orders", b"", metadata={"hdi_isfolder": "true"})
     adls.write("erp/orders.csv", b"x")
@@ -183,7 +184,7 @@ def test_the_folders_of_a_hierarchical_account_are_no_files(azurite, new_contain
 @pytest.mark.azurite
 def test_a_file_bears_an_etag_that_changes_with_it(azurite, new_container, monkeypatch):
     monkeypatch.setenv("A_KEY", azurite.key)
-    adls = Adls(account=azurite.account, container=new_container(), key_variable="A_KEY", endpoint=azurite.endpoint)
+    adls = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
     adls.write("a.csv", b"1")
     (first,) = adls.files("a.csv")
     adls.write("a.csv", b"2")

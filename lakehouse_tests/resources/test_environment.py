@@ -17,8 +17,10 @@ from resources.local_disk import LocalDisk
 
 PROJECT = Path(__file__).parents[2]
 NAMES = ["local", "test", "production"]
-LOCAL = "landing: {kind: local_disk, path: landing}\nlake: {kind: local_disk, path: lake}\n"
-ON_AZURE = "landing: {kind: local_disk, path: landing}\nlake: {kind: adls, account: contoso, container: lake%s}\n"
+LANDING = "connections:\n  landing: {type: local_disk, path: landing}\n"
+LOCAL = LANDING + "  lake: {type: local_disk, path: lake}\n"
+BY_KEY = "auth_mode: direct_key, account_key_variable: X"
+ON_AZURE = LANDING + "  lake: {type: azure_adls, account: contoso, container: lake, %s}\n"
 
 # Any socket that is opened fails the child: what loads offline asks nobody.
 OFFLINE = """
@@ -50,9 +52,9 @@ def test_the_shipped_environments_are_those_that_are_named_here():
 
 def test_local_is_the_default_and_lies_below_the_home(home):
     environment = load_environment()
-    landing, lake = storages(environment)
     assert (environment.name, environment.executor) == ("local", "in_process")
-    assert (landing, lake) == (LocalDisk(path=str(home / "landing")), LocalDisk(path=str(home / "lake")))
+    folders = {name: LocalDisk(path=str(home / name)) for name in ("landing", "lake")}
+    assert storages(environment) == folders
     assert not home.exists(), "loading makes nothing"
 
 
@@ -60,7 +62,7 @@ def test_lakehouse_environment_names_another(monkeypatch):
     monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "production")
     environment = load_environment()
     assert (environment.name, environment.file) == ("production", SHIPPED / "production.yaml")
-    assert all(isinstance(storage, Adls) for storage in storages(environment))
+    assert all(isinstance(storage, Adls) for storage in storages(environment).values())
 
 
 def test_without_lakehouse_home_all_lies_in_the_home_of_the_checkout(monkeypatch):
@@ -105,7 +107,7 @@ def test_an_environment_that_stands_twice_is_refused(home):
 def test_an_unknown_key_says_the_known_ones_and_which_was_meant(home):
     sentence = said(home, LOCAL + "excutor: in_process\n")
     assert "excutor is not known (did you mean executor?)" in sentence
-    assert "landing, lake, spark, executor" in sentence
+    assert "connections, key_vault_name, cloud, spark, executor" in sentence
 
 
 def test_what_carries_out_scripts_for_spark_is_named_by_its_kind(home):
@@ -118,9 +120,9 @@ def test_what_carries_out_scripts_for_spark_is_named_by_its_kind(home):
 
 
 def test_an_unknown_key_of_a_place_says_what_that_kind_of_place_knows(home):
-    sentence = said(home, ON_AZURE % ", key_varable: X")
-    assert "lake.key_varable is not known (did you mean key_variable?)" in sentence
-    assert "account, container, key_variable, endpoint, port_variable" in sentence
+    sentence = said(home, ON_AZURE % "auth_mode: direct_key, account_key_varable: X")
+    assert "connections.lake.account_key_varable is not known (did you mean account_key_variable?)" in sentence
+    assert "account, container, endpoint, port_variable, auth_mode, account_key_variable, account_key." in sentence
 
 
 @pytest.mark.parametrize(
@@ -128,12 +130,12 @@ def test_an_unknown_key_of_a_place_says_what_that_kind_of_place_knows(home):
     [
         "key: SECRET-TEXT",
         "account_key: SECRET-TEXT==",
-        "key_variable: SECRET-TEXT==",
+        "client_secret: SECRET-TEXT==",
         "endpoint: 'https://x/?sig=SECRET-TEXT'",
     ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_repeated(home, secret_key):
-    sentence = said(home, ON_AZURE % f", {secret_key}")
+    sentence = said(home, ON_AZURE % f"{BY_KEY}, {secret_key}")
     assert secret_key.partition(":")[0] in sentence
     assert "SECRET-TEXT" not in sentence
 
@@ -143,22 +145,31 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(home, secret_key):
     [
         ("", "holds no settings"),
         ("- a\n", "holds no settings"),
-        ("landing: {kind: local_disk, path: landing}\n", "lake is missing"),
+        ("executor: in_process\n", "connections is missing"),
+        (LANDING, "connections.lake is missing"),
+        (LOCAL + "  spark: {type: local_disk, path: x}\n", "connections.spark: a connection cannot be called so"),
+        (LOCAL + "  Erp: {type: local_disk, path: x}\n", "connections.Erp"),
         (LOCAL.replace("path: landing", "pat: x"), "landing.path is missing"),
         (
             LOCAL.replace("local_disk", "local_dsk", 1),
-            "landing.kind must be one of local_disk, adls (did you mean local_disk?)",
+            "connections.landing.type must be one of local_disk, azure_adls (did you mean local_disk?)",
         ),
-        (LOCAL.replace("kind: local_disk, ", "", 1), "landing.kind must be one of"),
+        (LOCAL.replace("type: local_disk, ", "", 1), "connections.landing.type must be one of"),
+        (ON_AZURE % "secret_name: x", "connections.lake.auth_mode must be one of key_vault, direct_key, sas, "),
+        (ON_AZURE % "auth_mode: keyvault", "(did you mean key_vault?)"),
+        (ON_AZURE % "auth_mode: direct_key", "lake must name one of account_key_variable and account_key."),
+        (ON_AZURE % "auth_mode: key_vault, secret_name: lake-key", "connections.lake.key_vault_name is missing"),
+        (ON_AZURE % "auth_mode: direct_key, account_key: aGk=", "may stand in the environment `local` only"),
+        (ON_AZURE % "auth_mode: sas, sas_token: sig", "(sas_token_variable)"),
         (LOCAL + "executor: threads\n", "executor: Input should be 'in_process' or 'multiprocess'"),
         (LOCAL.replace("path: landing", "path: 7"), "landing.path: Input should be a valid string"),
-        (LOCAL + LOCAL, "'landing' stands twice"),
-        (LOCAL.replace("path: landing", "path: landing, path: x"), "near line 1: 'path' stands twice"),
+        (LOCAL + LOCAL, "'connections' stands twice"),
+        (LOCAL.replace("path: landing", "path: landing, path: x"), "near line 2: 'path' stands twice"),
         ("landing: {kind: [\n", "near line 2"),
         ("landing: !!python/object/apply:os.getcwd []\n", "is not YAML that can be read"),
-        (ON_AZURE % ", port_variable: P", "go together"),
-        (ON_AZURE % ", endpoint: 'http://127.0.0.1:{port}/x'", "go together"),
-        (ON_AZURE.replace("contoso", "Contoso Ltd") % "", "lake.account"),
+        (ON_AZURE % f"{BY_KEY}, port_variable: P", "go together"),
+        (ON_AZURE % f"{BY_KEY}, endpoint: 'http://127.0.0.1:{{port}}/x'", "go together"),
+        (ON_AZURE.replace("contoso", "Contoso Ltd") % BY_KEY, "lake.account"),
     ],
 )
 def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
@@ -173,7 +184,7 @@ def test_settings_are_frozen():
 
 
 def test_no_shipped_environment_holds_a_default_that_points_at_azure():
-    assert "adls" not in (SHIPPED / "local.yaml").read_text(encoding="utf-8")
+    assert "azure" not in (SHIPPED / "local.yaml").read_text(encoding="utf-8")
 
 
 def child(code: str, name: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
@@ -189,14 +200,14 @@ def test_the_resources_of_every_environment_load_offline_with_an_empty_environme
         """
 import dagster as dg
 from resources.environment import load_environment, storages
-landing, lake = storages(load_environment())
+found = storages(load_environment())
 
 @dg.asset(required_resource_keys={"landing", "lake"})
 def table(): ...
 
-dg.Definitions.validate_loadable(dg.Definitions([table], resources={"landing": landing, "lake": lake}))
+dg.Definitions.validate_loadable(dg.Definitions([table], resources=found))
 import sys
-print(sorted(name for name in ("azure", "databricks") if name in sys.modules), type(lake).__name__)
+print(sorted(name for name in ("azure", "databricks") if name in sys.modules), type(found["lake"]).__name__)
 """,
         name,
         tmp_path,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.table import Declaration
@@ -10,10 +11,14 @@ from lakehouse.engine.declare.table import Declaration
 
 @dataclass(frozen=True)
 class Place:
-    """A lake, and the landing that its files come from."""
+    """A lake, and the landing that its files come from; `beside` it other connections, by name."""
 
     lake: Storage
     landing: Storage
+    beside: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
+
+    def landing_of(self, declared: Declaration) -> Storage:
+        return self.beside.get(declared.connection, self.landing)
 
     def table(self, declared: Declaration) -> Address:
         return self.lake.address(declared.layer, declared.name)

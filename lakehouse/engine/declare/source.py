@@ -12,7 +12,7 @@ from lakehouse.engine.declare.formats import Format, Limits
 
 @dataclass(frozen=True)
 class Files:
-    """Files below the landing, by a glob of their names. The same content is taken once, whatever it is called.
+    """Files below a connection, by a glob of their names. The same content is taken once, whatever it is called.
 
     Where a source has had several formats, the first is taken that a file's header fits. A file is taken after its size
     and time stood still for `settle`. One that is over the `limits` is set aside whole.
@@ -22,6 +22,7 @@ class Files:
     formats: Format | Sequence[Format]
     settle: timedelta = timedelta(seconds=2)
     limits: Limits = field(default_factory=Limits)
+    connection: str = "landing"
 
     def __post_init__(self) -> None:
         if not self.pattern or self.pattern.startswith(("/", ".")) or "\\" in self.pattern or "**" in self.pattern:

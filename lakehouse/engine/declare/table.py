@@ -98,6 +98,11 @@ class Declaration:
         return self.source is not None
 
     @property
+    def connection(self) -> str:
+        """Where its files land, by the name that an environment gives it."""
+        return self.source.connection if self.source else "landing"
+
+    @property
     def grain(self) -> str:
         return grain_of(self.contract)
 

@@ -83,7 +83,7 @@ def look_beside(
     """The same, of a bronze table that is open, and of files that are `listed`."""
     ledger = Ledger.open(declared, place.ledger(declared), own)
     pending = ledger.pending()
-    return arrivals(declared, place.landing, ledger, listed), pending.identity if pending else None
+    return arrivals(declared, place.landing_of(declared), ledger, listed), pending.identity if pending else None
 
 
 def _frame(listed: Sequence[Found]) -> pl.DataFrame:

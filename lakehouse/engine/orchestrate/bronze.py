@@ -52,7 +52,7 @@ def land(
         ledger.pending()  # a batch that is planned stays so for the next run; one too many is refused
         batch: Batch | None = reread(
             declared,
-            place.landing,
+            place.landing_of(declared),
             ledger,
             Kept(own, place.quarantine(declared), declared.beside_schema) if own else None,
             progress=progress,
@@ -60,9 +60,9 @@ def land(
     else:
         refuse_other_columns(declared, own)
         batch = (
-            read_again(declared, place.landing, ledger, reingest, progress=progress)
+            read_again(declared, place.landing_of(declared), ledger, reingest, progress=progress)
             if reingest
-            else next_batch(declared, place.landing, ledger, progress=progress, ahead=ahead)
+            else next_batch(declared, place.landing_of(declared), ledger, progress=progress, ahead=ahead)
         )
     if batch is None:
         tidy(own, place.quarantine(declared))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +47,12 @@ def assets_in(package: ModuleType) -> list[dg.AssetsDefinition]:
     values = [value for module in _modules(package) for value in vars(module).values()]
     plain = [each for each in values if isinstance(each, dg.AssetsDefinition) and not isinstance(each, Table)]
     return [*tables_in(package), *{id(each): each for each in plain}.values()]
+
+
+def connections_of(tables: Sequence[Table]) -> dict[str, str]:
+    """What connection the files of each table lie in, by the table's key."""
+    declared = (each.declaration for each in tables)
+    return {each.key: each.connection for each in declared if each.source}
 
 
 def unpartitioned_in(package: ModuleType) -> dg.AssetSelection:

@@ -51,8 +51,8 @@ class Remembered:
         together = ledgers if batches < BATCHES_TOGETHER else []
         apart = [path for path in paths if path not in together]
         near = [self._versions.get(self._name(path)) for path in apart]
-        sources = {each.key: each.source.pattern for each in tables if each.source is not None}
-        landed = workers.map(self._place.landing.files, sources.values())
+        sources = {each.key: each for each in tables if each.source is not None}
+        landed = workers.map(self._files, sources.values())
         tips = workers.map(partial(_tip, self._place.lake), apart, near)
         self._tips = _tips(self._place.lake, together) | dict(zip(apart, tips, strict=True))
         self._landed = dict(zip(sources, landed, strict=True))
@@ -83,6 +83,9 @@ class Remembered:
             part.write_text(text, encoding="utf-8")
             part.replace(self._file)
 
+    def _files(self, declared: Declaration) -> Sequence[Found]:
+        return self._place.landing_of(declared).files(declared.source.pattern) if declared.source else ()
+
     def _read(self) -> tuple[dict[str, int | None], dict[str, str]]:
         try:
             kept = json.loads(self._file.read_text(encoding="utf-8")) if self._file else {}
@@ -99,7 +102,7 @@ class Remembered:
         said = (
             _engine(),
             (declared.key, declared.logic, declared.source, [read.upstream.key for read in declared.reads]),
-            str(self._place.landing.address()),
+            str(self._place.landing_of(declared).address()),
             divided and divided.slices(divided.keys(), declared.slice_columns, declared.schema).rows(),
             [self._tips[each] for each in _hangs_on(declared)],
             self._landed.get(declared.key),

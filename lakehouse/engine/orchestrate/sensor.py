@@ -34,11 +34,12 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
         raise DeclarationError(f"{declared.key} has no source=Files(…): no file of its own ever arrives for it.")
 
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        place = Place(context.resources.lake, context.resources.landing)
+        place = Place(context.resources.lake, getattr(context.resources, declared.connection))
         run = _under_way(context.instance, declared)  # asked first: what a run that ended since has taken is then known
         ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
         pending = ledger.pending()
-        seen = Seen.before(context.cursor, source.pattern, ledger).and_more(declared, place.landing, ledger)
+        before = Seen.before(context.cursor, source.pattern, ledger)
+        seen = before.and_more(declared, place.landing_of(declared), ledger)
         context.update_cursor(seen.cursor)
         if seen.after:
             return dg.SkipReason(_so_far(source, seen))
@@ -59,7 +60,7 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
         target=[table],
         minimum_interval_seconds=int(every.total_seconds()),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={"lake", "landing"},
+        required_resource_keys={"lake", declared.connection},
         description=f"Asks for a run of {declared.key} when new or changed files lie at {source.pattern}.",
     )
 

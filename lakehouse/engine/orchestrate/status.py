@@ -242,7 +242,7 @@ def _waiting(tables: Sequence[Table], place: Place) -> Iterator[tuple[str, int]]
     """By bronze table, how many files landed that it has not read; one listing each."""
     for declared in (each.declaration for each in tables if each.declaration.is_bronze):
         ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
-        seen = arrivals(declared, place.landing, ledger)
+        seen = arrivals(declared, place.landing_of(declared), ledger)
         yield declared.key, len(seen.fresh) + len(seen.settling)
 
 

@@ -1,0 +1,95 @@
+"""Ways in by Entra: credentials of azure-identity, one of each a process, asked for a token once by all threads."""
+
+from __future__ import annotations
+
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.engine.declare.errors import LakehouseError, Terminal, Transient
+from resources.clouds import CLOUDS, STORAGE_SCOPE, CloudName
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
+
+
+class Login:
+    """A credential that threads share: one asks, the others wait for its token. It is asked anew before it expires."""
+
+    def __init__(self, credential: Any) -> None:
+        self._credential, self._asking = credential, Lock()
+
+    def get_token(self, *scopes: str, **words: Any) -> AccessToken:
+        with self._asking:
+            return self._credential.get_token(*scopes, **words)
+
+    def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
+        with self._asking:
+            return self._credential.get_token_info(*scopes, options=options)
+
+    def close(self) -> None: ...
+
+    def storage_token(self, said: str) -> str:
+        """A token that opens storage, good for five minutes at least. Raises Terminal or Transient; `said` is whose."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            return self.get_token(STORAGE_SCOPE).token
+        except AzureError as refused:
+            raise no_way_in(said, refused) from refused
+
+
+def no_way_in(said: str, refused: Exception) -> LakehouseError:
+    """What Entra's refusal means for the one who runs this."""
+    from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
+
+    words = in_one_line(refused)
+    if isinstance(refused, ServiceRequestError | ServiceResponseError):
+        return Transient(f"{said}: the login did not answer ({words}). Nothing was read or written; try again.")
+    hint = " Where this runs has no such identity: see `lakehouse doctor storage`."
+    return Terminal(f"{said}: {words}{'' if isinstance(refused, ClientAuthenticationError) else hint}")
+
+
+def in_one_line(refused: Exception) -> str:
+    """Azure's words: of each credential that was tried one line, and no advice of theirs about it."""
+    lines = [line.strip() for line in str(refused).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("Attempted credentials", "To mitigate"))]
+    return "; ".join(kept).removesuffix(".")
+
+
+@cache
+def any_login(cloud: CloudName) -> TokenCredential:
+    """Whoever this process is: azure-identity's chain of variables, workload and managed identity, and `az login`."""
+    from azure.identity import DefaultAzureCredential
+
+    return Login(DefaultAzureCredential(authority=CLOUDS[cloud].login))
+
+
+@cache
+def service_principal(cloud: CloudName, tenant: str, client: str, secret: str) -> Login:
+    from azure.identity import ClientSecretCredential
+
+    return Login(ClientSecretCredential(tenant, client, secret, authority=CLOUDS[cloud].login))
+
+
+@cache
+def managed_identity(client: str | None) -> Login:
+    from azure.identity import ManagedIdentityCredential
+
+    return Login(ManagedIdentityCredential(client_id=client))
+
+
+@cache
+def workload_identity(cloud: CloudName, tenant: str | None, client: str | None, file: str | None) -> Login:
+    """Raises Terminal where neither the settings nor Azure's variables name what it needs."""
+    from azure.identity import WorkloadIdentityCredential
+
+    named = {"tenant_id": tenant, "client_id": client, "token_file_path": file}
+    given = {name: value for name, value in named.items() if value}
+    try:
+        return Login(WorkloadIdentityCredential(authority=CLOUDS[cloud].login, **given))
+    except ValueError as missing:
+        raise Terminal(
+            f"workload_identity needs tenant_id, client_id and token_file: name them beside it, or run where Azure's "
+            f"webhook sets AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE. {missing}"
+        ) from missing
