@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,18 @@ from resources.clouds import CLOUDS, STORAGE_SCOPE, CloudName
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
+
+
+def one_each[**P, R](make: Callable[P, R]) -> Callable[P, R]:
+    """As functools.cache, and made once also where threads ask at the same time."""
+    made, making = cache(make), Lock()
+
+    @wraps(made)
+    def of(*arguments: P.args, **named: P.kwargs) -> R:
+        with making:
+            return made(*arguments, **named)  # pyright: ignore[reportArgumentType] # hashable, all of them
+
+    return of
 
 
 class Login:
@@ -57,7 +70,7 @@ def in_one_line(refused: Exception) -> str:
     return "; ".join(kept).removesuffix(".")
 
 
-@cache
+@one_each
 def any_login(cloud: CloudName) -> TokenCredential:
     """Whoever this process is: azure-identity's chain of variables, workload and managed identity, and `az login`."""
     from azure.identity import DefaultAzureCredential
@@ -65,21 +78,21 @@ def any_login(cloud: CloudName) -> TokenCredential:
     return Login(DefaultAzureCredential(authority=CLOUDS[cloud].login))
 
 
-@cache
+@one_each
 def service_principal(cloud: CloudName, tenant: str, client: str, secret: str) -> Login:
     from azure.identity import ClientSecretCredential
 
     return Login(ClientSecretCredential(tenant, client, secret, authority=CLOUDS[cloud].login))
 
 
-@cache
+@one_each
 def managed_identity(client: str | None) -> Login:
     from azure.identity import ManagedIdentityCredential
 
     return Login(ManagedIdentityCredential(client_id=client))
 
 
-@cache
+@one_each
 def workload_identity(cloud: CloudName, tenant: str | None, client: str | None, file: str | None) -> Login:
     """Raises Terminal where neither the settings nor Azure's variables name what it needs."""
     from azure.identity import WorkloadIdentityCredential

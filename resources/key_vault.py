@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from pydantic import SecretStr
 
 from lakehouse.engine.declare.errors import LakehouseError, Terminal, Transient
 from resources.clouds import CLOUDS, CloudName
-from resources.entra import any_login, in_one_line
+from resources.entra import any_login, in_one_line, one_each
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -129,9 +128,11 @@ def _got(wanted: Wanted) -> SecretStr:
         return SecretStr(_client(wanted.vault, wanted.cloud).get_secret(wanted.secret).value or "")
     except AzureError as error:
         raise _sentence(wanted, error) from error
+    except ValueError as foreign:  # who answers asks for a token that is not for a vault
+        raise Terminal(f"vault {wanted.vault!r} was given no token: {foreign}") from foreign
 
 
-@cache
+@one_each
 def _client(vault: str, cloud: CloudName) -> SecretClient:
     from azure.keyvault.secrets import SecretClient
 
@@ -159,8 +160,8 @@ def _sentence(wanted: Wanted, error: AzureError) -> LakehouseError:
             )
         case ClientAuthenticationError() if error.status_code != 403:  # noqa: PLR2004 - HTTP's "forbidden"
             return Terminal(
-                f"there is no way into vault {vault!r}: {in_one_line(error)}. Log in (az login), or give this process an "
-                "identity: lakehouse doctor vault tells which it looked for."
+                f"there is no way into vault {vault!r}: {in_one_line(error)}. Log in (az login), or give this process "
+                "an identity: lakehouse doctor vault tells which it looked for."
             )
         case HttpResponseError(status_code=403) if _inner_code(error) == "SecretDisabled":
             return Terminal(
