@@ -34,6 +34,7 @@ LOGIN = ("login.microsoftonline.com", "login.chinacloudapi.cn")
 VAULTS = (".vault.azure.net", ".vault.azure.cn")
 STORAGE = (".blob.core.windows.net", ".dfs.core.windows.net", ".blob.core.chinacloudapi.cn")
 ACCOUNTS = ("contosoraw", "contosolake")
+CONTAINER = "lake"
 ACCOUNT_KEY = base64.b64encode(b"k" * 64).decode()
 
 type State = Literal["enabled", "disabled", "forbidden"]
@@ -103,6 +104,14 @@ class Cloud:
         surroundings = {**path, "HOME": str(home), "LAKEHOUSE_HOME": str(home), **self.environment(), **variables}
         started = [sys.executable, "-c", code]
         return subprocess.run(started, env=surroundings, capture_output=True, text=True, check=False, timeout=120)
+
+    def create_container(self, account: str, name: str) -> None:
+        from azure.storage.blob import ContainerClient
+
+        assert self.azurite
+        url, trusted = f"https://127.0.0.1:{self.azurite.port}/{account}", str(self.folder / "ca.pem")
+        with ContainerClient(url, name, credential=ACCOUNT_KEY, connection_verify=trusted) as container:
+            container.create_container()
 
     def of(self, kind: str) -> list[str]:
         return [each for each in self.asked if each.startswith(kind)]
@@ -282,6 +291,8 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
         )
     servers = [_served(_Handler, cloud, context), _served(_Handler, cloud), _served(_Proxy, cloud)]
     cloud.tls_port, cloud.plain_port, cloud.proxy_port = (server.server_address[1] for server in servers)
+    for account in accounts:
+        cloud.create_container(account, CONTAINER)
     try:
         yield cloud
     finally:

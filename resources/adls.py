@@ -29,6 +29,10 @@ FILES_PER_PAGE = 5_000  # the most that Azure gives
 # what Azure documents as worth another try; what it refuses will be refused again
 PASSING_STATUS = {408, 409, 412, 429, 500, 502, 503, 504}
 REFUSED_STATUS = {400, 401, 403}
+_TOKENS = ("AZURE_STORAGE_TOKEN",)
+_KEYS = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY")
+_PRINCIPALS = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_CLIENT_SECRET")
+PREFERRED = {"bearer_token": (), "account_key": _TOKENS, "sas_token": (*_TOKENS, *_KEYS, *_PRINCIPALS)}
 
 
 class SettingMissing(Terminal):
@@ -72,11 +76,19 @@ class Adls(dg.ConfigurableResource):
         kind, secret = self.way_in()
         if isinstance(secret, entra.Login):
             secret = secret.storage_token(self._said)
-        options = {"account_name": self.account, kind: secret}
-        if self.endpoint or self.cloud != "public":
-            options["endpoint"] = url = self.account_url()
-            options["allow_http"] = "true" if url.startswith("http://") else "false"
-        return Address(self.uri(*path), options)
+        self._refuse_others(kind)
+        url = self.account_url()
+        told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower(), "skip_signature": "false"}
+        return Address(self.uri(*path), {"account_name": self.account, kind: secret, **told})
+
+    def _refuse_others(self, kind: str) -> None:
+        """Variables that the store under deltalake and Polars takes, and prefers to what it is told."""
+        if others := [name for name in PREFERRED[kind] if name in os.environ]:
+            raise Terminal(
+                f"{self._said}: {' and '.join(others)} is set, and the store under deltalake and Polars would take it "
+                f"instead of {self._key_said()}. Unset it where the run is started, or choose another auth_mode in "
+                f"{self.declared_in}. Nothing was read or written."
+            )
 
     def files(self, pattern: str) -> list[Found]:
         """One listing of the names that begin like the pattern, then those that fit it."""
@@ -140,24 +152,28 @@ class Adls(dg.ConfigurableResource):
             return "bearer_token", entra.managed_identity(auth.get("client_id"))
         if mode == "workload_identity":
             named = (auth.get(name) for name in ("tenant_id", "client_id", "token_file"))
-            return "bearer_token", entra.workload_identity(self._cloud, *named)
-        wanted = self._wanted()
-        secret = key_vault.secret(wanted) if wanted else self._setting(mode)
+            return "bearer_token", entra.workload_identity(self.azure_cloud, *named)
+        secret = self.secret()
         if mode == "service_principal":
-            login = entra.service_principal(self._cloud, auth["tenant_id"], auth["client_id"], secret)
+            login = entra.service_principal(self.azure_cloud, auth["tenant_id"], auth["client_id"], secret)
             return "bearer_token", login
         kind = auth.get("secret_holds") or {"direct_key": "account_key", "sas": "sas_token"}[mode]
         return kind, self._key(secret) if kind == "account_key" else secret.removeprefix("?")
 
+    def secret(self) -> str:
+        """What the way in needs: a key, a token, or the secret of a service principal. Raises as `way_in` does."""
+        wanted = self._wanted()
+        return key_vault.secret(wanted) if wanted else self._setting(self.auth["auth_mode"])
+
     def account_url(self) -> str:
         if not self.endpoint:
-            return f"https://{self.account}.blob.{CLOUDS[self._cloud].storage}"
+            return f"https://{self.account}.blob.{CLOUDS[self.azure_cloud].storage}"
         if not self.port_variable:
             return self.endpoint
         return self.endpoint.replace("{port}", self._variable(self.port_variable, "the port"))
 
     @property
-    def _cloud(self) -> CloudName:
+    def azure_cloud(self) -> CloudName:
         return self.cloud  # pyright: ignore[reportReturnType] # one of those, as the environment file was read
 
     @property
@@ -166,7 +182,11 @@ class Adls(dg.ConfigurableResource):
 
     def _wanted(self) -> key_vault.Wanted | None:
         vault, name = self.auth.get("key_vault_name"), self.auth.get("secret_name")
-        return key_vault.Wanted(self.connection, vault, name, self._cloud, self.declared_in) if vault and name else None
+        return (
+            key_vault.Wanted(self.connection, vault, name, self.azure_cloud, self.declared_in)
+            if vault and name
+            else None
+        )
 
     @contextmanager
     def _opened(self, name: str = "") -> Iterator["ContainerClient"]:

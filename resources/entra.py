@@ -27,18 +27,22 @@ def one_each[**P, R](make: Callable[P, R]) -> Callable[P, R]:
 
 
 class Login:
-    """A credential that threads share: one asks, the others wait for its token. It is asked anew before it expires."""
+    """A credential that threads share: one asks, the others wait for its token. It is asked anew before it expires.
+
+    All get the same kind of token, not the one that can be taken back meanwhile, which Azure's clients ask for: what
+    deltalake and Polars are given they cannot exchange.
+    """
 
     def __init__(self, credential: Any) -> None:
         self._credential, self._asking = credential, Lock()
 
     def get_token(self, *scopes: str, **words: Any) -> AccessToken:
         with self._asking:
-            return self._credential.get_token(*scopes, **words)
+            return self._credential.get_token(*scopes, **{**words, "enable_cae": False})
 
     def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
         with self._asking:
-            return self._credential.get_token_info(*scopes, options=options)
+            return self._credential.get_token_info(*scopes, options={**(options or {}), "enable_cae": False})
 
     def close(self) -> None: ...
 

@@ -27,6 +27,8 @@ GRACE_SECONDS = 5.0
 _VARIABLES = {
     "account_name": "AZURE_STORAGE_ACCOUNT_NAME",
     "account_key": "AZURE_STORAGE_ACCOUNT_KEY",
+    "bearer_token": "AZURE_STORAGE_TOKEN",
+    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
     "endpoint": "AZURE_STORAGE_ENDPOINT",
     "allow_http": "AZURE_ALLOW_HTTP",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -138,8 +138,8 @@ def _view(
 ) -> None:
     """The table at an address; without one there a view of no rows with the columns of `empty`, if given."""
     if Handle.open(address) is not None:
-        where = (address.uri if address.is_local else _logged_in(connection, address)).replace("'", "''")
-        rows = f"select * from delta_scan('{where}')"  # noqa: S608 # quoted
+        where = address.uri if address.is_local else _logged_in(connection, address)
+        rows = f"select * from delta_scan({_text(where)})"  # noqa: S608 # quoted
     elif empty is not None:
         columns = (f"cast(null as {_SQL_TYPES[dtype]}) as {_quoted(column)}" for column, dtype in empty.items())
         rows = f"select {', '.join(columns)} where false"
@@ -155,18 +155,28 @@ def _quoted(name: str) -> str:
 
 
 def _logged_in(connection: duckdb.DuckDBPyConnection, address: Address) -> str:
-    """The table's address as DuckDB's azure extension wants it, the account's key in a secret that it redacts."""
+    """The table's address as DuckDB's azure extension wants it, the way in told in a secret that it redacts."""
     _load(connection, "azure")
-    options, where = address.options, urlsplit(address.uri)
-    text = f"AccountName={options['account_name']};AccountKey={options['account_key']};"
-    endpoint = options.get("endpoint")
-    if endpoint is None:
-        text += "DefaultEndpointsProtocol=https;EndpointSuffix=core.windows.net;"
-    else:
-        asked = urlsplit(endpoint)
-        text += f"DefaultEndpointsProtocol={asked.scheme};BlobEndpoint={endpoint};"
-        # the delta extension does not read BlobEndpoint; this is where it looks for an account elsewhere than on Azure
+    # its default knows the certificates of the machine that it was built on
+    connection.execute("set azure_transport_option_type = 'curl'")
+    where, options = urlsplit(address.uri), address.options
+    asked = urlsplit(options["endpoint"])
+    if asked.path:  # elsewhere than on Azure: the delta extension does not read BlobEndpoint, and looks for it here
         os.environ["AZURITE_BLOB_STORAGE_URL"] = f"{asked.scheme}://{asked.netloc}"
-    quoted = text.replace("'", "''")
-    connection.execute(f"create or replace secret lake (type azure, connection_string '{quoted}')")
+    connection.execute(f"create or replace secret lake (type azure, {_secret(options)})")
     return f"azure://{where.username}{where.path}"
+
+
+def _secret(options: Mapping[str, str]) -> str:
+    """What Polars and deltalake open an account with, in DuckDB's words."""
+    account, endpoint = options["account_name"], options["endpoint"]
+    if token := options.get("bearer_token"):
+        return f"provider access_token, access_token {_text(token)}, account_name {_text(account)}"
+    ways = {"account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
+    text = f"AccountName={account};" + "".join(f"{ways[name]}={options[name]};" for name in ways if name in options)
+    text += f"DefaultEndpointsProtocol={urlsplit(endpoint).scheme};BlobEndpoint={endpoint};"
+    return f"connection_string {_text(text)}"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
