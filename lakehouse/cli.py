@@ -19,6 +19,7 @@ import typer
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from lakehouse.cli_config import config, doctor, env
 from lakehouse.cli_new import new
 from lakehouse.cli_progress import watched
 from lakehouse.engine.declare.number import number
@@ -38,7 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(new, name="new")
+for name, below in (("new", new), ("config", config), ("env", env), ("doctor", doctor)):
+    app.add_typer(below, name=name)
 
 DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
 SHOWN = 5

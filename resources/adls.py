@@ -60,7 +60,7 @@ class Adls(dg.ConfigurableResource):
 
     def begin(self) -> None:
         """Ask for what is in a vault, and do not wait for it."""
-        if wanted := self._wanted():
+        if wanted := self.wanted:
             key_vault.begin(wanted)
 
     def uri(self, *path: str) -> str:
@@ -86,7 +86,7 @@ class Adls(dg.ConfigurableResource):
         if others := [name for name in PREFERRED[kind] if name in os.environ]:
             raise Terminal(
                 f"{self._said}: {' and '.join(others)} is set, and the store under deltalake and Polars would take it "
-                f"instead of {self._key_said()}. Unset it where the run is started, or choose another auth_mode in "
+                f"instead of {self.way_said()}. Unset it where the run is started, or choose another auth_mode in "
                 f"{self.declared_in}. Nothing was read or written."
             )
 
@@ -162,7 +162,7 @@ class Adls(dg.ConfigurableResource):
 
     def secret(self) -> str:
         """What the way in needs: a key, a token, or the secret of a service principal. Raises as `way_in` does."""
-        wanted = self._wanted()
+        wanted = self.wanted
         return key_vault.secret(wanted) if wanted else self._setting(self.auth["auth_mode"])
 
     def account_url(self) -> str:
@@ -180,7 +180,9 @@ class Adls(dg.ConfigurableResource):
     def _said(self) -> str:
         return f"Connection {self.connection!r}"
 
-    def _wanted(self) -> key_vault.Wanted | None:
+    @property
+    def wanted(self) -> key_vault.Wanted | None:
+        """The secret of a vault that it needs, if it needs one."""
         vault, name = self.auth.get("key_vault_name"), self.auth.get("secret_name")
         return (
             key_vault.Wanted(self.connection, vault, name, self.azure_cloud, self.declared_in)
@@ -220,15 +222,16 @@ class Adls(dg.ConfigurableResource):
             return Transient(
                 f"{where} did not answer as it should ({code}). Nothing is known to have changed; try again."
             )
-        wanted = self._wanted()
+        wanted = self.wanted
         if wanted and isinstance(secret, str) and status in REFUSED_STATUS and key_vault.rotated(wanted, secret):
             return Transient(f"{where} refused ({status} {code}): its secret was rotated meanwhile. Try again.")
         return Terminal(
             f"{where} refused ({status} {code}). Look at account, container and endpoint in {self.declared_in}, "
-            f"and at {self._key_said()}."
+            f"and at {self.way_said()}."
         )
 
-    def _key_said(self) -> str:
+    def way_said(self) -> str:
+        """What opens it, for a person: where it is kept, never what it is."""
         auth = self.auth
         vault = auth.get("key_vault_name")
         variable = next((value for name, value in auth.items() if name.endswith("_variable")), None)
@@ -258,7 +261,7 @@ class Adls(dg.ConfigurableResource):
         except ValueError:
             # from None: what is no Base64 may still be most of a key, and a library further down quotes it
             problem = (
-                f"{self._said}: {self._key_said()} is no storage key. A key is Base64 text, as the portal shows it."
+                f"{self._said}: {self.way_said()} is no storage key. A key is Base64 text, as the portal shows it."
             )
             raise Terminal(problem) from None
         return key

@@ -11,7 +11,7 @@ from lakehouse.engine.declare.errors import LakehouseError, Terminal, Transient
 from resources.clouds import CLOUDS, STORAGE_SCOPE, CloudName
 
 if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
+    from azure.core.credentials import AccessToken, AccessTokenInfo
 
 
 def one_each[**P, R](make: Callable[P, R]) -> Callable[P, R]:
@@ -75,7 +75,7 @@ def in_one_line(refused: Exception) -> str:
 
 
 @one_each
-def any_login(cloud: CloudName) -> TokenCredential:
+def any_login(cloud: CloudName) -> Login:
     """Whoever this process is: azure-identity's chain of variables, workload and managed identity, and `az login`."""
     from azure.identity import DefaultAzureCredential
 

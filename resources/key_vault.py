@@ -85,6 +85,11 @@ def secret(wanted: Wanted) -> str:
     raise (Transient if passes else Terminal)("\n".join([*lines, "Nothing was read or written by it."]))
 
 
+def refusal(wanted: Wanted) -> LakehouseError | None:
+    """Why this secret cannot be had; None where it can."""
+    return _begun(wanted).refusal()
+
+
 def rotated(wanted: Wanted, refused: str) -> bool:
     """Whether the vault holds another secret by now than the one that was `refused`; the next to ask gets that."""
     with _known:

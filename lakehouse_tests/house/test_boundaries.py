@@ -8,6 +8,7 @@ REASONS = {
     "lakehouse/cli.py": "the boundary where our errors become a line on the terminal; all others are raised again",
     "lakehouse/engine/declare/trial.py": "a transform is the user's code: whatever it raises becomes a refusal at load",
     "lakehouse/engine/ingest/misfit.py": "whatever a library raises at a file's bytes says that they are broken",
+    "resources/key_vault.py": "what a thread meets is raised where its secret is waited for",
 }
 EVERYTHING = {"Exception", "BaseException"}
 
