@@ -19,6 +19,7 @@ from lakehouse.engine.declare.errors import Terminal
 
 _PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 _DEFINITIONS = (dg.IOManagerDefinition, InputManagerDefinition)
+_OF_EVERY_RESOURCE = ("pydantic.", "dagster._config.")  # they name no pickler, and looking takes 30 ms
 _MANAGERS = (*_DEFINITIONS, dg.IOManager, InputManager, dg.ConfigurableIOManagerFactory)
 
 
@@ -77,7 +78,8 @@ def _pickles(part: Any, seen: set[int]) -> bool:
     if isinstance(part, dg.ResourceDefinition):
         further = [_made_by(part), *getattr(part, "nested_resources", {}).values()]
     elif isinstance(part, type):
-        further = [getattr(value, "__func__", value) for each in part.__mro__ for value in vars(each).values()]
+        own = [each for each in part.__mro__ if not each.__module__.startswith(_OF_EVERY_RESOURCE)]
+        further = [getattr(value, "__func__", value) for each in own for value in vars(each).values()]
     elif isinstance(part, FunctionType):
         named = list(_named(part))
         if _PICKLERS & {_module(each).partition(".")[0] for each in named}:
