@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,12 @@ import pytest
 from lakehouse_tests.house.house import child, python_files
 from lakehouse_tests.house.project import Project
 
+PICKLED = """
+import dagster as dg
+
+@dg.asset(key=["gold", "odd"], io_manager_def=dg.fs_io_manager)
+def odd(): ...
+"""
 TABLES = {
     "bronze/sent.py": '''
 from lakehouse import Append, Bronze, Files, Frame, JsonLines, column, table
@@ -18,16 +26,25 @@ from lakehouse import Append, Bronze, Files, Frame, JsonLines, column, table
 class Sent(Bronze):
     """One row per document."""
     n: int = column("A number")
+    word: str = column("A word")
 
 @table(source=Files("sent/*.jsonl", formats=JsonLines()), write=Append())
 def sent() -> Frame[Sent]: ...
 ''',
-    "gold/odd.py": """
-import dagster as dg
+    "silver/numbers.py": '''
+import polars as pl
+from lakehouse import Frame, Merge, New, Quarantine, Silver, column, table
+from lakehouse.tables.bronze.sent import Sent
 
-@dg.asset(key=["gold", "odd"], io_manager_def=dg.fs_io_manager)
-def odd(): ...
-""",
+class Numbers(Silver):
+    """One row per word."""
+    word: str = column("A word", key=True)
+    n: int = column("A number", ge=0)
+
+@table(write=Merge(), rejects=Quarantine())
+def numbers(sent: New[Sent]) -> Frame[Numbers]:
+    return sent.select("word", "n")
+''',
 }
 
 
@@ -39,17 +56,49 @@ def project(tmp_path: Path) -> Project:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
     (made.home / "landing/sent").mkdir(parents=True)
-    (made.home / "landing/sent/1.jsonl").write_text('{"n": 1}\n')
     return made
 
 
+def landed(project: Project, name: str, *lines: str) -> None:
+    (project.home / "landing/sent" / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def document(word: str, n: int) -> str:
+    return json.dumps({"n": n, "word": word})
+
+
 def test_an_asset_that_would_be_pickled_lets_nothing_load_and_nothing_run(project: Project):
+    (project.root / "lakehouse/tables/gold").mkdir()
+    (project.root / "lakehouse/tables/gold/odd.py").write_text(PICKLED)
+    landed(project, "1.jsonl", document("a", 1))
     said = project("run", exits=1)
     assert "gold/odd would be kept by fs_io_manager (resource 'gold__odd__io_manager'), which pickles" in said
     assert not (project.home / "lake/bronze").exists()
     checked = child(str(Path(sys.executable).with_name("dg")), "check", "defs", at=project.root, home=project.home)
     assert "gold/odd would be kept by" in " ".join((checked.stdout + checked.stderr).split())
     assert checked.returncode != 0
+
+
+NAMES = ["\x1b[2J\x9b31mclear.jsonl", "[red]x:bomb:.jsonl", "a\n  ✓ gold is fine.jsonl", "\u202elnosj.txt.jsonl"]
+SPELLED = [r"\x1b[2J\x9b31mclear.jsonl", "[red]x:bomb:.jsonl", r"\u202elnosj.txt.jsonl"]
+WORD = """o'brien"; drop table x; -- %\\]]>\n\x1b[31m"""
+
+
+def test_a_name_is_spelled_on_a_terminal_and_never_obeyed(project: Project):
+    for place, name in enumerate(NAMES):
+        landed(project, name, document(WORD, place), document(WORD, -1), "torn \x1b[2J")
+    shown = {
+        "run": project("run", exits=1),
+        "status": project("status"),
+        "aside": project("sql", "select source_file, row from quarantine.bronze_sent"),
+        "why": project("why", "silver/numbers", WORD),
+    }
+    for said in shown.values():
+        assert {each for each in said if unicodedata.category(each) in ("Cc", "Cf")} <= {"\n"}
+    for said in (shown["run"], shown["aside"], shown["why"]):
+        assert [each for each in SPELLED if each not in said] == []
+    assert [line for line in shown["run"].splitlines() if line.startswith("  ✓ gold")] == []
+    assert "Was set aside\n" in shown["why"], "though its row is kept as JSON"
 
 
 # ---- by the text of every file ----
