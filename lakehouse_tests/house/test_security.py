@@ -104,13 +104,57 @@ def test_a_name_is_spelled_on_a_terminal_and_never_obeyed(project: Project):
 # ---- by the text of every file ----
 
 PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-FILES = dict(python_files("lakehouse/", "resources/", "benchmarks/"))
+FILES = dict(python_files("lakehouse/", "resources/"))
 
 
 def imported(tree: ast.Module) -> set[str]:
     names = [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return {name.partition(".")[0] for name in names}
+
+
+def calls(*names: str) -> set[tuple[str, str]]:
+    """Where a function or method of one of these names is called with more than text that stands there, by file."""
+    return {
+        (file, ast.unparse(node.func).rpartition(".")[2])
+        for file, tree in FILES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names
+        if not (node.args and isinstance(node.args[0], ast.Constant))
+    }
+
+
+def test_text_becomes_sql_where_it_is_quoted_and_nowhere_else():
+    """A new place comes here with a test of its own quoting."""
+    asked = calls("execute", "executemany", "executescript", "sql", "sql_expr", "SQLContext", "extract_statements")
+    assert asked == {("lakehouse/engine/serve/local_sql.py", word) for word in ("execute", "extract_statements")}
+
+
+def test_no_predicate_is_text():
+    """deltalake takes predicates as SQL: text that somebody sent would be part of it. Ours are Polars' expressions."""
+    words = {"predicate", "partitions", "source_alias", "where"}
+    assert {
+        (file, ast.unparse(each.value))
+        for file, tree in FILES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for each in node.keywords
+        if each.arg in words and isinstance(each.value, ast.JoinedStr | ast.Constant)
+    } == set()
+    methods = ("merge", "QueryBuilder", "to_pyarrow_dataset")
+    named = [
+        (file, node.attr) for file, tree in FILES.items() for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    ]
+    assert [each for each in named if each[1] in methods] == []
+
+
+def test_nothing_is_evaluated_extracted_or_given_to_a_shell():
+    assert calls("system", "popen", "extractall", "unpack_archive", "unsafe_load", "full_load") == set()
+    nodes = [(file, node) for file, tree in FILES.items() for node in ast.walk(tree)]
+    evaluated = [file for file, node in nodes if isinstance(node, ast.Name) and node.id in ("eval", "exec")]
+    assert evaluated == ["lakehouse/engine/ingest/shapes.py"], "a lambda with one number in it, which is ours"
+    assert [file for file, node in nodes if isinstance(node, ast.keyword) and node.arg == "shell"] == []
+    assert {file for file, tree in FILES.items() if "tarfile" in imported(tree)} == set()
 
 
 def test_no_file_of_ours_can_pickle():
