@@ -194,3 +194,17 @@ def test_a_folder_that_goes_takes_nothing_along_that_a_link_in_it_leads_to(landi
     LocalDisk(path=str(landing)).remove("in")
     assert not (landing / "in").exists()
     assert (landing.parent / "landing2/in/secret.csv").exists()
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="these are paths there, and no file can be called so")
+@pytest.mark.parametrize(
+    "name", ["x\\..\\b.csv", "C:\\b.csv", "C:b.csv", "*.csv", "[ab].csv", "{b}.csv", "~", "$HOME", "\x1b[2J"]
+)
+def test_a_file_is_its_name_and_no_pattern_and_no_path_of_another_system(landing: Path, name: str):
+    disk = LocalDisk(path=str(landing))
+    disk.write("in/b.csv", b"another")
+    disk.write(f"in/{name}", b"itself")
+    assert disk.read(f"in/{name}") == b"itself"
+    assert disk.read("in/b.csv") == b"another"
+    assert {found.name for found in disk.files("in/*")} == {"in/a.csv", "in/b.csv", f"in/{name}"}
+    assert sorted(each.name for each in landing.parent.iterdir()) == ["landing", "landing2"]
