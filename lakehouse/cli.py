@@ -167,7 +167,7 @@ def _tell(ran: Ran) -> bool:
     for name, culprits in ran.red.items():
         out.print(f"    [yellow]![/] its check {name} is red" + (":" if culprits else ""))
         for each in culprits[:SHOWN]:
-            out.print(f"        {each}", markup=False, soft_wrap=True)
+            out.print("        " + each.replace("\n", "\\n"), markup=False, soft_wrap=True)
         if len(culprits) > SHOWN:
             out.print("        …")
     if aside:

@@ -4,11 +4,13 @@ import dagster as dg
 
 from lakehouse import jobs, schedules, sensors, tables
 from lakehouse.engine.orchestrate.load import assets_in, connections_of, tables_in
+from lakehouse.engine.orchestrate.unpickled import unpickled
 from resources.delta_io_manager import DeltaIOManager
 from resources.environment import cluster, load_environment, storages
 
 
 @dg.definitions
+@unpickled
 def lakehouse() -> dg.Definitions:
     environment = load_environment()
     connections = storages(environment, connections_of(tables_in(tables)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -17,9 +19,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Lakehouse", "out", "told"]
 
+_OBEYED = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_SPELLED = {sign: chr(sign).encode("unicode_escape").decode() for sign in _OBEYED if chr(sign) not in "\n\t"}
+
+
+class _Seen(RenderHook):
+    """A terminal obeys control characters, also those in a file's name: what is printed is spelled instead."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Spelled(each) for each in renderables]
+
+
+@dataclass(frozen=True)
+class _Spelled:
+    what: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for each in console.render(self.what, options):
+            yield each if each.control else Segment(each.text.translate(_SPELLED), each.style)
+
+
 # what is not a terminal has no width to fit: a row stays on one line, and no value is cut
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000_000)
-told = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 1_000_000)
+told = Console(stderr=True, highlight=False, emoji=False)
+for _console in (out, told):
+    _console.push_render_hook(_Seen())
 
 
 class Lakehouse:

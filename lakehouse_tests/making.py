@@ -8,10 +8,12 @@ import gzip
 import io
 import json
 import re
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
+from warnings import catch_warnings
 
 import fastavro
 import polars as pl
@@ -29,6 +31,23 @@ def zipped(*files: tuple[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytes
         for name, content in files:
             archive.writestr(name, content)
     return packed.getvalue()
+
+
+def added(packed: bytes, name: str, content: bytes) -> bytes:
+    """The zip with a further file, also of a name that it has."""
+    out = io.BytesIO(packed)
+    with zipfile.ZipFile(out, "a") as archive, catch_warnings(action="ignore"):
+        archive.writestr(name, content)
+    return out.getvalue()
+
+
+def link(name: str, leads_to: str) -> bytes:
+    """A zip with a symbolic link, as `zip -y` writes it."""
+    out, inside = io.BytesIO(), zipfile.ZipInfo(name)
+    inside.create_system, inside.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(inside, leads_to)
+    return out.getvalue()
 
 
 def locked(zipped: bytes) -> bytes:

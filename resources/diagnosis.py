@@ -43,7 +43,7 @@ def check(environment: Environment) -> Iterator[Finding]:
     for each in found.values():
         each.begin()
     yield from _variables(environment)
-    for name, each in found.items():
+    for each in found.values():
         if isinstance(each, Adls) and each.wanted:
             yield _secret(each.wanted)
     for name, each in found.items():

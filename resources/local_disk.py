@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import FileGone, Terminal, Transient
+from lakehouse.engine.declare.errors import FileGone, LeadsOut, Terminal, Transient
 from lakehouse.engine.declare.ports import Address, Found
 from resources.pattern import checked, fits, is_hidden, segments
 
@@ -51,11 +52,17 @@ class LocalDisk(dg.ConfigurableResource):
         yield self.files(pattern), ""
 
     def read(self, name: str) -> bytes:
-        try:
-            with _sentence():
-                return Path(self.path, checked(name)).read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as gone:
-            raise FileGone(f"{name} is no longer in {self.path}.") from gone
+        """The root may be a link; one below it may lead to no other place. What is no file (a pipe, say) is gone."""
+        real = Path(os.path.realpath(Path(self.path, checked(name))))
+        if not real.is_relative_to(os.path.realpath(self.path)):
+            raise LeadsOut(
+                f"{name} cannot be read: a link leads from it to {real}, out of {self.path}. Nothing of it was taken; "
+                "put the file itself there, or mount the folder that holds it."
+            )
+        with suppress(FileNotFoundError, NotADirectoryError), _sentence():
+            if stat.S_ISREG(real.stat().st_mode):
+                return real.read_bytes()
+        raise FileGone(f"{name} is no longer in {self.path}.")
 
     def write(self, name: str, content: bytes) -> None:
         """Written beside its place under a name that is never listed, made durable, then renamed into place."""
@@ -106,7 +113,7 @@ def _walk(folder: Path, below: str, wanted: list[str]) -> Iterator[Found]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if not fits(segment, entry.name):
+        if not fits(segment, entry.name) or (entry.is_symlink() and not Path(entry.path).exists()):
             continue
         if deeper:
             if entry.is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lakehouse.engine.declare.errors import FileGone, LakehouseError, WrongUsage
+from lakehouse.engine.declare.errors import FileGone, LakehouseError, LeadsOut, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Found, Storage
 from lakehouse.engine.ingest.misfit import OverLimit
@@ -72,7 +72,7 @@ def taken(storage: Storage, pattern: str, *, whole: bool = False) -> Sample:
         try:
             content = storage.read(found.name)
             text = unpack(found.name, content)
-        except (Unreadable, FileGone, OverLimit) as why:
+        except (Unreadable, FileGone, LeadsOut, OverLimit) as why:
             left_out.append(str(why) if isinstance(why, LakehouseError) else f"{found.name}: {why}")
             continue
         packed += len(content)

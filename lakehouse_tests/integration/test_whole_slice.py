@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import pickle
 import subprocess
 import sys
 from collections import defaultdict
@@ -98,6 +99,18 @@ def test_every_line_is_there_once_with_its_exact_repeats_and_the_totals_are_the_
             group by order_no, sku, description, quantity, unit_price, country, saved_at
         )"""
     assert one(lake, repeats) == (5_268,)
+
+
+def test_a_year_leaves_no_pickle_behind(home: Path, tmp_path: Path) -> None:
+    def is_pickle(file: Path) -> bool:
+        with file.open("rb") as content:
+            return content.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+    (tmp_path / "pickled").write_bytes(pickle.dumps(1))
+    assert is_pickle(tmp_path / "pickled")
+    written = [each for each in home.rglob("*") if each.is_file()]
+    assert {each.relative_to(home).parts[0] for each in written} >= {"landing", "lake", "dagster"}
+    assert [each for each in written if is_pickle(each)] == []
 
 
 @pytest.mark.parametrize(

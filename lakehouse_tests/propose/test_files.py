@@ -196,6 +196,11 @@ def check(made: NewTable) -> None:
         at = [made.proposed.valid_at] if made.proposed.valid_at else []
         assert [*sent.schema] == [*at, *names]
         assert [*good.schema] == [*at, *names]
+    for path in made.files.keys() - {path for path in made.files if path.startswith("lakehouse/")}:
+        tree = ast.parse(made.files[path])
+        assert {type(each).__name__ for each in tree.body} == {"ImportFrom", "FunctionDef"}
+        calls = {ast.unparse(each.func) for each in ast.walk(tree) if isinstance(each, ast.Call)}
+        assert calls <= {"rows", "rows_sent", "typed", "assert_rows", "good_rows"}
     for source in modules.values():
         body = [type(each).__name__ for each in ast.parse(source).body]
         assert set(body) <= {"Import", "ImportFrom", "TypeAlias", "ClassDef", "FunctionDef"}
@@ -223,6 +228,28 @@ def test_whatever_csv_says_the_files_compile_and_declare_what_is_proposed_or_it_
     except Refused:
         return
     check(made)
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", '"""', "\\", 'x"""\nraise SystemExit(9)\n#', "\x1b[2J", "\u202ex", "]]>%", "{x}"]
+)
+def test_whatever_files_and_folders_are_called_the_files_compile_and_declare_what_is_proposed(name: str):
+    one, other = (f"a,b\n1,x\n{number},{name!a}\n" for number in (2, 3))
+    made = proposed({f"s/dt={name}/{name}.csv": one, f"s/dt={name}2/{name}.csv": other}, "s/dt=*/*.csv")
+    check(made)
+    made = proposed({f"s/{name}.csv": one, f"s/{name}.gz": "no gzip"})
+    check(made)
+    assert len(made.proposed.sample.left_out) == 1
+
+
+def test_a_link_that_leads_out_of_the_landing_is_left_out_of_a_sample(tmp_path: Path):
+    (tmp_path / "landing/s").mkdir(parents=True)
+    (tmp_path / "secret").write_text("a,b\n7,x\n")
+    (tmp_path / "landing/s/a.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "landing/s/b.csv").symlink_to(tmp_path / "secret")
+    made = new_table(LocalDisk(path=str(tmp_path / "landing")), Asked("s/*.csv", "sent_rows"))
+    assert (made.records, len(made.proposed.sample.left_out)) == (1, 1)
+    assert made.proposed.sample.left_out[0].startswith("s/b.csv cannot be read: a link leads from it to ")
 
 
 # ---- names and places ----

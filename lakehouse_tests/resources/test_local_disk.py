@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lakehouse.engine.declare.errors import Terminal, Transient
+from lakehouse.engine.declare.errors import LeadsOut, Terminal, Transient
 from resources.local_disk import LocalDisk
 
 
@@ -131,3 +133,78 @@ def test_a_table_may_lie_in_any_other_folder(tmp_path, folder):
     address = LocalDisk(path=str(tmp_path / folder)).address("gold", "daily_sales")
     pl.DataFrame({"day": ["2011-01-04"]}).write_delta(address.uri, mode="error")
     assert (tmp_path / folder / "gold" / "daily_sales" / "_delta_log" / f"{0:020}.json").is_file()
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Path:
+    """A folder with a file, beside one of somebody else's."""
+    for name in ("landing/in/a.csv", "landing2/in/secret.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path / "landing"
+
+
+@pytest.mark.parametrize(
+    ("link", "leads_to", "name"),
+    [
+        ("in/b.csv", "../../landing2/in/secret.csv", "in/b.csv"),
+        ("in/b.csv", "{}/landing2/in/secret.csv", "in/b.csv"),
+        ("out", "../landing2/in", "out/secret.csv"),
+        ("out", "{}/landing2/in", "out/secret.csv"),
+    ],
+)
+def test_a_link_that_leads_out_of_the_storage_is_not_followed(landing: Path, link: str, leads_to: str, name: str):
+    (landing / link).symlink_to(leads_to.format(landing.parent))
+    disk = LocalDisk(path=str(landing))
+    assert [found.name for found in disk.files("*/*.csv")] == ["in/a.csv", name]
+    secret = landing.parent / "landing2/in/secret.csv"
+    with pytest.raises(
+        LeadsOut, match=rf"^{name} cannot be read: a link leads from it to {secret}, out of {landing}\."
+    ):
+        disk.read(name)
+
+
+def test_a_link_within_the_storage_and_one_to_the_storage_itself_are_followed(landing: Path):
+    (landing / "newest").symlink_to("in", target_is_directory=True)
+    (landing / "in/b.csv").symlink_to(landing / "in/a.csv")
+    (landing.parent / "home").symlink_to(landing, target_is_directory=True)
+    for root in (landing, landing.parent / "home"):
+        disk = LocalDisk(path=str(root))
+        assert [found.name for found in disk.files("*/b.csv")] == ["in/b.csv", "newest/b.csv"]
+        assert disk.read("newest/b.csv") == b"landing/in/a.csv"
+
+
+def test_a_pipe_a_device_and_a_link_to_nowhere_are_no_files(landing: Path):
+    os.mkfifo(landing / "in/pipe.csv")
+    for name, leads_to in {"zero": "/dev/zero", "pipe": "pipe.csv", "broken": "nowhere", "loop": "a_loop.csv"}.items():
+        (landing / f"in/a_{name}.csv").symlink_to(leads_to)
+    (landing / "loop").symlink_to("loop")
+    assert [found.name for found in LocalDisk(path=str(landing)).files("*/*.csv")] == ["in/a.csv"]
+
+
+def test_a_file_that_has_become_a_pipe_is_gone_and_waited_for_by_nobody(landing: Path):
+    os.mkfifo(landing / "in/pipe.csv")
+    ask = f"from resources.local_disk import LocalDisk; LocalDisk(path={str(landing)!r}).read('in/pipe.csv')"
+    said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=20, check=False)
+    assert "FileGone: in/pipe.csv is no longer in" in said.stderr
+
+
+def test_a_folder_that_goes_takes_nothing_along_that_a_link_in_it_leads_to(landing: Path):
+    (landing / "in/out").symlink_to(landing.parent / "landing2", target_is_directory=True)
+    LocalDisk(path=str(landing)).remove("in")
+    assert not (landing / "in").exists()
+    assert (landing.parent / "landing2/in/secret.csv").exists()
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="these are paths there, and no file can be called so")
+@pytest.mark.parametrize(
+    "name", ["x\\..\\b.csv", "C:\\b.csv", "C:b.csv", "*.csv", "[ab].csv", "{b}.csv", "~", "$HOME", "\x1b[2J"]
+)
+def test_a_file_is_its_name_and_no_pattern_and_no_path_of_another_system(landing: Path, name: str):
+    disk = LocalDisk(path=str(landing))
+    disk.write("in/b.csv", b"another")
+    disk.write(f"in/{name}", b"itself")
+    assert disk.read(f"in/{name}") == b"itself"
+    assert disk.read("in/b.csv") == b"another"
+    assert {found.name for found in disk.files("in/*")} == {"in/a.csv", "in/b.csv", f"in/{name}"}
+    assert sorted(each.name for each in landing.parent.iterdir()) == ["landing", "landing2"]

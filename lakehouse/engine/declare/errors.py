@@ -32,5 +32,9 @@ class Conflict(Transient):
     """Another writer committed this version first. Nothing of ours was committed; reopen, read again, decide."""
 
 
+class LeadsOut(Terminal):
+    """A file that was listed lies outside its storage: a link leads there."""
+
+
 class FileGone(Transient):
     """A file that was listed is no longer there."""

@@ -154,6 +154,8 @@ def _sheet(content: bytes, form: Excel, limits: Limits) -> tuple[str, bytes]:
     with foreign("an Excel workbook"), zipfile.ZipFile(io.BytesIO(content)) as archive:
         for _ in within(_pieces(archive), len(content), limits):
             pass
+        if len({each.casefold() for each in archive.namelist()}) < len(archive.namelist()):
+            raise Misfit("it holds two files of one name, and who reads it may take either")
         sheets = _sheets(archive)
         name = _chosen(sheets, form)
         return name, archive.read(sheets[name])

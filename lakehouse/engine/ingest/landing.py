@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import FileGone, Refused
+from lakehouse.engine.declare.errors import FileGone, LeadsOut, Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
@@ -255,7 +255,7 @@ def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, st
     """The content with this hash, or None and why there is none."""
     try:
         content = read()
-    except FileGone:
+    except (FileGone, LeadsOut):
         return None, "no longer there"
     return (content, "") if sha256_of(content) == sha256 else (None, "holds other content now")
 

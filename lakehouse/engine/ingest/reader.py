@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -11,7 +13,7 @@ from functools import partial
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import FileGone
+from lakehouse.engine.declare.errors import FileGone, LeadsOut
 from lakehouse.engine.declare.formats import Limits
 from lakehouse.engine.declare.ports import Found, Progress, Storage, silent
 from lakehouse.engine.declare.source import Snapshots
@@ -119,8 +121,8 @@ class Reader:
         except FileGone:
             self.entries.append(Entry(LOST, found, reason="listed, and gone before it could be read"))
             return
-        except OverLimit as large:
-            self.refuse(Entry(UNREADABLE, found, reason=self.why(found, large)), batch)
+        except (OverLimit, LeadsOut) as unfit:
+            self.refuse(Entry(UNREADABLE, found, reason=self.why(found, unfit)), batch)
             return
         if len(content) == found.size:
             self.enter(found, content, batch)
@@ -135,8 +137,8 @@ class Reader:
             why = "planned, and gone before it could be applied"
             self.entries.append(Entry(LOST, planned.found, planned.sha256, reason=why))
             return
-        except OverLimit as large:
-            self.refuse(Entry(UNREADABLE, planned.found, reason=self.why(planned.found, large)), batch)
+        except (OverLimit, LeadsOut) as unfit:
+            self.refuse(Entry(UNREADABLE, planned.found, reason=self.why(planned.found, unfit)), batch)
             return
         if sha256_of(content) == planned.sha256:
             self.enter(planned.found, content, batch)
@@ -169,14 +171,14 @@ class Reader:
 
     def why(self, found: Found, why: Exception | str) -> str:
         """Why nothing of a file was taken, and every way out."""
-        if isinstance(why, Unreadable):
+        if isinstance(why, Unreadable | LeadsOut):
             return str(why)
         way = "have its source send it as declared, or mend formats="
         if isinstance(why, OverLimit):
             way = f"where it is meant, Files(…, limits=Limits({why.limit}=…))"
         return (
             f"{found.name} cannot be read: {why}. Nothing of it was taken; {way}, then: "
-            f"lakehouse reingest {self.declared.key} --files '{found.name}'"
+            f"lakehouse reingest {self.declared.key} --files {shlex.quote(glob.escape(found.name))}"
         )
 
     def refuse(self, entry: Entry, batch: int) -> None:

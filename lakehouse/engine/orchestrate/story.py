@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def _set_aside(tables: Sequence[Declaration], place: Place, key: Mapping[str, st
         if handle is None:
             continue
         row = pl.col("row")
-        names = [row.str.contains(value, literal=True) for value in key.values()]
+        names = [row.str.contains_any([value, json.dumps(value, ensure_ascii=False)[1:-1]]) for value in key.values()]
         fields = [row.str.json_path_match(f"$.{name}").eq(value).fill_null(value=True) for name, value in key.items()]
         rows = quarantine.read(handle, place.quarantine(each)).filter(*names, *([] if each.is_bronze else fields))
         yield rows.with_columns(table=pl.lit(each.key)).select(_LEFT.names()).head(_SHOWN).collect()

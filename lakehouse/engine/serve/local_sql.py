@@ -29,20 +29,10 @@ _SQL_TYPES = {
     pl.List(pl.String()): "varchar[]",
     pl.Datetime("us", "UTC"): "timestamptz",
 }
-
-
-_WRITES = {
-    duckdb.StatementType.ALTER,
-    duckdb.StatementType.CREATE,
-    duckdb.StatementType.DELETE,
-    duckdb.StatementType.DROP,
-    duckdb.StatementType.INSERT,
-    duckdb.StatementType.MERGE_INTO,
-    duckdb.StatementType.UPDATE,
-}
+_EXPLAIN = re.compile(r"\A\s*explain\s+(analyze\s+)?(\([^)]*\)\s*)?", re.IGNORECASE)  # it may do what it explains
 _ONLY_READS = (
-    "lakehouse sql only reads, and this statement would write: it was not run. A table changes with what lands "
-    "(lakehouse run), or with its file (lakehouse rebuild)."
+    "lakehouse sql only reads (select, show, describe, summarize, explain), and this statement does something else: it "
+    "was not run. A table changes with what lands (lakehouse run), or with its file (lakehouse rebuild)."
 )
 
 
@@ -85,7 +75,8 @@ def query(
         statements = connection.extract_statements(statement)
         if len(statements) != 1:
             raise SqlError(_not_one(len(statements), connection, ways))
-        if statements[0].type in _WRITES:
+        asked = connection.extract_statements(_EXPLAIN.sub("", statement))
+        if [each.type for each in asked] != [duckdb.StatementType.SELECT]:
             raise SqlError(_ONLY_READS)
         if _SHOW_TABLES.fullmatch(statement):
             return ["table"], [(name,) for name in _names(connection)]

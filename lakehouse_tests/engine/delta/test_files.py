@@ -107,6 +107,31 @@ def test_a_table_may_lie_in_a_folder_of_any_name_without_a_percent_sign(tmp_path
     assert emptied.scan().collect().is_empty()
 
 
+HARM = [
+    "o'brien\"; drop table x; --\n",
+    "../../x",
+    "..",
+    "/etc/x",
+    "a\0b",
+    "\x1b[2J",
+    "]]>%",
+    "*?[x]",
+    "{y}",
+    "\\..\\x",
+]
+
+
+def test_a_partition_value_that_means_harm_is_the_name_of_one_folder_and_comes_back(tmp_path):
+    frame = pl.DataFrame({"day": HARM, "id": range(len(HARM))}, schema_overrides={"id": pl.Int64})
+    handle = committed(Address(str(tmp_path / "lake" / "t")), frame, partition_by=["day"])
+    assert_frame_equal(handle.scan().collect().sort("id"), frame)
+    for place, value in enumerate(HARM):
+        assert handle.scan().filter(pl.col("day") == value).collect()["id"].to_list() == [place]
+    written = [each.relative_to(tmp_path) for each in tmp_path.rglob("*.parquet")]
+    assert {each.parts[:2] for each in written} == {("lake", "t")}
+    assert {len(each.parts) for each in written} == {4}
+
+
 def test_a_partitioned_table_is_refused_in_a_folder_that_looks_like_a_partition(tmp_path):
     schema = pl.Schema({"day": pl.String(), "id": pl.Int64()})
     with pytest.raises(Refused, match="takes for a partition"):

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 
 from lakehouse.engine.declare.contract import Bronze, column
 from lakehouse.engine.declare.errors import Conflict, FileGone, Refused
-from lakehouse.engine.declare.formats import JsonLines
+from lakehouse.engine.declare.formats import JsonLines, Limits
 from lakehouse.engine.declare.frames import Frame
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
@@ -722,3 +723,54 @@ def test_counts_are_taken_by_other_code_than_the_reader(house: House):
     with patch.object(reader, "parse", loses_one):
         work = house.work(NOTES)
     assert red(work) == {"counts_add_up": "ERROR"}
+
+
+# ---- names and links that mean harm ----
+
+
+def test_a_link_that_leads_out_of_the_landing_is_set_aside_whole_and_all_else_is_taken(house: House):
+    house.land("../secret", note(7))
+    house.land("notes/a", note(1))
+    house.file("notes/b").symlink_to(house.root / "secret")
+    house.drain(NOTES)
+    assert (ids(house), house.states(NOTES)) == (["1"], [("notes/a", "accepted"), ("notes/b", "unreadable")])
+    (why,) = house.set_aside(NOTES)["reasons"].list.join("").to_list()
+    assert why.startswith("notes/b cannot be read: a link leads from it to ")
+    assert house.run(NOTES).delivery is None, "it is told once"
+    house.file("notes/b").unlink()
+    house.land("notes/b", note(2))
+    house.drain(NOTES)
+    assert ids(house) == ["1", "2"]
+
+
+def test_a_planned_file_that_has_become_a_link_out_of_the_landing_is_set_aside(house: House):
+    house.land("../secret", note(7))
+    house.land("notes/a", note(1))
+    house.work(NOTES)  # planned, and not applied
+    house.file("notes/a").unlink()
+    house.file("notes/a").symlink_to(house.root / "secret")
+    house.drain(NOTES)
+    assert (ids(house), set(house.states(NOTES))) == ([], {("notes/a", "unreadable")})
+
+
+def test_a_rebuild_takes_a_link_out_of_the_landing_for_a_file_that_is_gone(house: House):
+    house.land("../secret", note(7))
+    house.land("notes/a", note(1))
+    house.drain(NOTES)
+    house.file("notes/a").unlink()
+    house.file("notes/a").symlink_to(house.root / "secret")
+    house.run(NOTES, rebuild=True)
+    assert ids(house) == ["1"], "of what the table kept"
+
+
+@pytest.mark.parametrize("name", ["[x]*?.gz", "it's.gz", "$(touch x);`y` #.gz", "two\nlines.gz", "a\\b.gz", "-x.gz"])
+def test_the_command_that_reads_a_file_again_is_one_word_of_a_shell_and_fits_that_file_only(house: House, name: str):
+    for each in (f"notes/{name}", "notes/x!!.gz"):
+        house.land(each, gzip.compress(b"xy")[:-3])
+    large = replace(NOTES, source=Files("notes/*", formats=JsonLines(), limits=Limits(unpacked_bytes=1)))
+    house.run(large)
+    (reason,) = house.ledger(large).filter(pl.col("name") == f"notes/{name}")["reason"]
+    command, table, option, files = shlex.split(reason.partition("then: lakehouse ")[2])
+    assert (command, table, option) == ("reingest", "bronze/notes_landed", "--files")
+    house.run(large, reingest=files)
+    assert house.ledger(large).filter(pl.col("batch") == 2)["name"].to_list() == [f"notes/{name}"]

@@ -94,7 +94,7 @@ def test_a_file_that_fits_no_format_is_set_aside_whole_and_says_why_of_each(hous
         "was='title'); as Csv(delimiter=';', encoding='cp1252'): its header is one field, 'code,title,price' "
         "(is the delimiter another one?). "
         "Nothing of it was taken; have its source send it as declared, or mend formats=, then: lakehouse reingest "
-        "bronze/priced --files 'prices/1.csv'"
+        "bronze/priced --files prices/1.csv"
     )
     assert finding(work, "files_are_readable").facts["examples"] == [said]
     assert house.rows(PRICED)["code"].to_list() == ["8"]

@@ -99,7 +99,7 @@ def test_a_bomb_is_set_aside_whole_with_limit_finding_and_way_out_and_taken_once
     assert reason.startswith(f"in/a.csv.gz cannot be read: {size:,} bytes unpack to ")
     assert reason.endswith(
         "times as many, more than the limit of 200 (Limits.ratio). Nothing of it was taken; where it is meant, "
-        "Files(…, limits=Limits(ratio=…)), then: lakehouse reingest bronze/sold --files 'in/a.csv.gz'"
+        "Files(…, limits=Limits(ratio=…)), then: lakehouse reingest bronze/sold --files in/a.csv.gz"
     )
     assert house.rows(table(Csv()))["id"].to_list() == ["2"]
     wider = table(Csv(), Limits(ratio=2_000))

@@ -29,7 +29,19 @@ from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append
 from lakehouse.engine.ingest.avro_records import read_avro
 from lakehouse_tests.driver import House, finding, red
-from lakehouse_tests.making import avro, json_document, locked, logical, nullable, parquet, rewritten, workbook, zipped
+from lakehouse_tests.making import (
+    added,
+    avro,
+    json_document,
+    link,
+    locked,
+    logical,
+    nullable,
+    parquet,
+    rewritten,
+    workbook,
+    zipped,
+)
 
 
 class Sold(Bronze):
@@ -466,6 +478,18 @@ EXCEL = {
     "cut off": Trap(
         Excel(), workbook(TITLES, [1, 1, "a"])[:-400], [], whole="it is not an Excel workbook, or is cut off or corrupt"
     ),
+    "a sheet twice": Trap(
+        Excel(),
+        added(workbook(TITLES, [1, 1, "a"]), "xl/worksheets/sheet1.xml", b"<worksheet/>"),
+        [],
+        whole="two files of one name",
+    ),
+    "a sheet twice, which calamine takes for one": Trap(
+        Excel(),
+        added(workbook(TITLES, [1, 1, "a"]), "XL/worksheets/Sheet1.xml", b"<worksheet/>"),
+        [],
+        whole="two files of one name",
+    ),
     "an old .xls, or one with a password": Trap(
         Excel(), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), [], whole="an old .xls or a workbook with a password"
     ),
@@ -502,6 +526,10 @@ PACKED_CSV = {
     "a zip whose file would lie elsewhere": Trap(
         Csv(), zipped(("../../../etc/passwd", ROWS)), ["1", "2"], name="a.zip"
     ),
+    "a zip of a name twice": Trap(
+        Csv(), added(zipped(("a.csv", ROWS)), "a.csv", ROWS), [], whole=r"\('a.csv', 'a.csv'\)", name="a.zip"
+    ),
+    "a zip of a link": Trap(Csv(), link("a.csv", "/etc/passwd"), [], whole="'/etc/passwd'", name="a.zip"),
     "several gzip members": Trap(Csv(), gzip.compress(ROWS[:20]) + gzip.compress(ROWS[20:]), ["1", "2"], name="a.gz"),
     "bytes behind the gzip": Trap(
         Csv(), gzip.compress(ROWS) + b"junk", [], whole="corrupt or followed by other bytes", name="a.gz"

@@ -1,18 +1,23 @@
 """Unpacking: whole or not at all, and never more than the limit."""
 
 import gzip
+import tempfile
 import tracemalloc
 import zipfile
+from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.errors import Terminal
-from lakehouse.engine.declare.formats import Limits
+from lakehouse.engine.declare.formats import Excel, Limits
+from lakehouse.engine.ingest.excel_records import opened
 from lakehouse.engine.ingest.misfit import OverLimit
 from lakehouse.engine.ingest.unpack import Unreadable, unpack
-from lakehouse_tests.making import zipped
+from lakehouse_tests.making import workbook, zipped
 
 PACKED = gzip.compress(b"one line\n" * 1000)
 
@@ -136,3 +141,14 @@ def test_an_unreadable_file_is_terminal_and_names_file_and_fault():
         f"erp/a.gz cannot be read: gzip data is cut off after {len(PACKED) - 3:,} bytes. "
         "Nothing of it was taken; have its source send it again."
     )
+
+
+@pytest.mark.parametrize("inside", ["a.csv", "../a.csv", "../../a.csv", "{}/a.csv", "..\\..\\a.csv", "a\x1b[2J.csv"])
+def test_nothing_of_a_zip_is_ever_written_to_a_disk(inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    here = tmp_path / "deep/deeper"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(here))
+    assert unpack("a.zip", zipped((inside.format(tmp_path), TEXT))) == TEXT
+    opened(workbook(["n"], [1]), Excel(), [Column("n", pl.String())], Limits())
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []

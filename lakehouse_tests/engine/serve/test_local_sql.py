@@ -9,8 +9,10 @@ import polars as pl
 import pytest
 
 from lakehouse import Append, Bronze, Files, Frame, JsonLines, Merge, New, Quarantine, Silver, column, table
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import overwrite
+from lakehouse.engine.serve import local_sql
 from lakehouse.engine.serve.local_sql import SqlError, connect, query
 from lakehouse_tests.driver import House
 
@@ -116,13 +118,43 @@ def test_a_table_that_was_not_written_yet_is_told_with_the_command_that_writes_i
         "update silver.sql_numbers set n = 2",
         "drop view silver.sql_numbers",
         "create table t (n int)",
+        "copy (select 1) to '{}/written'",
+        "explain analyze copy (select 1) to '{}/written'",
+        "EXPLAIN (ANALYZE, FORMAT json) /* */ copy (select 1) to '{}/written'",
+        "/* */ explain copy (select 1) to '{}/written'",
+        "prepare p as copy (select 1) to '{}/written'",
+        "export database '{}/written'",
+        "attach '{}/written' as written",
+        "install httpfs",
+        "load '{}/written'",
+        "set TimeZone = 'Europe/London'",
     ],
 )
 def test_what_would_write_is_refused_since_sql_only_reads(house: House, statement: str):
     connection = drained(house, '{"n": 1}')
-    with pytest.raises(SqlError, match="lakehouse sql only reads, and this statement would write: it was not run"):
-        query(connection, statement)
+    with pytest.raises(SqlError, match=r"lakehouse sql only reads \(.*\), and this statement .*: it was not run"):
+        query(connection, statement.format(house.root))
+    assert not (house.root / "written").exists()
     assert query(connection, "select n from silver.sql_numbers")[1] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "before", ["", "explain ", "explain analyze ", "EXPLAIN (FORMAT json) ", "describe ", "summarize "]
+)
+def test_what_reads_is_asked_also_for_its_plan(house: House, before: str):
+    assert query(drained(house, '{"n": 1}'), f"{before}select n from silver.sql_numbers")[1]
+
+
+@pytest.mark.parametrize("folder", ["o'brien\"; drop table x; --", "x'); select 1; --", "*?{x}#", "é > &"])
+def test_a_name_is_quoted_wherever_it_becomes_sql(tmp_path: Path, folder: str):
+    house, key = House(tmp_path / folder), ("gold", "o'b\"x; drop schema gold; --", "x")
+    odd = "d'o\"x--"
+    handle = Handle.create(house.place.lake.address(*key), pl.Schema({odd: pl.Float64()}))
+    overwrite(handle, pl.LazyFrame({odd: [1.0]}), {}, {})
+    connection = connect(TABLES, house.place, [key])
+    assert ("gold.o'b\"x; drop schema gold; --_x",) in query(connection, "show tables")[1]
+    asked = query(connection, 'select * from gold."o\'b""x; drop schema gold; --_x"')
+    assert asked == ([odd], [(1.0,)])
 
 
 @pytest.mark.parametrize("nothing", ["", "  ", "-- a comment", ";"])
@@ -137,3 +169,12 @@ def test_of_two_statements_none_is_run(house: House):
         query(connection, "create table t (n int); select 1")
     assert query(connection, "select count(*) from duckdb_tables()")[1] == [(0,)]
     assert query(connection, "select 1;")[1] == [(1,)]
+
+
+def test_the_key_of_an_account_is_quoted_where_it_becomes_sql():
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    options = {"account_name": "o'brien", "account_key": "k'); create table taken (n int); --"}
+    address = Address("abfss://lake@o.dfs.core.windows.net/gold/x", options)
+    assert local_sql._logged_in(connection, address) == "azure://lake/gold/x"  # pyright: ignore[reportPrivateUsage] # all else asks Azure
+    assert connection.execute("select table_name from duckdb_tables()").fetchall() == []
+    assert connection.execute("select name from duckdb_secrets()").fetchall() == [("lake",)]
