@@ -32,6 +32,7 @@ from lakehouse_tests.azurite import Azurite
 TENANT = "11111111-2222-3333-4444-555555555555"
 LOGIN = ("login.microsoftonline.com", "login.chinacloudapi.cn")
 VAULTS = (".vault.azure.net", ".vault.azure.cn")
+TELLS_ADDRESS = "api.ipify.org"
 STORAGE = (".blob.core.windows.net", ".dfs.core.windows.net", ".blob.core.chinacloudapi.cn")
 ACCOUNTS = ("contosoraw", "contosolake")
 CONTAINER = "lake"
@@ -98,11 +99,11 @@ class Cloud:
         """The managed identity of an app service, as its process is told of it."""
         return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.plain_port}/msi/token", "IDENTITY_HEADER": "header"}
 
-    def run(self, code: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, code: str, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A process of this interpreter, in this cloud, with nothing else in its environment."""
         path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         surroundings = {**path, "HOME": str(home), "LAKEHOUSE_HOME": str(home), **self.environment(), **variables}
-        started = [sys.executable, "-c", code]
+        started = [sys.executable, "-c", code, *arguments]
         return subprocess.run(started, env=surroundings, capture_output=True, text=True, check=False, timeout=120)
 
     def create_container(self, account: str, name: str) -> None:
@@ -146,6 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._login(host, path, parse_qs(body))
         elif host.endswith(VAULTS):
             self._vault(host, path)
+        elif host == TELLS_ADDRESS:
+            self._answer(200, "203.0.113.7")
         elif path == "/msi/token" and self.headers["X-IDENTITY-HEADER"] == "header":
             self._token("managed identity", query["resource"][0])
         else:
@@ -210,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(403, {"error": error})
 
     def _answer(self, status: int, content: Any, challenge: str = "") -> None:
-        body = json.dumps(content).encode()
+        body = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -235,7 +238,7 @@ class _Proxy(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         host = self.path.partition(":")[0]
         azurite = self.cloud.azurite
-        if host in LOGIN or host.endswith(VAULTS):
+        if host in (*LOGIN, TELLS_ADDRESS) or host.endswith(VAULTS):
             port = self.cloud.tls_port
         elif host.endswith(STORAGE) and azurite:
             port = azurite.port
@@ -277,7 +280,7 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     """A cloud with storage `accounts`, each with the key ACCOUNT_KEY; without one no Azurite is started."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    hosts = [*LOGIN, *(f"*{suffix}" for suffix in (*VAULTS, *STORAGE))]
+    hosts = [*LOGIN, TELLS_ADDRESS, *(f"*{suffix}" for suffix in (*VAULTS, *STORAGE))]
     certificate = authority.issue_cert(*hosts, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))

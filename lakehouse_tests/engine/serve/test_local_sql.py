@@ -173,7 +173,8 @@ def test_of_two_statements_none_is_run(house: House):
 
 def test_the_key_of_an_account_is_quoted_where_it_becomes_sql():
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
-    options = {"account_name": "o'brien", "account_key": "k'); create table taken (n int); --"}
+    told = {"account_name": "o'brien", "endpoint": "https://o.blob.core.windows.net"}
+    options = told | {"account_key": "k'); create table taken (n int); --"}
     address = Address("abfss://lake@o.dfs.core.windows.net/gold/x", options)
     assert local_sql._logged_in(connection, address) == "azure://lake/gold/x"  # pyright: ignore[reportPrivateUsage] # all else asks Azure
     assert connection.execute("select table_name from duckdb_tables()").fetchall() == []
