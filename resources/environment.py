@@ -98,6 +98,7 @@ class Settings(_Strict):
     lake: Annotated[LocalDiskPlace | AdlsPlace, Field(discriminator="kind")]
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     executor: Literal["in_process", "multiprocess"] = "in_process"
+    dagster_storage: Literal["sqlite", "postgres"] = "sqlite"
 
 
 class Environment(Settings):
