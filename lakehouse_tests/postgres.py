@@ -7,8 +7,10 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 USER, PASSWORD = "dagster", "not:told/to nobody"
 """Of these servers only. A password that must be percent-encoded in a URL, and that is told from all other text."""
@@ -55,11 +57,9 @@ class Postgres:
         shutil.rmtree(self.folder)
 
 
-def start(folder: Path) -> Postgres:
-    """Start a server that keeps all it has in `folder`, which is made. Raises RuntimeError with what it said."""
-    from urllib.parse import quote
-
-    folder.mkdir(parents=True)
+def start() -> Postgres:
+    """Start a server in a folder of its own. Raises RuntimeError with what it said."""
+    folder = Path(tempfile.mkdtemp(prefix="lakehouse-pg-"))  # not pytest's: those only their owner enters
     if account := _account():
         os.chown(folder, account.pw_uid, account.pw_gid)
     port = _free_port()
