@@ -30,7 +30,7 @@ demo: core home
 	@$(BIN)/lakehouse demo
 
 dev: core home
-	@eval "$$($(BIN)/python -m resources.dagster_home --export)"; exec $(BIN)/dagster dev -w workspace.yaml
+	@ready="$$($(BIN)/python -m resources.dagster_home --export)" || exit 1; eval "$$ready"; exec $(BIN)/dagster dev -w workspace.yaml
 
 test: tests-core
 	@$(BIN)/python -m pytest -m "not long" $(PARALLEL)

@@ -113,6 +113,9 @@ class Lakehouse:
 
     @cached_property
     def instance(self) -> dg.DagsterInstance:
+        from lakehouse.engine.orchestrate.launcher import end_lost_runs
         from resources.dagster_home import open_instance
 
-        return open_instance()
+        instance = open_instance()
+        end_lost_runs(instance)
+        return instance

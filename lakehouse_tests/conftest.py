@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, settings
 import lakehouse.engine.declare.pandera_alone  # noqa: F401 # first: a test that imports pandera has the one we use
 from lakehouse_tests import azure_cloud as azure_clouds
 from lakehouse_tests import azurite as azurites
+from lakehouse_tests import postgres as postgreses
 from lakehouse_tests.azure_cloud import ACCOUNTS, Cloud
 from lakehouse_tests.azurite import Azurite
+from lakehouse_tests.postgres import Postgres
 
 # No deadlines: on a busy machine they fail honest code. A failure prints how to repeat it.
 settings.register_profile(
@@ -49,14 +51,28 @@ def nothing_may_be_left_out() -> bool:
     return os.environ.get("CI") == "true"
 
 
+def leave_out(missing: str) -> None:
+    """Leave the test out where something is missing, loudly; where nothing may be left out, it fails."""
+    if missing and nothing_may_be_left_out():
+        pytest.fail(f"CI=true and {missing}")
+    if missing:
+        pytest.skip(missing)
+
+
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
     """A storage account that lives as long as the tests. Take a container of your own: `new_container`."""
-    if missing := azurites.why_missing():
-        if nothing_may_be_left_out():
-            pytest.fail(f"CI=true and {missing}")
-        pytest.skip(missing)
+    leave_out(azurites.why_missing())
     server = azurites.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that lives as long as the tests. Take a database of your own: `postgres.new_database(name)`."""
+    leave_out(postgreses.why_missing())
+    server = postgreses.start()
     yield server
     server.stop()
 

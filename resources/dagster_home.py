@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
-import shutil
 import sys
 from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.environment import lakehouse_home
+from lakehouse.engine.declare.errors import LakehouseError
+from resources.environment import SettingsError, lakehouse_home, load_environment
+from resources.postgres import keeps_in_postgres, opening
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,16 +21,45 @@ if TYPE_CHECKING:
     import dagster as dg
 
 FILES_OPEN = 8
+UNSIGNED = "805b7b5a76ebeac6"
+"""How the digest begins of the dagster.yaml that was put there before they were signed."""
 
 
 def dagster_home(home: Path | None = None) -> Path:
-    """Make `<home>/dagster` ready and return it. What lies there, also an edited dagster.yaml, is left alone."""
+    """Make `<home>/dagster` ready for the environment, and return it. An edited dagster.yaml is left alone.
+
+    Raises SettingsError where an edited one keeps the history elsewhere than the environment says.
+    """
+    environment = load_environment()
+    in_postgres = environment.dagster_storage == "postgres"
     folder = (home or lakehouse_home()) / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
-    if not settings.exists():
-        shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings)
+    stands = settings.read_text(encoding="utf-8") if settings.exists() else ""
+    shipped = Path(__file__).with_name("dagster.yaml").read_text(encoding="utf-8")
+    added = Path(__file__).with_name("dagster.postgres.yaml").read_text(encoding="utf-8")
+    text = _signed(shipped + added if in_postgres else shipped)
+    if stands != text and (not stands or _as_put(stands)):
+        written = folder / f".dagster.yaml.{os.getpid()}"
+        written.write_text(text, encoding="utf-8")
+        written.replace(settings)
+    elif in_postgres and not keeps_in_postgres(stands):
+        raise SettingsError(
+            f"{environment.file} says dagster_storage: postgres, and {settings}, which was edited, does not. "
+            f"Add to it:\n{added.strip()}\nor remove it, and it is put there anew."
+        )
     return folder
+
+
+def _signed(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"# As lakehouse put it here ({digest}). Edit it, and it is yours: then it is left alone.\n{text}"
+
+
+def _as_put(stands: str) -> bool:
+    """Whether nobody has edited it since it was put here, by whatever version."""
+    head, _, text = stands.partition("\n")
+    return _signed(text).startswith(head + "\n") or hashlib.sha256(stands.encode()).hexdigest().startswith(UNSIGNED)
 
 
 def not_due() -> Path:
@@ -41,10 +72,11 @@ def open_instance() -> dg.DagsterInstance:
     import dagster as dg
     from filelock import FileLock
 
-    home = os.environ.setdefault("DAGSTER_HOME", str(dagster_home()))
+    home = os.environ["DAGSTER_HOME"] = os.environ.get("DAGSTER_HOME") or str(dagster_home())
     _sync_at_checkpoints(home)
-    with FileLock(f"{home}/.opening.lock"):  # two that make its tables at once: one fails with "already exists"
-        return dg.DagsterInstance.get()
+    # two that make its tables at once: one fails with "already exists"
+    with FileLock(f"{home}/.opening.lock"), opening(Path(home) / "dagster.yaml") as prepared:
+        return prepared(dg.DagsterInstance.get())
 
 
 @cache
@@ -79,6 +111,17 @@ def _sync_at_checkpoints(home: str) -> None:
             stays_open.popitem(last=False)[1].close()
 
 
+def main() -> None:
+    """Say where Dagster's home is, or with --export the line for a shell; before `make dev`, whether it can be used."""
+    try:
+        ready = dagster_home()
+        if "--export" in sys.argv and keeps_in_postgres((ready / "dagster.yaml").read_text(encoding="utf-8")):
+            os.environ["DAGSTER_HOME"] = str(ready)
+            open_instance()
+    except LakehouseError as why:
+        sys.exit(str(why))
+    sys.stdout.write(f"export DAGSTER_HOME={shlex.quote(str(ready))}\n" if "--export" in sys.argv else f"{ready}\n")
+
+
 if __name__ == "__main__":
-    ready = str(dagster_home())
-    sys.stdout.write(f"export DAGSTER_HOME={shlex.quote(ready)}\n" if "--export" in sys.argv else f"{ready}\n")
+    main()

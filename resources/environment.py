@@ -67,6 +67,7 @@ class Settings(Strict):
     cloud: CloudName = "public"
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     executor: Literal["in_process", "multiprocess"] = "in_process"
+    dagster_storage: Literal["sqlite", "postgres"] = "sqlite"
 
 
 class Environment(Settings):

@@ -1,5 +1,6 @@
 """Facts of Dagster that the IO manager leans on. An upgrade that moves one says here which."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
@@ -185,3 +186,17 @@ def test_a_failure_without_retries_is_not_repeated_and_any_other_error_is(instan
     _, result = ask(instance, [dg.AssetSpec("there"), written], **{side: raising})
     assert not result.success
     assert 1 + sum(each.is_step_restarted for each in result.all_events) == tries
+
+
+def test_dagsters_own_launcher_cannot_tell_whether_the_process_of_a_run_lives():
+    assert not dg.DefaultRunLauncher().supports_check_run_worker_health
+
+
+def test_a_run_says_with_its_start_which_process_it_is_of(instance: dg.DagsterInstance):
+    @dg.job
+    def nothing_to_do(): ...
+
+    run = nothing_to_do.execute_in_process(instance=instance, run_config=QUIET).run_id
+    (began,) = instance.get_records_for_run(run, of_type=dg.DagsterEventType.RUN_START).records
+    assert began.event_log_entry.dagster_event
+    assert began.event_log_entry.dagster_event.pid == os.getpid()

@@ -147,7 +147,7 @@ class DagsterDev:
         """The command line beside the server, on the same home."""
         return subprocess.run(
             [sys.executable, "-m", "lakehouse.cli", *arguments],
-            cwd=PROJECT,
+            cwd=self.environment["PYTHONPATH"],
             env=dict(self.environment),
             capture_output=True,
             text=True,
@@ -187,16 +187,24 @@ def _land(home: Path, day: str, sources: set[str] | None) -> None:
 
 
 def start(
-    home: Path, *, command: tuple[str, ...] = ("dagster", "dev", "-w", "workspace.yaml"), project: Path = PROJECT
+    home: Path,
+    *,
+    command: tuple[str, ...] = ("dagster", "dev", "-w", "workspace.yaml"),
+    project: Path = PROJECT,
+    settings: Mapping[str, str] | None = None,
 ) -> DagsterDev:
-    """Start a server and wait until it answers. Raises AssertionError with the end of its log when it does not."""
+    """Start a server and wait until it answers. Raises AssertionError with the end of its log when it does not.
+
+    settings: variables that it and what is started beside it see.
+    """
     home.mkdir(parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "LAKEHOUSE_"))},
         "LAKEHOUSE_HOME": str(home),
-        "DAGSTER_HOME": _dagster_home(home),
         "PYTHONPATH": str(project),
+        **(settings or {}),
     }
+    environment["DAGSTER_HOME"] = _dagster_home(project, environment)
     port, log = _free_port(), home / "dev.log"
     program = str(Path(sys.executable).with_name(command[0]))
     with log.open("wb") as told:
@@ -219,10 +227,12 @@ def start(
     return server
 
 
-def _dagster_home(home: Path) -> str:
-    from resources.dagster_home import dagster_home
-
-    return str(dagster_home(home))
+def _dagster_home(project: Path, environment: Mapping[str, str]) -> str:
+    """Made ready as `make dev` does."""
+    asked = [sys.executable, "-m", "resources.dagster_home"]
+    return (
+        subprocess.run(asked, cwd=project, env=environment, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+    )
 
 
 def _answers(server: DagsterDev) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,11 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+)
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
@@ -30,6 +35,7 @@ from lakehouse.engine.orchestrate.inputs import (
     refuse_other_columns,
     refuse_other_folders,
 )
+from lakehouse.engine.orchestrate.launcher import HOST
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
 from lakehouse.engine.orchestrate.remembered import Remembered
@@ -239,7 +245,12 @@ def run_job(
         instance=instance,
         raise_on_error=False,
         run_id=run_id,
-        tags={WHY: why, **(dict(zip(_RANGE, partitions, strict=True)) if partitions else {})},
+        tags={
+            WHY: why,
+            HOST: socket.gethostname(),
+            MAX_RETRIES_TAG: "0",  # no daemon can begin it again: it is of no code location
+            **(dict(zip(_RANGE, partitions, strict=True)) if partitions else {}),
+        },
         run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
     if any(

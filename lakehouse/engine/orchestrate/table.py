@@ -131,6 +131,7 @@ def _refuse_in_lake(declared: Declaration) -> None:
 def _asset(declared: Declaration, words: dict[str, Any]) -> Table:
     words["retry_policy"] = Retries(*words.get("retry_policy", RETRIES))
     words.setdefault("kinds", {"spark" if declared.runs_on else "polars", "deltalake", declared.layer})
+    words.setdefault("pool", declared.key)  # one run at a time writes a table: concurrency in resources/dagster.yaml
     if condition := words.get("automation_condition"):
         words["automation_condition"] = _forgets_no_update(condition)
     words["metadata"] = {**definition_metadata(declared), **_sliced_by(declared), **words.get("metadata", {})}

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 
 from lakehouse import (
@@ -334,6 +335,13 @@ def test_dagsters_own_words_pass_through_under_their_own_names():
     assert made.op.pool == "slow"
     assert made.op.retry_policy == retries
     assert spec(made).tags["domain"] == "slips"
+
+
+def test_every_table_has_a_pool_of_its_own_of_which_one_run_is_let_in():
+    pools = [each.op.pool for each in tables_in(business)]
+    assert pools == [each.declaration.key for each in tables_in(business)]
+    settings = yaml.safe_load((PROJECT / "resources/dagster.yaml").read_text())
+    assert settings["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
 
 
 @pytest.mark.parametrize("where", ["lakehouse.engine.orchestrate.step.refine", "resources.delta_io_manager.deliver"])
