@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
 from threading import Timer, get_ident
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,7 +129,10 @@ def _run(opened: Lakehouse) -> int:
             # only now is the instance opened, which takes most of a second
             return run_job(opened.definitions, keys, opened.instance, why="lakehouse run", **words)
 
-        for ran in drain(opened.made_here, opened.place, run_due, opened.remembered):
+        for ran in chain(
+            drain(opened.made_here, opened.place, run_due, opened.remembered),
+            drain(opened.in_shadow, opened.place.shadow, run_due),
+        ):
             if ran.rows_written is not None:
                 wrote.add(ran.key)
             if ran.error:
@@ -323,10 +327,12 @@ def _draw_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 @app.command()
 def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gold.daily_sales limit 5"')]) -> None:
     """Ask the lake in SQL (DuckDB): bronze.…, silver.…, gold.…, quarantine.<layer>_<table>. All: "show tables"."""
+    from lakehouse.engine.declare.place import SHADOW
     from lakehouse.engine.serve.local_sql import connect, query
 
     opened = Lakehouse()
-    connection = connect([each.declaration for each in opened.tables], opened.place, [*opened.plain])
+    shadows = [(*SHADOW, *each.declaration.key.split("/")) for each in opened.in_shadow]
+    connection = connect([each.declaration for each in opened.tables], opened.place, [*opened.plain, *shadows])
     ways = {(each.declaration.layer, each.declaration.name): "lakehouse run" for each in opened.tables}
     names, rows = query(connection, statement, {**ways, **opened.plain}.items())
     _draw_rows(names, rows)

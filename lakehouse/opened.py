@@ -46,6 +46,13 @@ for _console in (out, told):
     _console.push_render_hook(_Seen())
 
 
+_SWITCHED = {
+    "off": "{0} is switched off here (`sources:` of the environment): what lands for it stays where it is.",
+    "shadow": "{0} is in shadow here (`sources:` of the environment): it takes what lands at shadow/{0}, and nothing "
+    "reads that.",
+}
+
+
 class Lakehouse:
     """The project in the environment that LAKEHOUSE_ENVIRONMENT names, each part opened when it is asked for."""
 
@@ -74,11 +81,17 @@ class Lakehouse:
         from lakehouse.engine.orchestrate.run import left_out
         from resources.environment import cluster, load_environment
 
-        return left_out(self.tables, cluster(load_environment()))
+        switched = {each.declaration.key: self.place.switch(each.declaration) for each in self.tables}
+        said = {key: _SWITCHED[switch].format(key) for key, switch in switched.items() if switch != "on"}
+        return left_out(self.tables, cluster(load_environment())) | said
 
     @property
     def made_here(self) -> list[Table]:
         return [each for each in self.tables if each.declaration.key not in self.left_out]
+
+    @property
+    def in_shadow(self) -> list[Table]:
+        return [each for each in self.tables if self.place.switch(each.declaration) == "shadow"]
 
     @property
     def plain(self) -> dict[tuple[str, ...], str]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import dagster as dg
+from pydantic import Field
 
 from lakehouse.engine.declare.errors import FileGone, LakehouseError, Terminal, Transient
-from lakehouse.engine.declare.ports import Address, Found
+from lakehouse.engine.declare.ports import Address, Found, Switch
 from resources import entra, key_vault
 from resources.clouds import CLOUDS, CloudName
 from resources.pattern import checked, literal_head, matches, segments
@@ -52,11 +53,15 @@ class Adls(dg.ConfigurableResource):
     port_variable: str | None = None
     cloud: str = "public"
     connection: str = "lake"
+    switches: dict[str, str] = Field(default={}, description="Of tables that read from here, where they are not on.")
     declared_in: str = "the environment file"
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 # Dagster's signature
         """What a run needs of vaults is asked for all together, while it begins."""
         self.begin()
+
+    def switch(self, table: str) -> Switch:
+        return self.switches.get(table, "on")  # pyright: ignore[reportReturnType] # one of those, as the file was read
 
     def begin(self) -> None:
         """Ask for what is in a vault, and do not wait for it."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from lakehouse.engine.declare.ports import Switch
 from resources import settings_file
 from resources.clouds import CloudName
 from resources.connections import Adls as AdlsConnections
@@ -35,6 +36,7 @@ NEEDED = ("landing", "lake")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 TAKEN = {"io_manager", "spark"}  # by other resources of the code location
 
+TableKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
 ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -59,13 +61,23 @@ class DatabricksWorkspace(Strict):
     timeout_minutes: int = Field(240, ge=1)
 
 
+def _as_said(switch: object) -> object:
+    """YAML takes on and off for true and false."""
+    return {True: "on", False: "off"}.get(switch, switch) if isinstance(switch, bool) else switch
+
+
 class Settings(Strict):
-    """What an environment file may say. `key_vault_name` is the vault of connections that name none of their own."""
+    """What an environment file may say. `key_vault_name` is the vault of connections that name none of their own.
+
+    `sources` are the tables that do not simply take what lands: `off` leaves it where it is; `shadow` takes it in a
+    place of its own, which nothing reads.
+    """
 
     connections: dict[ConnectionName, Connection]
     key_vault_name: VaultName | None = None
     cloud: CloudName = "public"
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
+    sources: dict[TableKey, Annotated[Switch, BeforeValidator(_as_said)]] = Field(default={})
     executor: Literal["in_process", "multiprocess"] = "in_process"
     dagster_storage: Literal["sqlite", "postgres"] = "sqlite"
 
@@ -118,6 +130,11 @@ def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> d
                 f"{table} reads from the connection {name!r}{_did_you_mean(name, known)}, and {environment.file} has "
                 f"none of that name. It has: {', '.join(known)}. Add it there, or mend connection= in the table's file."
             )
+    if wanted and (unknown := sorted(environment.sources.keys() - wanted.keys())):
+        raise SettingsError(
+            f"{environment.file} switches {', '.join(unknown)}{_did_you_mean(unknown[0], wanted)} under `sources:`, "
+            f"and no such table takes what lands. There are: {', '.join(wanted)}."
+        )
     return {name: _storage(name, each, environment) for name, each in environment.connections.items()}
 
 
@@ -127,10 +144,11 @@ def literal(file: str, connection: str, key: str) -> str:
 
 
 def _storage(name: str, connection: Connection, environment: Environment) -> LocalDisk | Adls:
+    switches = {table: each for table, each in environment.sources.items() if each != "on"}
     if isinstance(connection, LocalDiskConnection):
         from resources.local_disk import LocalDisk
 
-        return LocalDisk(path=str(environment.home / connection.path))
+        return LocalDisk(path=str(environment.home / connection.path), switches=switches)
     from resources.adls import Adls
 
     vault = {"key_vault_name": environment.key_vault_name or ""} if _needs_vault(connection) else {}
@@ -142,6 +160,7 @@ def _storage(name: str, connection: Connection, environment: Environment) -> Loc
         auth={**vault, **connection.auth},
         cloud=environment.cloud,
         connection=name,
+        switches=switches,
         declared_in=str(environment.file),
     )
 

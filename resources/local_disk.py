@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from lakehouse.engine.declare.errors import FileGone, LeadsOut, Terminal, Transient
-from lakehouse.engine.declare.ports import Address, Found
+from lakehouse.engine.declare.ports import Address, Found, Switch
 from resources.pattern import checked, fits, is_hidden, segments
 
 # deltalake 1.6.6: `[`, `]`, `|`, `^` panic in the writer (a BaseException), `%20` and `\\` lead to another folder
@@ -25,6 +26,10 @@ class LocalDisk(dg.ConfigurableResource):
     """The folder `path` (absolute). It need not be there to be listed; the first write makes it."""
 
     path: str
+    switches: dict[str, str] = Field(default={}, description="Of tables that read from here, where they are not on.")
+
+    def switch(self, table: str) -> Switch:
+        return self.switches.get(table, "on")  # pyright: ignore[reportReturnType] # one of those, as the file was read
 
     def begin(self) -> None:
         """Nothing needs to be asked for."""

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from lakehouse.engine.declare.ports import Address, Found
+from lakehouse.engine.declare.ports import Address, Found, Switch
 from lakehouse.example.landed import LandedFile
 from lakehouse.example.replay import days
 
@@ -65,6 +65,9 @@ class Shelf:
 
     def address(self, *path: str) -> Address:
         return Address("memory") / "/".join(path)
+
+    def switch(self, table: str) -> Switch:  # noqa: ARG002 # the port's signature
+        return "on"
 
     def files(self, pattern: str) -> list[Found]:
         names = sorted(name for name in self.contents if fnmatch(name, pattern))

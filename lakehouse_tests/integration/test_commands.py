@@ -105,6 +105,39 @@ def test_ctrl_c_is_heard_also_while_python_clears_away_an_object(capsys: pytest.
     assert "Exception ignored" not in capsys.readouterr().err
 
 
+def test_a_source_in_shadow_is_taken_beside_and_read_by_nothing_until_it_is_switched_on(
+    lakehouse: Command, tmp_path: Path
+) -> None:
+    lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-03")
+    file = tmp_path / "environments" / "without_spark.yaml"
+    settings = file.read_text()
+    file.write_text(settings + "sources: {bronze/erp_returns: shadow, bronze/erp_customers: off}\n")
+    said = lakehouse("run").stdout
+    assert "bronze/erp_returns is in shadow here" in said
+    assert "bronze/erp_customers is switched off here" in said
+    in_shadow = asked(lakehouse, "select count(*) as n from shadow.bronze_erp_returns")
+    assert int(in_shadow) > 0
+    assert asked(lakehouse, "select count(*) from silver.orders where order_no like 'C%'") == "0"
+    assert "bronze.erp_customers" not in lakehouse("sql", "show tables").stdout
+    assert "Nothing changed" in lakehouse("run").stdout
+    file.write_text(settings)
+    lakehouse("run")
+    assert asked(lakehouse, "select count(*) from silver.orders where order_no like 'C%'") == in_shadow
+
+
+def asked(lakehouse: Command, statement: str) -> str:
+    """The one value of a query's one row."""
+    return lakehouse("sql", statement).stdout.splitlines()[1].strip()
+
+
+def test_a_switch_of_what_no_table_is_says_which_was_meant(lakehouse: Command, tmp_path: Path) -> None:
+    lakehouse("status")
+    with (tmp_path / "environments" / "without_spark.yaml").open("a") as file:
+        file.write("sources: {bronze/erp_retruns: off}\n")
+    said = lakehouse("run", exits=2).stderr
+    assert "switches bronze/erp_retruns (did you mean bronze/erp_returns?) under `sources:`" in said
+
+
 def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_second_time(lakehouse: Command) -> None:
     first = lakehouse("demo").stdout
     assert re.search(r"erp/orders +71 +2010-12-01 to 2011-02-28 +4,101 documents +22 +13", first)

@@ -23,8 +23,9 @@ from lakehouse_tests.postgres import PASSWORD, Postgres
 pytestmark = [pytest.mark.dagster_dev, pytest.mark.postgres]
 
 ENVIRONMENT = """
-landing: {kind: local_disk, path: landing}
-lake: {kind: local_disk, path: lake}
+connections:
+  landing: {type: local_disk, path: landing}
+  lake: {type: local_disk, path: lake}
 dagster_storage: postgres
 """
 READINGS = """

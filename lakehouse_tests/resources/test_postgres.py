@@ -98,9 +98,8 @@ def test_a_password_that_is_refused_is_said_to_be(postgres: Postgres):
 
 def test_a_lakehouse_command_says_the_same_and_ends_with_1_or_2(home, monkeypatch):
     (home / "environments").mkdir(parents=True)
-    local = (
-        "landing: {kind: local_disk, path: landing}\nlake: {kind: local_disk, path: lake}\ndagster_storage: postgres\n"
-    )
+    folders = (f"  {name}: {{type: local_disk, path: {name}}}\n" for name in ("landing", "lake"))
+    local = "connections:\n" + "".join(folders) + "dagster_storage: postgres\n"
     (home / "environments/shop.yaml").write_text(local)
     monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "shop")
     for url, exits, words in (

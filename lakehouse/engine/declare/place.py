@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from lakehouse.engine.declare.ports import Address, Storage
+from lakehouse.engine.declare.ports import Address, Storage, Switch
 from lakehouse.engine.declare.table import Declaration
+
+SHADOW = ("shadow",)
 
 
 @dataclass(frozen=True)
@@ -16,15 +18,25 @@ class Place:
     lake: Storage
     landing: Storage
     beside: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
+    within: tuple[str, ...] = ()
+    """The folder of the lake that its tables are in."""
+
+    @property
+    def shadow(self) -> Place:
+        """Where a table in shadow takes what lands, with a ledger and a quarantine of its own."""
+        return replace(self, within=SHADOW)
 
     def landing_of(self, declared: Declaration) -> Storage:
         return self.beside.get(declared.connection, self.landing)
 
+    def switch(self, declared: Declaration) -> Switch:
+        return self.landing_of(declared).switch(declared.key) if declared.is_bronze else "on"
+
     def table(self, declared: Declaration) -> Address:
-        return self.lake.address(declared.layer, declared.name)
+        return self.lake.address(*self.within, declared.layer, declared.name)
 
     def quarantine(self, declared: Declaration) -> Address:
-        return self.lake.address("quarantine", declared.layer, declared.name)
+        return self.lake.address(*self.within, "quarantine", declared.layer, declared.name)
 
     def ledger(self, declared: Declaration) -> Address:
-        return self.lake.address("ledger", declared.layer, declared.name)
+        return self.lake.address(*self.within, "ledger", declared.layer, declared.name)

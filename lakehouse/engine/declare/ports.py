@@ -6,7 +6,10 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+type Switch = Literal["on", "shadow", "off"]
+"""Whether a table takes what lands; in shadow it does so in a place of its own, and nothing reads that."""
 
 type Progress = Callable[[int, int, int], None]
 """Told before each file of a batch: how many were read, of how many, and the records that they held."""
@@ -81,6 +84,10 @@ class Storage(Protocol):
 
     def remove(self, *path: str) -> None:
         """Take away the folder at `path` with all that it holds; nothing where it is not there."""
+        ...
+
+    def switch(self, table: str) -> Switch:
+        """How the table of this key stands to what lands here."""
         ...
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from lakehouse.engine.declare.contract import personal_of
+from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Progress, silent
 from lakehouse.engine.declare.table import Declaration
@@ -33,6 +34,9 @@ CHECKS = (
 )
 
 
+_IDLE = Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})
+
+
 def land(
     declared: Declaration, place: Place, *, rebuild: bool = False, reingest: str = "", progress: Progress = silent
 ) -> Work:
@@ -40,6 +44,14 @@ def land(
 
     reingest: a glob of files that are read again on purpose, in place of what has landed.
     """
+    switch = place.switch(declared)
+    if switch == "off":
+        if rebuild or reingest:
+            raise Refused(
+                f"{declared.key} is switched off here: nothing was read. `sources:` of the environment says so."
+            )
+        return _IDLE
+    place = place.shadow if switch == "shadow" else place
     own = Handle.open(place.table(declared))
     if own:
         own.ask(LOGIC, declared.key, PLAN)
@@ -66,7 +78,7 @@ def land(
         )
     if batch is None:
         tidy(own, place.quarantine(declared))
-        return Work(tuple(Finding(each.name, passed=True, facts={"files": 0}) for each in CHECKS), {"files": 0})
+        return _IDLE
     delivery = _delivery(declared, place, own, batch, rebuild=rebuild)
     if written := ahead.files():
         delivery = replace(delivery, handle=ahead.handle, written=written)

@@ -130,6 +130,19 @@ def minutes_later(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
     monkeypatch.setattr(sensors, "_now", lambda: datetime.now(UTC) + timedelta(minutes=minutes))
 
 
+@pytest.mark.parametrize(("switch", "said"), [("off", "is switched off here"), ("shadow", "taken already")])
+def test_a_switch_says_whether_what_lands_is_taken_and_where(house: House, switch: str, said: str):
+    house.landing = LocalDisk(path=house.landing.path, switches={"bronze/notes": switch})
+    house.land("a", "1", "2")
+    assert isinstance(house.tick(), dg.RunRequest) is (switch == "shadow")
+    assert house.job().execute_in_process(instance=house.instance).success
+    place = Place(house.lake, house.landing)
+    assert Handle.open(place.table(notes.declaration)) is None, "nothing reads it"
+    taken = Handle.open(place.shadow.table(notes.declaration))
+    assert (taken and taken.rows_of(taken.files()["path"].to_list())) == (2 if switch == "shadow" else None)
+    assert said in str(house.tick())
+
+
 def test_an_empty_landing_is_said_and_asks_for_nothing(house: House):
     assert house.tick() == "No file lies at notes/*.jsonl yet."
 
