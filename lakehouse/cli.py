@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import signal
 import sys
 import time
@@ -153,6 +154,9 @@ def _tell_left_out(opened: Lakehouse, tables: Sequence[Table]) -> None:
     for each in tables:
         if why := opened.left_out.get(each.declaration.key):
             out.print(why, style="bold yellow", markup=False, soft_wrap=True)
+    if elsewhere := opened.read_elsewhere:
+        said = f"Read from another environment (reads_from), and not made here: {', '.join(elsewhere)}."
+        out.print(f"{said} To make one here: lakehouse rebuild {elsewhere[-1]}", style="yellow", soft_wrap=True)
 
 
 def _tell(ran: Ran) -> bool:
@@ -382,6 +386,7 @@ def _errors_as_sentences() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
+    logging.getLogger("azure").setLevel(logging.ERROR)  # what it warns of, our errors say
     gc.set_threshold(100_000)  # new objects, not 700: what is imported stays, and a fifth of a start went by on it
     with _errors_as_sentences():
         app()

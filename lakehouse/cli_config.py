@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -76,7 +75,6 @@ def vault(*, as_json: AsJson = False) -> None:
 def _tell(look: Callable[[Environment], Iterator[Finding]], *, as_json: bool) -> None:
     from resources.environment import load_environment
 
-    logging.getLogger("azure").setLevel(logging.ERROR)  # a finding says what it warns of
     environment = load_environment()
     found: list[Finding] = []
     for each in look(environment):

@@ -78,16 +78,24 @@ class Lakehouse:
     @cached_property
     def left_out(self) -> dict[str, str]:
         """The tables that cannot be made here, by key, each with the sentence that says why."""
-        from lakehouse.engine.orchestrate.run import left_out
+        from lakehouse.engine.orchestrate.here import left_out
         from resources.environment import cluster, load_environment
 
         switched = {each.declaration.key: self.place.switch(each.declaration) for each in self.tables}
         said = {key: _SWITCHED[switch].format(key) for key, switch in switched.items() if switch != "on"}
         return left_out(self.tables, cluster(load_environment())) | said
 
+    @cached_property
+    def read_elsewhere(self) -> list[str]:
+        """The keys of the tables that this environment does not have and reads from another."""
+        from lakehouse.engine.orchestrate.here import unmade
+
+        return unmade(self.tables, self.place) if self.place.behind else []
+
     @property
     def made_here(self) -> list[Table]:
-        return [each for each in self.tables if each.declaration.key not in self.left_out]
+        elsewhere = {*self.left_out, *self.read_elsewhere}
+        return [each for each in self.tables if each.declaration.key not in elsewhere]
 
     @property
     def in_shadow(self) -> list[Table]:
@@ -110,12 +118,13 @@ class Lakehouse:
     def place(self) -> Place:
         from lakehouse.engine.declare.place import Place
         from lakehouse.engine.orchestrate.load import connections_of
-        from resources.environment import load_environment, storages
+        from resources.environment import lake_behind, load_environment, storages
 
-        found = storages(load_environment(), connections_of(self.tables))
-        for each in found.values():
+        environment = load_environment()
+        found, behind = storages(environment, connections_of(self.tables)), lake_behind(environment)
+        for each in [*found.values(), *([behind] if behind else [])]:
             each.begin()
-        return Place(found["lake"], found["landing"], found)
+        return Place(found["lake"], found["landing"], found, behind=behind)
 
     @cached_property
     def remembered(self) -> Remembered:

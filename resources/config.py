@@ -44,7 +44,7 @@ def schema() -> str:
 
 
 def _settings(environment: Environment, lines: Mapping[tuple[str, ...], int]) -> Iterator[Setting]:
-    values = environment.model_dump(exclude={"name", "file", "home"}, exclude_none=True)
+    values = environment.model_dump(exclude={"name", "file", "home", "behind"}, exclude_none=True)
     for path, value in _leaves(values):
         origin = f"{_short(environment.file)}:{lines[path]}" if path in lines else "default"
         if path[-1].endswith("_variable") and isinstance(value, str):

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.place import only_read
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
@@ -24,13 +25,16 @@ class DeltaIOManager(dg.ConfigurableIOManager):
     """
 
     lake: dg.ResourceDependency[Any]
+    behind: dg.ResourceDependency[Any] = None  # pyright: ignore[reportAssignmentType] # Dagster takes it so
+    """Another environment's lake: read where the lake itself has no table, and never written."""
 
     def load_input(self, context: dg.InputContext) -> Any:
         """For a table of ours the future of its upstream's handle, pinned at its newest version; for others a frame."""
         storage: Storage = self.lake
         with _not_tried_again():
             if context.definition_metadata.get(PINNED):
-                return _opening(storage.address(*context.asset_key.path))
+                path = context.asset_key.path
+                return _opening(storage.address(*path), only_read(self.behind, *path) if self.behind else None)
             return load_plain(context, storage)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -49,10 +53,10 @@ class DeltaIOManager(dg.ConfigurableIOManager):
             raise dg.Failure(obj.refusal, allow_retries=False)
 
 
-def _opening(address: Address) -> Future[Handle | None]:
+def _opening(address: Address, behind: Address | None) -> Future[Handle | None]:
     """It goes on while all else that a step reads is opened too: a store far away answers after a while."""
     pool = ThreadPoolExecutor(1)
-    handle = pool.submit(Handle.open, address)
+    handle = pool.submit(lambda: Handle.open(address) or (behind and Handle.open(behind)))
     pool.shutdown(wait=False)
     return handle
 

@@ -58,13 +58,17 @@ class Login:
 
 def no_way_in(said: str, refused: Exception) -> LakehouseError:
     """What Entra's refusal means for the one who runs this."""
-    from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
+    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+    from azure.identity import CredentialUnavailableError
 
     words = in_one_line(refused)
     if isinstance(refused, ServiceRequestError | ServiceResponseError):
         return Transient(f"{said}: the login did not answer ({words}). Nothing was read or written; try again.")
-    hint = " Where this runs has no such identity: see `lakehouse doctor storage`."
-    return Terminal(f"{said}: {words}{'' if isinstance(refused, ClientAuthenticationError) else hint}")
+    is_nobody = isinstance(refused, CredentialUnavailableError)
+    hint = "Where this runs has no such identity" if is_nobody else "The login was refused"
+    return Terminal(
+        f"{said}: {words}. {hint}: lakehouse doctor storage looks step by step. Nothing was read or written."
+    )
 
 
 def in_one_line(refused: Exception) -> str:

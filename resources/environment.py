@@ -69,6 +69,7 @@ def _as_said(switch: object) -> object:
 class Settings(Strict):
     """What an environment file may say. `key_vault_name` is the vault of connections that name none of their own.
 
+    `reads_from` names another environment: its tables are read where this lake has none, and never written.
     `sources` are the tables that do not simply take what lands: `off` leaves it where it is; `shadow` takes it in a
     place of its own, which nothing reads.
     """
@@ -76,6 +77,7 @@ class Settings(Strict):
     connections: dict[ConnectionName, Connection]
     key_vault_name: VaultName | None = None
     cloud: CloudName = "public"
+    reads_from: str | None = None
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     sources: dict[TableKey, Annotated[Switch, BeforeValidator(_as_said)]] = Field(default={})
     executor: Literal["in_process", "multiprocess"] = "in_process"
@@ -88,6 +90,7 @@ class Environment(Settings):
     name: str
     file: Path
     home: Path
+    behind: Environment | None = None
 
 
 def lakehouse_home() -> Path:
@@ -115,7 +118,38 @@ def load_environment(name: str | None = None) -> Environment:
     if settings is None or complaints:
         # outside of the handler: pydantic's own text would be printed too, and says less
         raise SettingsError("\n  ".join([f"{file} cannot be used:", *complaints]))
-    return Environment(name=name, file=file, home=home, **dict(settings))
+    behind = _behind(settings, name, file)
+    return Environment(name=name, file=file, home=home, behind=behind, **dict(settings))
+
+
+def _behind(settings: Settings, name: str, file: Path) -> Environment | None:
+    """The environment that is read where this one has no table. Raises SettingsError where it could be written."""
+    if settings.reads_from is None:
+        return None
+    if settings.reads_from == name:
+        raise SettingsError(f"{file}: reads_from: {name} is this very environment.")
+    behind = load_environment(settings.reads_from)
+    if behind.behind:
+        raise SettingsError(f"{file}: reads_from: {behind.name} reads from {behind.behind.name} itself. Name that one.")
+    ours, theirs = settings.connections["lake"], behind.connections["lake"]
+    if _spot(ours) == _spot(theirs):
+        raise SettingsError(
+            f"{file}: its lake is that of {behind.name}, which it reads from and must never write. Give it a lake of "
+            "its own: another path, container or account."
+        )
+    return behind
+
+
+def _spot(connection: Connection) -> tuple[str | None, ...]:
+    if isinstance(connection, LocalDiskConnection):
+        return (str(lakehouse_home() / connection.path),)
+    return connection.account, connection.container, connection.endpoint
+
+
+def lake_behind(environment: Environment) -> LocalDisk | Adls | None:
+    """The lake of the environment that this one reads from, as a Dagster resource."""
+    other = environment.behind
+    return other and _storage("lake", other.connections["lake"], other)
 
 
 def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> dict[str, LocalDisk | Adls]:

@@ -32,6 +32,7 @@ STATUS = [
     "last_run", "foreign",
 ]  # fmt: skip
 SHOW_ASIDE = 'lakehouse sql "select source_file, source_row, reasons, row from quarantine.bronze_erp_orders"'
+ENVIRONMENT: str | None = None  # another than that without Spark
 type Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -40,6 +41,7 @@ def command(home: Path) -> Command:
 
     def run(*arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
         environment = {**without_spark(home), **os.environ, "LAKEHOUSE_HOME": str(home), "COLUMNS": "200"}
+        environment |= {"LAKEHOUSE_ENVIRONMENT": ENVIRONMENT} if ENVIRONMENT else {}
         done = forked.lakehouse(*arguments, at=ROOT, environment=environment)
         assert done.returncode == exits, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -136,6 +138,51 @@ def test_a_switch_of_what_no_table_is_says_which_was_meant(lakehouse: Command, t
         file.write("sources: {bronze/erp_retruns: off}\n")
     said = lakehouse("run", exits=2).stderr
     assert "switches bronze/erp_retruns (did you mean bronze/erp_returns?) under `sources:`" in said
+
+
+def test_a_branch_reads_what_production_made_and_writes_to_a_lake_of_its_own(
+    drained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_branch = (tmp_path / "environments" / "without_spark.yaml").read_text().replace("path: l", "path: branch/l")
+    (tmp_path / "environments" / "branch.yaml").write_text(of_branch + "reads_from: without_spark\n")
+    whole = asked(drained, "select count(*) from silver.orders")
+    before = everything_in(tmp_path / "lake")
+    monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", "branch")
+    said = drained("run").stdout
+    assert "Nothing changed" in said
+    assert "Read from another environment (reads_from), and not made here: bronze/" in said
+    said = drained("rebuild", "silver/orders+").stdout
+    assert f"silver/orders: {whole} rows written, version 1" in said
+    assert "gold/customer_value" in said
+    assert asked(drained, "select count(*) from silver.orders") == whole
+    made = [str(each.relative_to(tmp_path / "branch/lake")) for each in (tmp_path / "branch/lake").glob("[sg]*/*")]
+    assert "silver/orders" in made
+    assert "silver/customers" not in made, "it is read, not made"
+    assert not (tmp_path / "branch/lake/bronze").exists()
+    assert everything_in(tmp_path / "lake") == before, "what is read from is never written"
+    assert "Nothing changed" in drained("run").stdout
+
+
+def everything_in(folder: Path) -> dict[str, tuple[int, int]]:
+    files = (each for each in folder.rglob("*") if each.is_file())
+    return {str(each): (each.stat().st_size, each.stat().st_mtime_ns) for each in files}
+
+
+def test_what_production_takes_later_comes_to_the_branch_once(
+    drained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_branch = (tmp_path / "environments" / "without_spark.yaml").read_text().replace("path: l", "path: branch/l")
+    (tmp_path / "environments" / "branch.yaml").write_text(of_branch + "reads_from: without_spark\n")
+    monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", "branch")
+    drained("rebuild", "silver/orders")
+    monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", None)
+    drained("land", "--from", "2010-12-02", "--to", "2010-12-02")
+    drained("run")
+    more = asked(drained, "select count(*) from silver.orders")
+    monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", "branch")
+    assert "silver/orders" in drained("run").stdout
+    assert asked(drained, "select count(*) from silver.orders") == more
+    assert "Nothing changed" in drained("run").stdout
 
 
 def test_the_demo_ends_with_rows_places_and_next_steps_and_changes_nothing_a_second_time(lakehouse: Command) -> None:
@@ -341,7 +388,8 @@ def test_a_wrong_table_statement_day_or_environment_ends_with_2_and_a_sentence(
 def test_a_secret_that_is_missing_is_asked_for_by_name_in_the_run(
     lakehouse: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "production")
+    monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "test")
+    monkeypatch.setenv("AZURITE_PORT", "9")
     said = lakehouse("run", exits=1).stderr
-    assert "AZURE_STORAGE_KEY is not set" in said
-    assert "production.yaml" in said
+    assert "AZURITE_KEY is not set" in said
+    assert "test.yaml" in said

@@ -11,6 +11,10 @@ from lakehouse.engine.declare.table import Declaration
 SHADOW = ("shadow",)
 
 
+def only_read(lake: Storage, *path: str) -> Address:
+    return replace(lake.address(*path), only_read=True)
+
+
 @dataclass(frozen=True)
 class Place:
     """A lake, and the landing that its files come from; `beside` it other connections, by name."""
@@ -20,6 +24,8 @@ class Place:
     beside: Mapping[str, Storage] = field(default_factory=dict[str, Storage])
     within: tuple[str, ...] = ()
     """The folder of the lake that its tables are in."""
+    behind: Storage | None = None
+    """Another environment's lake: read where its own has no table, and never written."""
 
     @property
     def shadow(self) -> Place:
@@ -31,6 +37,17 @@ class Place:
 
     def switch(self, declared: Declaration) -> Switch:
         return self.landing_of(declared).switch(declared.key) if declared.is_bronze else "on"
+
+    def behind_of(self, declared: Declaration) -> Address | None:
+        """Where a table is read that is not in the lake itself."""
+        return only_read(self.behind, declared.layer, declared.name) if self.behind else None
+
+    def that_holds(self, declared: Declaration, table: Address) -> Place:
+        """The place whose ledger and quarantine are those of a table that was opened."""
+        behind = self.behind_of(declared)
+        if self.behind is None or behind is None or table.uri != behind.uri:
+            return self
+        return replace(self, lake=self.behind, behind=None)
 
     def table(self, declared: Declaration) -> Address:
         return self.lake.address(*self.within, declared.layer, declared.name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from lakehouse.engine.declare.errors import Terminal
 
 type Switch = Literal["on", "shadow", "off"]
 """Whether a table takes what lands; in shadow it does so in a place of its own, and nothing reads that."""
@@ -38,9 +40,15 @@ class Address:
 
     uri: str
     options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    only_read: bool = False
 
     def __truediv__(self, name: str) -> Address:
-        return Address(f"{self.uri.rstrip('/')}/{name}", self.options)
+        return replace(self, uri=f"{self.uri.rstrip('/')}/{name}")
+
+    def refuse_a_write(self) -> None:
+        """To be asked before anything is put there. Raises Terminal where another environment's lake is only read."""
+        if self.only_read:
+            raise Terminal(f"{self} is another environment's, which is only read (reads_from). Nothing was written.")
 
     def __str__(self) -> str:
         return self.uri

@@ -39,6 +39,7 @@ def write_files(
     schema: that of the table from this write on, where it makes the table anew; else the frame must have the table's.
     after: how many files of the same commit hold the rows before these.
     """
+    handle.address.refuse_a_write()
     shape, frame = schema or handle.schema, rows.lazy()
     check_same(frame.collect_schema(), shape, str(handle.address))
     names = _Names(handle, after)

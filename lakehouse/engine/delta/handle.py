@@ -86,6 +86,7 @@ class Handle:
         cls, address: Address, schema: pl.Schema, *, description: str = "", partition_by: Sequence[str] = ()
     ) -> Handle:
         """The new, empty table; when another was first, the table that the other made."""
+        address.refuse_a_write()
         check_storable(schema, str(address))
         check_partition(address, schema, partition_by)
         try:

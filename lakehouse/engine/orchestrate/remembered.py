@@ -68,6 +68,8 @@ class Remembered:
 
     def holds(self, declared: Declaration) -> bool:
         """Whether all stands as it did when nothing was due."""
+        if self._place.behind is not None:  # which is not looked at
+            return False
         was_seen = self._tips.keys() >= set(_hangs_on(declared))
         return was_seen and self._not_due.get(self._name(_of(declared))) == self._digest(declared)
 

@@ -22,7 +22,7 @@ from dagster._core.storage.tags import (
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Cluster, Found
+from lakehouse.engine.declare.ports import Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals, look, look_beside
@@ -119,13 +119,6 @@ def drain(
         before = stands
 
 
-def left_out(tables: Sequence[Table], cluster: Cluster) -> dict[str, str]:
-    """The tables that cannot be made here for want of a Spark, by key, each with the sentence that says so."""
-    on_spark = [each.declaration.key for each in tables if each.declaration.runs_on]
-    why = cluster.why_not() if on_spark else ""
-    return {key: f"{key} is left out here: it runs on Spark, and {why}" for key in on_spark if why}
-
-
 @dataclass(frozen=True)
 class _Stand:
     """What a run of a table would start from, comparable with itself: versions by upstream, or what has landed.
@@ -202,7 +195,14 @@ def stuck(declared: Declaration, place: Place) -> str | None:
 def opened(declared: Declaration, place: Place) -> tuple[Handle | None, dict[str, Handle | None]]:
     """The table and then, by key, its upstreams: opened later, so that none is behind what the table has read."""
     own = Handle.open(place.table(declared))
-    return own, {read.upstream.key: Handle.open(place.table(read.upstream)) for read in declared.reads}
+    upstreams = {read.upstream.key: read.upstream for read in declared.reads}
+    return own, {key: _or_behind(Handle.open(place.table(each)), each, place) for key, each in upstreams.items()}
+
+
+def _or_behind(own: Handle | None, declared: Declaration, place: Place) -> Handle | None:
+    """A table as its readers find it: where the lake has none, as it stands in the one behind."""
+    behind = place.behind_of(declared) if own is None else None
+    return Handle.open(behind) if behind else own
 
 
 def _open(declared: Declaration, place: Place) -> Handle | None:
@@ -272,10 +272,11 @@ def _stands(tables: Sequence[Declaration], place: Place, remembered: Remembered)
         known = {each.key: each for table in moved for each in _opens(table)}
         ledgers = [pool.submit(Handle.open, place.ledger(each)) for each in moved if each.is_bronze]
         handles = dict(zip(known, pool.map(lambda each: _open(each, place), known.values()), strict=True))
+        read = {key: _or_behind(handles[key], each, place) for key, each in known.items()}
         wait(ledgers)  # not used: whoever opens one after its table finds it known
 
         def stand(each: Declaration) -> _Stand:
-            upstreams = {read.upstream.key: handles[read.upstream.key] for read in each.reads}
+            upstreams = {other.upstream.key: read[other.upstream.key] for other in each.reads}
             return _stand(each, place, handles[each.key], upstreams, listed=remembered.landed(each))
 
         found = dict(zip((each.key for each in moved), pool.map(stand, moved), strict=True))

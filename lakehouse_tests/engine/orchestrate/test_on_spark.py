@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.engine.orchestrate.run import left_out
+from lakehouse.engine.orchestrate.here import left_out
 from lakehouse_tests.shares import TABLES, House, failure
 from resources.no_spark import NoSpark
 from resources.sail import Sail

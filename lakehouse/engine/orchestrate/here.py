@@ -1,0 +1,27 @@
+"""What is made in an environment, and what is not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Cluster
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.table import Table
+
+AT_ONCE = 16
+
+
+def left_out(tables: Sequence[Table], cluster: Cluster) -> dict[str, str]:
+    """The tables that cannot be made here for want of a Spark, by key, each with the sentence that says so."""
+    on_spark = [each.declaration.key for each in tables if each.declaration.runs_on]
+    why = cluster.why_not() if on_spark else ""
+    return {key: f"{key} is left out here: it runs on Spark, and {why}" for key in on_spark if why}
+
+
+def unmade(tables: Sequence[Table], place: Place) -> list[str]:
+    """The keys of the tables that the lake does not have, so that the one behind is read."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        handles = pool.map(lambda each: Handle.open(place.table(each.declaration)), tables)
+        return [each.declaration.key for each, handle in zip(tables, handles, strict=True) if handle is None]
