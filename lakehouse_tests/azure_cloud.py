@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -54,8 +55,8 @@ class Cloud:
     folder: Path
     vaults: dict[str, dict[str, Secret]] = field(default_factory=dict[str, dict[str, Secret]])
     latency_seconds: float = 0
-    at_once: int = 0
-    most_at_once: int = 0
+    at_once: Counter[str] = field(default_factory=Counter[str])
+    most_at_once: Counter[str] = field(default_factory=Counter[str])
     resource: str = ""
     hung: set[str] = field(default_factory=set[str])
     token_seconds: int = 3600
@@ -192,11 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.cloud.hung:
             self.cloud.released.wait()
         with self.cloud.counting:
-            self.cloud.at_once += 1
-            self.cloud.most_at_once = max(self.cloud.most_at_once, self.cloud.at_once)
+            self.cloud.at_once[name] += 1
+            self.cloud.most_at_once[name] = max(self.cloud.most_at_once[name], self.cloud.at_once[name])
         time.sleep(self.cloud.latency_seconds)
         with self.cloud.counting:
-            self.cloud.at_once -= 1
+            self.cloud.at_once[name] -= 1
         held = self.cloud.vaults.get(name, {})
         if wanted is None:
             listed = [{"id": f"https://{host}/secrets/{each}", "attributes": {"enabled": True}} for each in held]

@@ -66,9 +66,7 @@ def no_way_in(said: str, refused: Exception) -> LakehouseError:
         return Transient(f"{said}: the login did not answer ({words}). Nothing was read or written; try again.")
     is_nobody = isinstance(refused, CredentialUnavailableError)
     hint = "Where this runs has no such identity" if is_nobody else "The login was refused"
-    return Terminal(
-        f"{said}: {words}. {hint}: lakehouse doctor storage looks step by step. Nothing was read or written."
-    )
+    return Terminal(f"{said}: {words}. {hint}: `lakehouse doctor storage` looks further. Nothing was read or written.")
 
 
 def in_one_line(refused: Exception) -> str:

@@ -57,7 +57,7 @@ def test_what_is_begun_together_is_asked_for_at_once_with_one_token(cloud: Cloud
     for each in five:
         key_vault.begin(each)
     assert [key_vault.secret(each) for each in five] == [f"value {n}" for n in range(5)]
-    assert cloud.most_at_once == 5
+    assert cloud.most_at_once["company-kv"] == 5
     assert cloud.of("token") == ["token https://vault.azure.net service principal"]
 
 
