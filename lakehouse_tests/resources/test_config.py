@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,16 @@ def test_the_schema_that_is_shipped_is_that_of_the_settings():
 @pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.yaml")), ids=lambda file: file.stem)
 def test_each_shipped_environment_names_the_schema_for_editors(file: Path):
     assert file.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_what_is_set_is_shown_without_loading_what_is_heavy(home: Path):
+    code = "import sys; sys.argv = ['lakehouse', 'config', 'show']\nfrom lakehouse.cli import main\n"
+    code += "try: main()\nexcept SystemExit: print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = ended.stdout.splitlines()[-1]
+    assert "'pydantic'" in loaded
+    for heavy in ("azure", "dagster", "databricks", "deltalake", "polars", "pandera", "requests"):
+        assert f"'{heavy}'" not in loaded
 
 
 def looked(cloud: Cloud, home: Path, *arguments: str, **variables: str) -> tuple[int, dict[str, tuple[bool, str]]]:

@@ -178,6 +178,37 @@ def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
     assert str(home / "environments" / "mine.yaml") in sentence
 
 
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        ("reads_from: nowhere\n", "There is no environment 'nowhere'"),
+        ("reads_from: mine\n", "reads_from: mine is this very environment"),
+        ("reads_from: local\n", "its lake is that of local, which it reads from and must never write"),
+        ("sources: {bronze/x: of}\n", "Input should be 'on', 'shadow' or 'off'"),
+        ("sources: {x: off}\n", "sources.x"),
+    ],
+)
+def test_what_an_environment_says_of_others_and_of_sources_is_checked(home, more, part):
+    assert part in said(home, LOCAL + more)
+
+
+def test_an_environment_that_is_read_reads_none_itself(home):
+    (home / "environments").mkdir(parents=True)
+    (home / "environments" / "branch.yaml").write_text(LOCAL.replace("path: l", "path: b/l") + "reads_from: local\n")
+    sentence = said(home, LOCAL.replace("path: l", "path: c/l") + "reads_from: branch\n")
+    assert "branch reads from local itself. Name that one." in sentence
+
+
+def test_on_and_off_may_be_said_as_yaml_has_them(home):
+    (home / "environments").mkdir(parents=True)
+    switches = "sources: {bronze/a: off, bronze/b: on, bronze/c: shadow, bronze/d: 'off'}\n"
+    (home / "environments" / "mine.yaml").write_text(LOCAL + switches)
+    environment = load_environment("mine")
+    assert list(environment.sources.values()) == ["off", "on", "shadow", "off"]
+    lake = storages(environment)["landing"]
+    assert [lake.switch(f"bronze/{name}") for name in "abcde"] == ["off", "on", "shadow", "off", "on"]
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         load_environment("local").executor = "multiprocess"  # pyright: ignore[reportAttributeAccessIssue]

@@ -262,6 +262,7 @@ class Handle:
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). A new `schema`
         comes with the files that make the table anew; all others go, whatever `removed` says.
         """
+        self.address.refuse_a_write()
         identity, now = secrets.token_hex(8), _now()
         reshapes = schema is not None and schema != self.schema
         paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself

@@ -36,6 +36,7 @@ def read(address: Address, names: Sequence[str]) -> list[bytes]:
 
 def create(address: Address, name: str, content: bytes) -> None:
     """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError."""
+    address.refuse_a_write()
     store = _store(address)
     try:
         obstore.put(store, name, content, mode="create", use_multipart=False)
