@@ -83,7 +83,9 @@ class Adls(dg.ConfigurableResource):
             secret = secret.storage_token(self._said)
         self._refuse_others(kind)
         url = self.account_url()
-        told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower(), "skip_signature": "false"}
+        # also what is as it would be: else a variable would say it
+        told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower()}
+        told |= dict.fromkeys(("skip_signature", "use_emulator"), "false")
         return Address(self.uri(*path), {"account_name": self.account, kind: secret, **told})
 
     def _refuse_others(self, kind: str) -> None:

@@ -107,6 +107,12 @@ def load_environment(name: str | None = None) -> Environment:
     A file `<LAKEHOUSE_HOME>/environments/<name>.yaml` adds an environment to those that are shipped.
     """
     name = name or os.environ.get("LAKEHOUSE_ENVIRONMENT") or "local"
+    environment = _read(name)
+    other = environment.reads_from
+    return environment if other is None else environment.model_copy(update={"behind": _behind(environment, other)})
+
+
+def _read(name: str) -> Environment:
     home = lakehouse_home()
     file = _file_of(name, [home / "environments", SHIPPED])
     try:
@@ -118,24 +124,21 @@ def load_environment(name: str | None = None) -> Environment:
     if settings is None or complaints:
         # outside of the handler: pydantic's own text would be printed too, and says less
         raise SettingsError("\n  ".join([f"{file} cannot be used:", *complaints]))
-    behind = _behind(settings, name, file)
-    return Environment(name=name, file=file, home=home, behind=behind, **dict(settings))
+    return Environment(name=name, file=file, home=home, **dict(settings))
 
 
-def _behind(settings: Settings, name: str, file: Path) -> Environment | None:
+def _behind(environment: Environment, name: str) -> Environment:
     """The environment that is read where this one has no table. Raises SettingsError where it could be written."""
-    if settings.reads_from is None:
-        return None
-    if settings.reads_from == name:
-        raise SettingsError(f"{file}: reads_from: {name} is this very environment.")
-    behind = load_environment(settings.reads_from)
-    if behind.behind:
-        raise SettingsError(f"{file}: reads_from: {behind.name} reads from {behind.behind.name} itself. Name that one.")
-    ours, theirs = settings.connections["lake"], behind.connections["lake"]
-    if _spot(ours) == _spot(theirs):
+    said = f"{environment.file}: reads_from: {name}"
+    if name == environment.name:
+        raise SettingsError(f"{said} is this very environment.")
+    behind = _read(name)
+    if behind.reads_from:
+        raise SettingsError(f"{said} reads from {behind.reads_from} itself. Name that one.")
+    if _spot(environment.connections["lake"]) == _spot(behind.connections["lake"]):
         raise SettingsError(
-            f"{file}: its lake is that of {behind.name}, which it reads from and must never write. Give it a lake of "
-            "its own: another path, container or account."
+            f"{said} has the same lake, which is read from there and must never be written. Give this environment a "
+            "lake of its own: another path, container or account."
         )
     return behind
 
@@ -289,7 +292,8 @@ def _sentence(error: Any) -> str:
         case "extra_forbidden":
             fields = (model or Settings).model_fields
             known = f"{owner or 'an environment'} knows: {', '.join(fields)}"
-            return f"{'.'.join(where)} is not known{_did_you_mean(key, fields)}. {known}."
+            moved = f" It stands below connections: now, as connections.{key}." if where[0] in NEEDED else ""
+            return f"{'.'.join(where)} is not known{_did_you_mean(key, fields)}. {known}.{moved}"
         case "missing":
             return f"{'.'.join(where)} is missing."
         case "union_tag_not_found" | "union_tag_invalid":

@@ -31,10 +31,10 @@ def test_an_address_on_azure_is_abfss_with_the_key_in_its_options(monkeypatch):
     assert dict(address.options) == {
         "account_name": "contoso",
         "account_key": KEY,
-        # also what is as it would be: else a variable would say it
         "endpoint": "https://contoso.blob.core.windows.net",
         "allow_http": "false",
         "skip_signature": "false",
+        "use_emulator": "false",
     }
     assert not address.is_local
 

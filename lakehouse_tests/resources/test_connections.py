@@ -136,7 +136,9 @@ def every_engine(cloud: Cloud, home: Path, *ways: str, **variables: str) -> None
 
 
 def test_each_way_in_opens_the_account_for_every_engine_with_one_definition(azure_cloud: Cloud, home: Path):
-    every_engine(azure_cloud, home, *(each for each in WAYS if each != "by_workload_identity"))
+    others = {"AZURE_SKIP_SIGNATURE": "true", "AZURE_STORAGE_USE_EMULATOR": "true"}
+    others["AZURE_STORAGE_ENDPOINT"] = "https://somebody-else.blob.core.windows.net"
+    every_engine(azure_cloud, home, *(each for each in WAYS if each != "by_workload_identity"), **others)
     assert sorted(azure_cloud.of("token https://storage.azure.com")) == [
         "token https://storage.azure.com managed identity",
         "token https://storage.azure.com service principal",

@@ -145,6 +145,7 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(home, secret_key):
     [
         ("", "holds no settings"),
         ("- a\n", "holds no settings"),
+        (LOCAL + "lake: {kind: local_disk, path: lake}\n", "It stands below connections: now, as connections.lake."),
         ("executor: in_process\n", "connections is missing"),
         (LANDING, "connections.lake is missing"),
         (LOCAL + "  spark: {type: local_disk, path: x}\n", "connections.spark: a connection cannot be called so"),
@@ -183,7 +184,7 @@ def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
     [
         ("reads_from: nowhere\n", "There is no environment 'nowhere'"),
         ("reads_from: mine\n", "reads_from: mine is this very environment"),
-        ("reads_from: local\n", "its lake is that of local, which it reads from and must never write"),
+        ("reads_from: local\n", "reads_from: local has the same lake, which is read from there"),
         ("sources: {bronze/x: of}\n", "Input should be 'on', 'shadow' or 'off'"),
         ("sources: {x: off}\n", "sources.x"),
     ],
@@ -196,7 +197,7 @@ def test_an_environment_that_is_read_reads_none_itself(home):
     (home / "environments").mkdir(parents=True)
     (home / "environments" / "branch.yaml").write_text(LOCAL.replace("path: l", "path: b/l") + "reads_from: local\n")
     sentence = said(home, LOCAL.replace("path: l", "path: c/l") + "reads_from: branch\n")
-    assert "branch reads from local itself. Name that one." in sentence
+    assert "reads_from: branch reads from local itself. Name that one." in sentence
 
 
 def test_on_and_off_may_be_said_as_yaml_has_them(home):
