@@ -155,7 +155,7 @@ def _tell_left_out(opened: Lakehouse, tables: Sequence[Table]) -> None:
         if why := opened.left_out.get(each.declaration.key):
             out.print(why, style="bold yellow", markup=False, soft_wrap=True)
     if elsewhere := opened.read_elsewhere:
-        said = f"Read from another environment (reads_from), and not made here: {', '.join(elsewhere)}."
+        said = f"{number(len(elsewhere), 'table')} not made here and read from {opened.environment.reads_from}."
         out.print(f"{said} To make one here: lakehouse rebuild {elsewhere[-1]}", style="yellow", soft_wrap=True)
 
 
@@ -206,11 +206,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
         drawn.add_row(
             each.key, _count(each.version), _count(each.rows), f"{each.quarantined:,}",
             f"{each.updated_at:%Y-%m-%d %H:%M}" if each.updated_at else "never",
-            Text(state(each, found, opened.tables), style="red" if each.failed else "yellow"),
+            Text(opened.apart.get(each.key) or state(each, found, opened.tables), "red" if each.failed else "yellow"),
         )  # fmt: skip
     if found:
         out.print(drawn)
-    for line in hints(found, opened.tables, opened.place):
+    for line in hints(
+        found, [each for each in opened.tables if each.declaration.key not in opened.apart], opened.place
+    ):
         out.print(line, markup=False, soft_wrap=True)
     _tell_left_out(opened, opened.tables)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.orchestrate.remembered import Remembered
     from lakehouse.engine.orchestrate.table import Table
+    from resources.environment import Environment
 
 __all__ = ["Lakehouse", "out", "told"]
 
@@ -79,11 +80,25 @@ class Lakehouse:
     def left_out(self) -> dict[str, str]:
         """The tables that cannot be made here, by key, each with the sentence that says why."""
         from lakehouse.engine.orchestrate.here import left_out
-        from resources.environment import cluster, load_environment
+        from resources.environment import cluster
 
         switched = {each.declaration.key: self.place.switch(each.declaration) for each in self.tables}
         said = {key: _SWITCHED[switch].format(key) for key, switch in switched.items() if switch != "on"}
-        return left_out(self.tables, cluster(load_environment())) | said
+        return left_out(self.tables, cluster(self.environment)) | said
+
+    @cached_property
+    def environment(self) -> Environment:
+        from resources.environment import load_environment
+
+        return load_environment()
+
+    @cached_property
+    def apart(self) -> dict[str, str]:
+        """The tables that this environment does not simply make, by key, each in two words."""
+        switched = {each.declaration.key: self.place.switch(each.declaration) for each in self.tables}
+        said = {key: "in shadow" if switch == "shadow" else switch for key, switch in switched.items()}
+        elsewhere = dict.fromkeys(self.read_elsewhere, f"read from {self.environment.reads_from}")
+        return {key: word for key, word in said.items() if word != "on"} | elsewhere
 
     @cached_property
     def read_elsewhere(self) -> list[str]:
@@ -118,10 +133,10 @@ class Lakehouse:
     def place(self) -> Place:
         from lakehouse.engine.declare.place import Place
         from lakehouse.engine.orchestrate.load import connections_of
-        from resources.environment import lake_behind, load_environment, storages
+        from resources.environment import lake_behind, storages
 
-        environment = load_environment()
-        found, behind = storages(environment, connections_of(self.tables)), lake_behind(environment)
+        found = storages(self.environment, connections_of(self.tables))
+        behind = lake_behind(self.environment)
         for each in [*found.values(), *([behind] if behind else [])]:
             each.begin()
         return Place(found["lake"], found["landing"], found, behind=behind)

@@ -150,7 +150,11 @@ def test_a_branch_reads_what_production_made_and_writes_to_a_lake_of_its_own(
     monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", "branch")
     said = drained("run").stdout
     assert "Nothing changed" in said
-    assert "Read from another environment (reads_from), and not made here: bronze/" in said
+    assert "tables not made here and read from without_spark. To make one here: lakehouse rebuild" in said
+    assert asked(drained, "select count(*) from silver.orders") == whole, "also in SQL"
+    status = drained("status").stdout
+    assert "read from without_spark" in status
+    assert "is due" not in status
     said = drained("rebuild", "silver/orders+").stdout
     assert f"silver/orders: {whole} rows written, version 1" in said
     assert "gold/customer_value" in said

@@ -55,7 +55,8 @@ def connect(
     connection.execute("set TimeZone = 'UTC'")
     for each in declarations:
         beside = f"{each.layer}_{each.name}"
-        _view(connection, (each.layer, each.name), place.table(each))
+        if not _view(connection, (each.layer, each.name), place.table(each)) and (behind := place.behind_of(each)):
+            _view(connection, (each.layer, each.name), behind)
         _view(connection, ("quarantine", beside), place.quarantine(each), quarantine.STORED)
         if each.is_bronze:
             _view(connection, ("ledger", beside), place.ledger(each), ledger.SCHEMA)
@@ -126,8 +127,8 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
 
 def _view(
     connection: duckdb.DuckDBPyConnection, name: tuple[str, str], address: Address, empty: pl.Schema | None = None
-) -> None:
-    """The table at an address; without one there a view of no rows with the columns of `empty`, if given."""
+) -> bool:
+    """The table at an address; without one there a view of no rows with the columns of `empty`, if given, or none."""
     if Handle.open(address) is not None:
         where = address.uri if address.is_local else _logged_in(connection, address)
         rows = f"select * from delta_scan({_text(where)})"  # noqa: S608 # quoted
@@ -135,10 +136,11 @@ def _view(
         columns = (f"cast(null as {_SQL_TYPES[dtype]}) as {_quoted(column)}" for column, dtype in empty.items())
         rows = f"select {', '.join(columns)} where false"
     else:
-        return
+        return False
     schema, view = map(_quoted, name)
     connection.execute(f"create schema if not exists {schema}")
     connection.execute(f"create view if not exists {schema}.{view} as {rows}")
+    return True
 
 
 def _quoted(name: str) -> str:
@@ -152,8 +154,13 @@ def _logged_in(connection: duckdb.DuckDBPyConnection, address: Address) -> str:
     connection.execute("set azure_transport_option_type = 'curl'")
     where, options = urlsplit(address.uri), address.options
     asked = urlsplit(options["endpoint"])
-    if asked.path:  # elsewhere than on Azure: the delta extension does not read BlobEndpoint, and looks for it here
-        os.environ["AZURITE_BLOB_STORAGE_URL"] = f"{asked.scheme}://{asked.netloc}"
+    if not asked.path:  # each container with a secret of its own
+        container = f"{where.scheme}://{where.netloc}"
+        named, scope = _quoted(container), f", scope {_text(container)}"
+        connection.execute(f"create or replace secret {named} (type azure, {_secret(options)}{scope})")
+        return address.uri
+    # elsewhere than on Azure: the delta extension does not read BlobEndpoint, and looks for it here
+    os.environ["AZURITE_BLOB_STORAGE_URL"] = f"{asked.scheme}://{asked.netloc}"
     connection.execute(f"create or replace secret lake (type azure, {_secret(options)})")
     return f"azure://{where.username}{where.path}"
 
@@ -165,7 +172,10 @@ def _secret(options: Mapping[str, str]) -> str:
         return f"provider access_token, access_token {_text(token)}, account_name {_text(account)}"
     ways = {"account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
     text = f"AccountName={account};" + "".join(f"{ways[name]}={options[name]};" for name in ways if name in options)
-    text += f"DefaultEndpointsProtocol={urlsplit(endpoint).scheme};BlobEndpoint={endpoint};"
+    if urlsplit(endpoint).path:
+        text += f"DefaultEndpointsProtocol={urlsplit(endpoint).scheme};BlobEndpoint={endpoint};"
+    else:
+        text += f"DefaultEndpointsProtocol=https;EndpointSuffix={endpoint.partition('.blob.')[2]};"
     return f"connection_string {_text(text)}"
 
 
