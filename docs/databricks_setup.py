@@ -50,7 +50,9 @@ def stop(what: str, found: str, then: str) -> NoReturn:
 
 def first_line(error: BaseException) -> str:
     """Of what somebody else's error says; without secrets."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = (line.strip(" :") for line in str(error).splitlines())
+    empty = "An error occurred while calling"  # py4j's own words, before those of Spark
+    said = next((line for line in lines if line and not line.startswith(empty)), type(error).__name__)
     for secret in HIDDEN:
         said = said.replace(secret, "***")
     return said[:300]
@@ -59,6 +61,8 @@ def first_line(error: BaseException) -> str:
 def install() -> str:
     """How to install what the project's lock holds, by its hashes; but for Spark, which the runtime brings."""
     root = (Path(__file__).parent if "__file__" in globals() else Path.cwd()).parent
+    if not (root / "requirements-dev.lock").is_file():
+        return "add the repository to the workspace as a Git folder, and run its docs/databricks_setup.py"
     packages = re.split(r"\n(?=\w)", (root / "requirements-dev.lock").read_text())
     kept = [each for each in packages if not each.startswith(("pyspark-client==", "pysail==", "pandas==", "numpy=="))]
     lock = Path(tempfile.gettempdir(), "lakehouse.lock")
@@ -80,9 +84,11 @@ try:
     from lakehouse.engine.declare.errors import LakehouseError
     from resources import config, diagnosis, engines, environment
     from resources.adls import Adls
+
+    OURS = version("lakehouse")
 except ModuleNotFoundError as missing:
     stop("lakehouse", f"{missing.name} is not installed", install())
-note("lakehouse", "✓", f"{version('lakehouse')}, deltalake {version('deltalake')}, there already")
+note("lakehouse", "✓", f"{OURS}, deltalake {version('deltalake')}, there already")
 
 # COMMAND ----------
 
@@ -293,9 +299,8 @@ def probe() -> None:
     sent.write.format("delta").mode("append").save(place)
     stands = pl.read_delta(address.uri, storage_options=options).sort("n")
     well = stands.equals(pl.concat([row(1, "deltalake"), row(2, "Spark")]))
-    note(
-        "Polars reads the lake", "✓" if well else "✗", "what deltalake and Spark wrote" if well else f"{stands.rows()}"
-    )
+    found = "what deltalake and Spark wrote" if well else f"it reads {stands.rows()}"
+    note("Polars reads the lake", "✓" if well else "✗", found, "" if well else "lakehouse doctor storage")
 
 
 try:

@@ -42,7 +42,8 @@ class Spark:
         standing = json.loads(STANDING.read_text()) if STANDING.exists() else []
         if verb == "CREATE":
             if FORBIDDEN:
-                raise AnalysisException(f"[INSUFFICIENT_PERMISSIONS] Insufficient privileges: CREATE {kind}")
+                said = "An error occurred while calling o42.sql.\n: "  # as py4j begins, on a cluster
+                raise AnalysisException(f"{said}[INSUFFICIENT_PERMISSIONS] Insufficient privileges: CREATE {kind}")
             STANDING.write_text(json.dumps(sorted({*standing, name})))
         elif name not in standing:
             raise AnalysisException(f"[{kind}_NOT_FOUND] {name} is not there.")

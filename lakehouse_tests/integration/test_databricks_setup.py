@@ -173,7 +173,7 @@ def test_where_something_is_missing_it_ends_with_the_one_next_step(tmp_path: Pat
     assert "Traceback" not in said
 
 
-def test_the_lock_that_it_tells_to_install_has_no_spark_and_all_that_azure_needs(tmp_path: Path):
+def test_what_it_tells_to_install_has_no_spark_and_all_that_azure_needs(tmp_path: Path):
     hidden = tmp_path / "deltalake.py"
     hidden.write_text("raise ModuleNotFoundError(name='deltalake')")
     _, said, code = carried_out([NOTEBOOK], PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path))
@@ -181,4 +181,9 @@ def test_the_lock_that_it_tells_to_install_has_no_spark_and_all_that_azure_needs
     assert f"next: %pip install --require-hashes --no-deps -r {tmp_path}/lakehouse.lock, then" in said
     names = {line.partition("==")[0] for line in (tmp_path / "lakehouse.lock").read_text().splitlines()}
     assert {"deltalake", "polars", "dagster", "azure-identity", "azure-keyvault-secrets"} < names
+    alone = tmp_path / "docs" / NOTEBOOK.name
+    alone.parent.mkdir()
+    alone.write_bytes(NOTEBOOK.read_bytes())
+    _, said, _ = carried_out([alone], PYTHONPATH=str(tmp_path))
+    assert "next: add the repository to the workspace as a Git folder" in said
     assert not names & {"pyspark-client", "pysail", "pandas", "numpy"}
