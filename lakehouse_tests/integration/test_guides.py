@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -99,11 +101,13 @@ def azurite_of_the_guide(home: Path) -> Iterator[dict[str, str]]:
     [code] = re.findall(r'^python -c "\n(.*?)"$', LOCAL.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdin
         assert server.stdout
         lines = [server.stdout.readline() for _ in range(2)]
-        yield dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
-        server.stdin.write("\n")
+        variables = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        yield variables
+        server.send_signal(signal.SIGINT)  # as Ctrl-C; Enter is the easier case
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(variables["AZURITE_PORT"])))
 
 
 @pytest.mark.azurite
