@@ -176,6 +176,8 @@ def test_the_key_of_an_account_is_quoted_where_it_becomes_sql():
     told = {"account_name": "o'brien", "endpoint": "https://o.blob.core.windows.net"}
     options = told | {"account_key": "k'); create table taken (n int); --"}
     address = Address("abfss://lake@o.dfs.core.windows.net/gold/x", options)
-    assert local_sql._logged_in(connection, address) == "azure://lake/gold/x"  # pyright: ignore[reportPrivateUsage] # all else asks Azure
+    assert local_sql._logged_in(connection, address) == "abfss://lake@o.dfs.core.windows.net/gold/x"  # pyright: ignore[reportPrivateUsage] # all else asks Azure
     assert connection.execute("select table_name from duckdb_tables()").fetchall() == []
-    assert connection.execute("select name from duckdb_secrets()").fetchall() == [("lake",)]
+    assert connection.execute("select name from duckdb_secrets()").fetchall() == [
+        ("abfss://lake@o.dfs.core.windows.net",)
+    ]
