@@ -17,6 +17,9 @@ A_MEGABYTE = "m" * 1_000_000
 
 def main(pipes: PipesContext, how: str) -> None:
     """Do it in the way that is asked for."""
+    if how == "tells all":
+        print(dict(os.environ), flush=True)  # noqa: T201
+        raise ValueError(str(dict(os.environ)))
     told = pipes.get_extra("reads")["counted"]
     counts = pl.scan_delta(told["uri"], version=told["version"]).collect()
     rows = counts.select("no", share=pl.col("pieces") / pl.col("pieces").sum())

@@ -28,6 +28,8 @@ from resources.local_disk import LocalDisk
 SLOW_WHERE_FAR = {"handle", "handle is made", "obstore", "obstore writes", "DuckDB", "fsspec", "tables are in it"}
 """They ask a store that does not answer for minutes."""
 
+ONCE = dg.RetryPolicy(max_retries=0)
+
 
 class Sales(Bronze):
     """One row per sale. Source: the shop."""
@@ -35,7 +37,7 @@ class Sales(Bronze):
     day: str = column("When")
 
 
-@table(source=Files("shop/*.csv", formats=Csv(), settle=timedelta(0)), write=Append())
+@table(source=Files("shop/*.csv", formats=Csv(), settle=timedelta(0)), write=Append(), retry_policy=ONCE)
 def sales() -> Frame[Sales]: ...
 
 
@@ -70,11 +72,15 @@ def _connections(home: Path) -> dict[str, Any]:
 
 def _ask_once() -> None:
     """Azure's clients ask again, which takes minutes; what they say is the same."""
-    from azure.core.pipeline.policies import RetryPolicy
-    from azure.storage.blob._shared import policies
+    from azure.core.pipeline.policies import AsyncRetryPolicy, RetryPolicy
+    from azure.storage.blob._shared import policies, policies_async
+
+    async def awaited(*_: object) -> None: ...
 
     for each in (policies.StorageRetryPolicy, RetryPolicy):
-        each.sleep = lambda *_, **__: None  # type: ignore[method-assign]
+        setattr(each, "sleep", lambda *_: None)
+    for each in (policies_async.AsyncStorageRetryPolicy, AsyncRetryPolicy):
+        setattr(each, "sleep", awaited)
 
 
 def _shown(go: Callable[[], object]) -> None:
@@ -119,7 +125,9 @@ def _manners(adls: Adls) -> dict[str, Callable[[], object]]:
         "list": lambda: adls.files("shop/*"),
         "read": lambda: adls.read("shop/none.csv"),
         "write": lambda: adls.write("files/new.csv", b"day"),
-        "deltalake writes": lambda: with_options(lambda uri, **way: deltalake.write_deltalake(uri, rows, **way), retries="0"),
+        "deltalake writes": lambda: with_options(
+            lambda uri, **way: deltalake.write_deltalake(uri, rows, **way), retries="0"
+        ),
         "deltalake reads": lambda: with_options(lambda uri, **way: deltalake.DeltaTable(uri, **way), retries="0"),
         "Polars writes": lambda: with_options(rows.write_parquet, "/new.parquet"),
         "Polars reads": lambda: with_options(lambda uri, **way: pl.scan_parquet(uri, **way).collect(), "/none.parquet"),

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import base64
+import json
+import logging
+import shlex
+import sqlite3
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
+import dagster as dg
+import deltalake
+import polars as pl
 import pytest
+import trustme
+from deltalake import CommitProperties
 
 from lakehouse_tests.azure_cloud import ACCOUNT_KEY, TENANT, UNFIT, Cloud, Secret, account_sas
-from lakehouse_tests.azurite import Azurite
+from lakehouse_tests.azurite import A_KEY, Azurite
 from lakehouse_tests.canaries import Canary, all_of, finds, key, rows_of, word
+from lakehouse_tests.databricks import TOKEN, Workspace
+from lakehouse_tests.shares import House as Shares
+from lakehouse_tests.shares import failure
+from resources.adls import Adls
+from resources.databricks.workspace import Databricks
+from resources.sail import Sail
 
 pytestmark = pytest.mark.azurite
 
@@ -51,9 +70,6 @@ ELSEWHERE = {
     "no_container_by_sas": "account: contosolake, container: nothing-here, auth_mode: sas, sas_token_variable: RIGHT_SAS",
     "no_account": "account: nobodyhasit, container: lake, auth_mode: direct_key, account_key_variable: WRONG_KEY",
 }
-
-
-PROXY = "http://lakehouse:{}@127.0.0.1:9"
 
 
 class House:
@@ -122,31 +138,47 @@ class House:
             f"  wrong_azurite: {{{azurite}: AZURITE_PORT, account_key_variable: WRONG_KEY}}",
             f"  no_azurite: {{{azurite}: NO_PORT, account_key_variable: AZURITE_KEY}}",
         ]
-        text = "\n".join(["key_vault_name: company-kv", "connections:", *lines])
+        text = "\n".join(["key_vault_name: company-kv", "connections:", *lines]) + "\n"
+        slow = ("  hung_vault", "  no_azurite", "  torn_sas", "  wrong_principal")  # Azure's client asks for a minute
+        quick = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(slow))
         literal = (
             f"connections:\n  landing: {{{lake}, auth_mode: sas, sas_token: '{self.sas('LITERAL_SAS')}'}}\n"
             f"  lake: {{{lake}, auth_mode: direct_key, account_key: '{self.secret('LITERAL_KEY')}'}}\n"
         )
-        for name, content in (("environments/canaries", text), ("shipped/local", literal)):
+        wrong = (
+            f"connections:\n  landing: {{{lake}, {WAYS['wrong_sas']}}}\n  lake: {{{lake}, {WAYS['wrong_key']}}}\n"
+            "spark: {kind: databricks, host: 'http://127.0.0.1:9', volume: /Volumes/a/b/c, token_variable: WRONG_TOKEN}\n"
+        )
+        for name, content in (
+            ("environments/canaries", text),
+            ("environments/quick", quick),
+            ("environments/wrong", wrong),
+            ("shipped/local", literal),
+        ):
             file = self.home / f"{name}.yaml"
-            file.parent.mkdir(parents=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
         (self.home / "federated").write_text(self.secret("KUBERNETES"))
 
-    def go(self, what: str, code: str, *arguments: str, **variables: str) -> None:
+    def live(self, jobs: list[Job]) -> None:
+        """All of them, two at a time; then what was left is gathered."""
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(self._go, *job) for job in jobs]:
+                done.result()
+        self._gather()
+
+    def _go(self, what: str, code: str, arguments: list[str], more: dict[str, str]) -> None:
         """A process in the cloud and in a home of its own below ours; what it printed is kept."""
         home = self.home / "homes" / what
-        home.mkdir(parents=True)
+        (home / "dagster").mkdir(parents=True)
         for each in ("environments", "shipped"):
             (home / each).symlink_to(self.home / each)
-        variables = {"LAKEHOUSE_ENVIRONMENT": "canaries", "DAGSTER_HOME": str(home / "dagster"), **variables}
-        (home / "dagster").mkdir()
-        identity = self.cloud.identity()
-        ended = self.cloud.run(code, home, *arguments, **{**identity, **self.variables, **variables})
+        variables = {"LAKEHOUSE_ENVIRONMENT": "canaries", "DAGSTER_HOME": str(home / "dagster"), **more}
+        ended = self.cloud.run(code, home, *arguments, **{**self.cloud.identity(), **self.variables, **variables})
         self.said[f"{what}, exit {ended.returncode}, stdout"] = ended.stdout.encode()
         self.said[f"{what}, exit {ended.returncode}, stderr"] = ended.stderr.encode()
 
-    def gather(self) -> None:
+    def _gather(self) -> None:
         """All that was left, but for the places where the secrets belong."""
         belong = ("environments/", "shipped/", "federated")
         kept = all_of(self.home)
@@ -162,25 +194,153 @@ class House:
             self.canaries[f"token {number}"] = Canary("a token of Entra", token.rpartition(".")[2])
 
 
+COMMANDS = {
+    "quick": ["config show", "config show --json", "env check", "doctor storage", "doctor vault"],
+    "wrong": ["run", "status", "sql 'show tables'", "why silver/orders 1"],
+    "test": ["run", "status"],
+}
+FAR = "key sas key_in_vault principal managed azurite"
+LITERAL = ["literal_landing", "literal_lake"]
+FEW = [
+    "key",
+    "wrong_key",
+    "no_key",
+    "sas",
+    "wrong_sas",
+    "wrong_principal",
+    "unfit_identity",
+    "disabled_secret",
+    *LITERAL,
+]
+ALL = [*WAYS, *ELSEWHERE, *LITERAL, "azurite", "wrong_azurite", "no_azurite"]
+type New = Callable[[], House]
+type Job = tuple[str, str, list[str], dict[str, str]]
+
+
+def tours(house: House, names: list[str]) -> list[Job]:
+    loud = {"LOUD": "yes", "RUST_LOG": "debug", "FAR": "no_azurite torn_sas"}
+    return [(f"tour {at}", TOUR, names[at::2], loud) for at in (0, 1)]
+
+
+def far_tours(house: House) -> list[Job]:
+    """By a proxy that is dead, with a password in its URL; and to a cloud whose certificates nobody trusts."""
+    proxy = f"http://lakehouse:{quote(house.secret('PROXY'), safe='')}@127.0.0.1:9"
+    trusted = house.home / "another.pem"
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CURL_CA_INFO")
+    others = {"proxy": {"HTTPS_PROXY": proxy}, "untrusted": dict.fromkeys(names, str(trusted))}
+    return [(what, TOUR, FAR.split(), {"LOUD": "yes", "FAR": FAR, **each}) for what, each in others.items()]
+
+
+def commands(house: House) -> list[Job]:
+    wrong = {"AZURITE_KEY": house.secret("WRONG_KEY")}
+    return [
+        (f"{name} {words}".replace("/", "_"), COMMAND, shlex.split(words), {**wrong, "LAKEHOUSE_ENVIRONMENT": name})
+        for name, each in COMMANDS.items()
+        for words in each
+    ]
+
+
 @pytest.fixture(scope="module")
-def house(whole_azure_cloud: Cloud, azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    whole_azure_cloud.reset()
+def new_house(whole_azure_cloud: Cloud, azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[New]:
     azurite.create_container("canaries")
-    made = House(tmp_path_factory.mktemp("canaries"), whole_azure_cloud, azurite)
-    began = time.monotonic()
-    import subprocess
-    try:
-     made.go("tour", TOUR, LOUD="yes", RUST_LOG="debug", FAR="no_azurite torn_sas")
-    except subprocess.TimeoutExpired as t:
-        Path("/tmp/w/canary_out").write_bytes(t.stdout)
-        Path("/tmp/w/canary_err").write_bytes(t.stderr)
-    print(time.monotonic() - began)
-    for n, c in made.said.items():
-        if n.startswith("tour"): Path("/tmp/w/canary_" + n[-6:]).write_bytes(c)
-    made.gather()
-    yield made
+
+    def make() -> House:
+        whole_azure_cloud.reset()
+        return House(tmp_path_factory.mktemp("canaries"), whole_azure_cloud, azurite)
+
+    yield make
     whole_azure_cloud.reset()
 
 
-def test_no_secret_is_in_anything_that_came_out(house: House):
-    assert finds(house.canaries.values(), house.said) == []
+@pytest.fixture(scope="module")
+def lived_in(new_house: New) -> House:
+    """A house in which much has gone wrong."""
+    made = new_house()
+    made.live([*tours(made, FEW), *commands(made)])
+    return made
+
+
+def test_no_secret_is_in_anything_that_came_out(lived_in: House):
+    assert finds(lived_in.canaries.values(), lived_in.said) == []
+
+
+def test_all_that_was_to_go_wrong_did_so_and_was_told(lived_in: House):
+    said = b"".join(lived_in.said.values()).decode(errors="replace")
+    for sentence in (
+        "refused (403",
+        "'WRONG_KEY holds",
+        "NO_KEY holds is no storage key",
+        "AADSTS7000215",
+        "Secret 'disabled' is disabled in vault 'company-kv'",
+        "Secret 'forbidden' may not be read in vault 'company-kv'",
+        "Secret 'nowhere' not found in vault 'company-kv'",
+        "Error performing GET REDACTED",
+        "RUN_SUCCESS",
+        "RUN_FAILURE",
+    ):
+        assert sentence.removeprefix("'") in said, sentence
+    assert {each.rpartition("exit ")[2][:1] for each in lived_in.said if "stdout" in each} == {"0", "1"}
+
+
+def test_what_is_planted_is_found(lived_in: House, tmp_path: Path):
+    canary = lived_in.canaries["WRONG_SECRET"]
+    assert finds([canary], {"said": b"nothing of the kind"}) == []
+    piece, coded = canary.secret[7:20], base64.b64encode(f"user:{canary.secret}".encode()).decode()
+    for text in (canary.secret, piece, quote(canary.secret), json.dumps(canary.secret), coded):
+        assert finds([canary], {"said": f"…{text}…".encode()}), text
+    rows = pl.DataFrame({"day": [canary.secret] * 3})
+    note = CommitProperties(custom_metadata={"way": canary.secret})
+    deltalake.write_deltalake(str(tmp_path / "table"), rows, commit_properties=note)
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("create table runs (body blob)")
+        database.execute("insert into runs values (?)", [zlib.compress(json.dumps([canary.secret]).encode())])
+        database.commit()
+    places = [each.split(" in ", 1)[1].split(":")[0] for each in finds([canary], all_of(tmp_path))]
+    assert [each for each in places if each.startswith("table/_delta_log")]
+    assert [each for each in places if each.endswith(".parquet (rows)")]
+    assert "a.db (rows)" in places
+
+
+@pytest.mark.long
+def test_no_secret_is_in_what_any_connection_says_from_near_and_far(new_house: New):
+    made = new_house()
+    made.live([*tours(made, ALL), *far_tours(made)])
+    assert finds(made.canaries.values(), made.said) == []
+
+
+def test_a_script_that_prints_its_surroundings_prints_no_key(
+    azurite: Azurite, new_container: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("A_KEY", azurite.key)
+    monkeypatch.setenv("SHARES", "tells all")
+    lake = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
+    instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
+    house = Shares(tmp_path, Sail(wait_seconds=0.05), lake, instance)
+    house.land("1", a=1, b=3)
+    result = house.run()
+    assert "'AZURE_STORAGE_ACCOUNT_KEY': '***'" in house.said(result)
+    assert finds([Canary("the key", azurite.key)], all_of(tmp_path)) == []
+
+
+@pytest.mark.parametrize("way", ["right", "wrong", "torn"])
+def test_a_workspace_that_refuses_is_told_without_its_token(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG)
+    token = TOKEN if way == "right" else word("a token", rest="\n2" if way == "torn" else "").secret
+    monkeypatch.setenv("WORKSPACE_TOKEN", token)
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.faults["POST", "/runs/submit"] = deque([403])  # by a page, as of a proxy, that nobody can parse
+    try:
+        place = Databricks(host=workspace.host, volume="/Volumes/main/lakehouse/jobs", token_variable="WORKSPACE_TOKEN")
+        instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
+        house = Shares(tmp_path, place, instance=instance)
+        house.land("1", a=1)
+        result = house.run()
+    finally:
+        workspace.stop()
+    told = {"right": "The workspace refused", "wrong": "The workspace refused", "torn": "holds no token for"}
+    assert told[way] in failure(result)
+    said = {"log": caplog.text.encode(), "failure": failure(result).encode(), "place": repr(place).encode()}
+    assert finds([Canary("the token", token.strip())], {**said, **all_of(tmp_path / "dagster")}) == []
