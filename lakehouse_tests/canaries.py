@@ -73,9 +73,11 @@ def word(name: str, prefix: str = "", rest: str = "") -> Canary:
 
 def finds(canaries: Iterable[Canary], said: Mapping[str, bytes]) -> list[str]:
     """A line for each canary and each place in which it stands."""
+    all_of_it = b"\0".join(said.values())
     return [
         f"{canary.name} in {place}: …{found[0]}…"
         for canary in canaries
+        if canary.pieces_in(all_of_it)
         for place, content in said.items()
         if (found := canary.pieces_in(content))
     ]

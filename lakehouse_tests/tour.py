@@ -24,7 +24,6 @@ from resources.adls import Adls
 from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
 
-
 SLOW_WHERE_FAR = {"handle", "handle is made", "obstore", "obstore writes", "DuckDB", "fsspec", "tables are in it"}
 """They ask a store that does not answer for minutes."""
 
@@ -78,9 +77,9 @@ def _ask_once() -> None:
     async def awaited(*_: object) -> None: ...
 
     for each in (policies.StorageRetryPolicy, RetryPolicy):
-        setattr(each, "sleep", lambda *_: None)
+        each.sleep = lambda *_: None
     for each in (policies_async.AsyncStorageRetryPolicy, AsyncRetryPolicy):
-        setattr(each, "sleep", awaited)
+        each.sleep = awaited
 
 
 def _shown(go: Callable[[], object]) -> None:
@@ -128,7 +127,7 @@ def _manners(adls: Adls) -> dict[str, Callable[[], object]]:
         "deltalake writes": lambda: with_options(
             lambda uri, **way: deltalake.write_deltalake(uri, rows, **way), retries="0"
         ),
-        "deltalake reads": lambda: with_options(lambda uri, **way: deltalake.DeltaTable(uri, **way), retries="0"),
+        "deltalake reads": lambda: with_options(deltalake.DeltaTable, retries="0"),
         "Polars writes": lambda: with_options(rows.write_parquet, "/new.parquet"),
         "Polars reads": lambda: with_options(lambda uri, **way: pl.scan_parquet(uri, **way).collect(), "/none.parquet"),
         "Polars scans Delta": lambda: with_options(lambda uri, **way: pl.scan_delta(uri, **way).collect(), retries="0"),

@@ -18,7 +18,6 @@ import dagster as dg
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.ports import Address, SparkJob
 from resources.pipes import carry_out
-from resources.redaction import without
 
 NEEDED = ("pysail", "pyspark")
 SESSION = Path(__file__).with_name("sail_session.py")
@@ -33,7 +32,6 @@ _VARIABLES = {
     "endpoint": "AZURE_STORAGE_ENDPOINT",
     "allow_http": "AZURE_ALLOW_HTTP",
 }
-_SECRET = ("account_key", "bearer_token", "sas_token")
 
 
 class Sail(dg.ConfigurableResource):
@@ -100,12 +98,10 @@ class _Child:
         self._output = Path(folder.path, "printed.txt")
         self._read = 0
         options = {name: value for address, _ in job.reads.values() for name, value in address.options.items()}
-        options |= job.writes.options
-        self._secrets = [options[name] for name in _SECRET if name in options]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 # this interpreter, and a script of the project
                 [sys.executable, str(SESSION), str(job.script), *arguments],
-                env=_environment(options),
+                env=_environment({**options, **job.writes.options}),
                 stdin=subprocess.PIPE,  # it ends when the other end is closed, also by our own death
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -118,14 +114,13 @@ class _Child:
         return self._process.returncode is not None
 
     def said(self) -> str:
-        """Without the secrets that it was given, though it print its surroundings. Whole lines, until it has ended."""
         with self._output.open("rb") as output:
             output.seek(self._read)
             new = output.read()
         if self._process.returncode is None:
-            new = new[: new.rfind(b"\n") + 1]  # a secret is not cut in two
+            new = new[: new.rfind(b"\n") + 1]  # whole lines: a secret in them is found
         self._read += len(new)
-        return without(new.decode(errors="replace"), self._secrets)
+        return new.decode(errors="replace")
 
     def failure(self) -> str:
         code = self._process.returncode

@@ -309,13 +309,18 @@ def test_no_secret_is_in_what_any_connection_says_from_near_and_far(new_house: N
     assert finds(made.canaries.values(), made.said) == []
 
 
+def kept_in(folder: Path) -> str:
+    (folder / "dagster").mkdir()
+    return str(folder / "dagster")
+
+
 def test_a_script_that_prints_its_surroundings_prints_no_key(
     azurite: Azurite, new_container: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("A_KEY", azurite.key)
     monkeypatch.setenv("SHARES", "tells all")
     lake = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
-    instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
+    instance = dg.DagsterInstance.local_temp(kept_in(tmp_path))
     house = Shares(tmp_path, Sail(wait_seconds=0.05), lake, instance)
     house.land("1", a=1, b=3)
     result = house.run()
@@ -334,7 +339,7 @@ def test_a_workspace_that_refuses_is_told_without_its_token(
     workspace.faults["POST", "/runs/submit"] = deque([403])  # by a page, as of a proxy, that nobody can parse
     try:
         place = Databricks(host=workspace.host, volume="/Volumes/main/lakehouse/jobs", token_variable="WORKSPACE_TOKEN")
-        instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
+        instance = dg.DagsterInstance.local_temp(kept_in(tmp_path))
         house = Shares(tmp_path, place, instance=instance)
         house.land("1", a=1)
         result = house.run()

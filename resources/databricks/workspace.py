@@ -99,7 +99,7 @@ class Databricks(dg.ConfigurableResource):
         if not token.isascii() or not token.isprintable() or token != token.strip():
             # the SDK's own error would repeat the header that it cannot send, and the token in it
             raise Terminal(
-                f"{variable} holds no token for {self.host}: there is a blank, a line's end or a sign in it that no token "
-                f"has. Set it anew where the run is started (export {variable}=...). Nothing was asked of it."
+                f"{variable} holds no token for {self.host}: there is a blank, a line's end or a sign in it that no "
+                f"token has. Set it anew where the run is started (export {variable}=...). Nothing was asked of it."
             )
         return token
