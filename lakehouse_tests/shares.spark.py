@@ -17,9 +17,6 @@ A_MEGABYTE = "m" * 1_000_000
 
 def main(pipes: PipesContext, how: str) -> None:
     """Do it in the way that is asked for."""
-    if how == "tells all":
-        print(dict(os.environ), flush=True)  # noqa: T201
-        raise ValueError(str(dict(os.environ)))
     told = pipes.get_extra("reads")["counted"]
     counts = pl.scan_delta(told["uri"], version=told["version"]).collect()
     rows = counts.select("no", share=pl.col("pieces") / pl.col("pieces").sum())
@@ -52,4 +49,7 @@ if __name__ == "__main__":
         params_loader=PipesCliArgsParamsLoader(),
         message_writer=PipesUnityCatalogVolumesMessageWriter(interval=0),
     ) as opened:
+        if os.environ.get("SHARES") == "tells all":
+            print(dict(os.environ), flush=True)  # noqa: T201
+            raise ValueError(str(dict(os.environ)))
         main(opened, os.environ.get("SHARES", "well"))

@@ -66,8 +66,8 @@ WAYS = {
     "hung_vault": "auth_mode: key_vault, secret_name: any, key_vault_name: slow-kv",
 }
 ELSEWHERE = {
-    "no_container": "account: contosolake, container: nothing-here, auth_mode: direct_key, account_key_variable: RIGHT_KEY",
-    "no_container_by_sas": "account: contosolake, container: nothing-here, auth_mode: sas, sas_token_variable: RIGHT_SAS",
+    "no_container": f"account: contosolake, container: nothing-here, {WAYS['key']}",
+    "no_container_by_sas": f"account: contosolake, container: nothing-here, {WAYS['sas']}",
     "no_account": "account: nobodyhasit, container: lake, auth_mode: direct_key, account_key_variable: WRONG_KEY",
 }
 
@@ -147,7 +147,7 @@ class House:
         )
         wrong = (
             f"connections:\n  landing: {{{lake}, {WAYS['wrong_sas']}}}\n  lake: {{{lake}, {WAYS['wrong_key']}}}\n"
-            "spark: {kind: databricks, host: 'http://127.0.0.1:9', volume: /Volumes/a/b/c, token_variable: WRONG_TOKEN}\n"
+            "spark: {kind: databricks, host: 'http://127.0.0.1:9', volume: /Volumes/a/b/c, token_variable: TOKEN}\n"
         )
         for name, content in (
             ("environments/canaries", text),
