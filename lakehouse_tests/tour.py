@@ -77,9 +77,9 @@ def _ask_once() -> None:
     async def awaited(*_: object) -> None: ...
 
     for each in (policies.StorageRetryPolicy, RetryPolicy):
-        each.sleep = lambda *_: None
+        each.sleep = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue] # what it is given does not matter
     for each in (policies_async.AsyncStorageRetryPolicy, AsyncRetryPolicy):
-        each.sleep = awaited
+        each.sleep = awaited  # pyright: ignore[reportAttributeAccessIssue] # what it is given does not matter
 
 
 def _shown(go: Callable[[], object]) -> None:
@@ -100,7 +100,7 @@ def _manners(adls: Adls) -> dict[str, Callable[[], object]]:
     import fsspec
     import polars as pl
 
-    from lakehouse.engine.delta import files
+    from lakehouse.engine.delta import store
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.serve import local_sql
     from resources.engines import fsspec_options
@@ -133,8 +133,8 @@ def _manners(adls: Adls) -> dict[str, Callable[[], object]]:
         "Polars scans Delta": lambda: with_options(lambda uri, **way: pl.scan_delta(uri, **way).collect(), retries="0"),
         "handle": lambda: (address(), Handle.open(address())),
         "handle is made": lambda: Handle.create(address() / "made", rows.schema),
-        "obstore": lambda: (files._store(address()), files.read(address(), ["none.json"])),
-        "obstore writes": lambda: files.create(address(), "new.json", b"{}"),
+        "obstore": lambda: (store._store(address()), store.read(address(), ["none.json"])),
+        "obstore writes": lambda: store.create(address(), "new.json", b"{}"),
         "DuckDB": asked_by_duckdb,
         "fsspec": lambda: fsspec.filesystem("abfs", **fsspec_options(adls)).cat(f"{adls.container}/none.csv"),
     }

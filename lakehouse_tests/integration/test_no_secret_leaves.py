@@ -200,8 +200,8 @@ COMMANDS = {
     "test": ["run", "status"],
 }
 FAR = "key sas key_in_vault principal managed azurite"
-LITERAL = ["literal_landing", "literal_lake"]
-FEW = [
+LITERAL: list[str] = ["literal_landing", "literal_lake"]
+FEW: list[str] = [
     "key",
     "wrong_key",
     "no_key",
@@ -212,14 +212,14 @@ FEW = [
     "disabled_secret",
     *LITERAL,
 ]
-ALL = [*WAYS, *ELSEWHERE, *LITERAL, "azurite", "wrong_azurite", "no_azurite"]
+ALL: list[str] = [*WAYS, *ELSEWHERE, *LITERAL, "azurite", "wrong_azurite", "no_azurite"]
 type New = Callable[[], House]
 type Job = tuple[str, str, list[str], dict[str, str]]
 
 
-def tours(house: House, names: list[str]) -> list[Job]:
-    loud = {"LOUD": "yes", "RUST_LOG": "debug", "FAR": "no_azurite torn_sas"}
-    return [(f"tour {at}", TOUR, names[at::2], loud) for at in (0, 1)]
+def tours(names: list[str]) -> list[Job]:
+    loud: dict[str, str] = {"LOUD": "yes", "RUST_LOG": "debug", "FAR": "no_azurite torn_sas"}
+    return [(f"tour {at}", TOUR, [*names[at::2]], loud) for at in (0, 1)]
 
 
 def far_tours(house: House) -> list[Job]:
@@ -257,7 +257,7 @@ def new_house(whole_azure_cloud: Cloud, azurite: Azurite, tmp_path_factory: pyte
 def lived_in(new_house: New) -> House:
     """A house in which much has gone wrong."""
     made = new_house()
-    made.live([*tours(made, FEW), *commands(made)])
+    made.live([*tours(FEW), *commands(made)])
     return made
 
 
@@ -305,7 +305,7 @@ def test_what_is_planted_is_found(lived_in: House, tmp_path: Path):
 @pytest.mark.long
 def test_no_secret_is_in_what_any_connection_says_from_near_and_far(new_house: New):
     made = new_house()
-    made.live([*tours(made, ALL), *far_tours(made)])
+    made.live([*tours(ALL), *far_tours(made)])
     assert finds(made.canaries.values(), made.said) == []
 
 
