@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import secrets
 import socket
 import ssl
 import subprocess
@@ -20,15 +21,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import trustme
 
 from lakehouse_tests import azurite as azurites
 from lakehouse_tests.azurite import Azurite
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 LOGIN = ("login.microsoftonline.com", "login.chinacloudapi.cn")
@@ -37,6 +42,8 @@ TELLS_ADDRESS = "api.ipify.org"
 STORAGE = (".blob.core.windows.net", ".dfs.core.windows.net", ".blob.core.chinacloudapi.cn")
 ACCOUNTS = ("contosoraw", "contosolake")
 CONTAINER = "lake"
+UNFIT = "unfit"
+"""The managed identity whose tokens no store takes."""
 ACCOUNT_KEY = base64.b64encode(b"k" * 64).decode()
 
 type State = Literal["enabled", "disabled", "forbidden"]
@@ -61,7 +68,10 @@ class Cloud:
     hung: set[str] = field(default_factory=set[str])
     token_seconds: int = 3600
     client_secret: str = "the-client-s-secret"
+    identity_header: str = "header"
     asked: list[str] = field(default_factory=list[str])
+    issued: list[str] = field(default_factory=list[str])
+    """Every token that it gave out."""
     refused_hosts: list[str] = field(default_factory=list[str])
     proxy_port: int = 0
     plain_port: int = 0
@@ -82,6 +92,9 @@ class Cloud:
             "hung",
             "token_seconds",
             "asked",
+            "issued",
+            "client_secret",
+            "identity_header",
             "refused_hosts",
         ):
             setattr(self, name, getattr(fresh, name))
@@ -98,7 +111,8 @@ class Cloud:
 
     def identity(self) -> dict[str, str]:
         """The managed identity of an app service, as its process is told of it."""
-        return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.plain_port}/msi/token", "IDENTITY_HEADER": "header"}
+        endpoint = f"http://127.0.0.1:{self.plain_port}/msi/token"
+        return {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": self.identity_header}
 
     def run(self, code: str, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A process of this interpreter, in this cloud, with nothing else in its environment."""
@@ -107,13 +121,13 @@ class Cloud:
         started = [sys.executable, "-c", code, *arguments]
         return subprocess.run(started, env=surroundings, capture_output=True, text=True, check=False, timeout=120)
 
-    def create_container(self, account: str, name: str) -> None:
+    def container(self, account: str, name: str = CONTAINER) -> ContainerClient:
+        """For this very process, which is not in the cloud. Close it."""
         from azure.storage.blob import ContainerClient
 
         assert self.azurite
         url, trusted = f"https://127.0.0.1:{self.azurite.port}/{account}", str(self.folder / "ca.pem")
-        with ContainerClient(url, name, credential=ACCOUNT_KEY, connection_verify=trusted) as container:
-            container.create_container()
+        return ContainerClient(url, name, credential=ACCOUNT_KEY, connection_verify=trusted)
 
     def of(self, kind: str) -> list[str]:
         return [each for each in self.asked if each.startswith(kind)]
@@ -124,8 +138,18 @@ def token(audience: str, seconds: int) -> str:
     now = int(time.time())
     issuer = f"https://sts.windows.net/{TENANT}/"
     claims = {"aud": audience, "iss": issuer, "iat": now - 60, "nbf": now - 60, "exp": now + seconds, "oid": "o"}
-    parts = [{"alg": "RS256", "typ": "JWT"}, claims, {"signed": time.time_ns()}]
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    parts = [{"alg": "RS256", "typ": "JWT"}, claims]
+    texts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*texts, secrets.token_urlsafe(32)])
+
+
+def account_sas(account: str) -> str:
+    """A SAS token for all that is in an account."""
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    all_of_it = ResourceTypes(service=True, container=True, object=True)
+    may = AccountSasPermissions(read=True, write=True, list=True, create=True, delete=True, add=True)
+    return generate_account_sas(account, ACCOUNT_KEY, all_of_it, may, datetime.now(UTC) + timedelta(hours=1))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,8 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._vault(host, path)
         elif host == TELLS_ADDRESS:
             self._answer(200, "203.0.113.7")
-        elif path == "/msi/token" and self.headers["X-IDENTITY-HEADER"] == "header":
-            self._token("managed identity", query["resource"][0])
+        elif path == "/msi/token" and self.headers["X-IDENTITY-HEADER"] == self.cloud.identity_header:
+            is_fit = query.get("client_id") != [UNFIT]
+            self._token("managed identity", query["resource"][0] if is_fit else "https://nobody.example")
         else:
             self._answer(404, {})
 
@@ -176,7 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.cloud.asked.append(f"token {audience} {way}")
         time.sleep(self.cloud.latency_seconds)
         seconds = self.cloud.token_seconds
-        made = {"access_token": token(audience, seconds), "token_type": "Bearer", "resource": audience}
+        self.cloud.issued.append(token(audience, seconds))
+        made = {"access_token": self.cloud.issued[-1], "token_type": "Bearer", "resource": audience}
         self._answer(200, {**made, "expires_in": seconds, "expires_on": int(time.time()) + seconds})
 
     def _vault(self, host: str, path: str) -> None:
@@ -296,7 +322,8 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     servers = [_served(_Handler, cloud, context), _served(_Handler, cloud), _served(_Proxy, cloud)]
     cloud.tls_port, cloud.plain_port, cloud.proxy_port = (server.server_address[1] for server in servers)
     for account in accounts:
-        cloud.create_container(account, CONTAINER)
+        with cloud.container(account) as container:
+            container.create_container()
     try:
         yield cloud
     finally:

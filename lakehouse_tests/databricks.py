@@ -199,7 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(404, {"error_code": "NOT_FOUND", "message": f"{rest} is not found."})
 
     def _fail(self, status: int) -> None:
-        self._say(status, {"error_code": "", "message": f"told to say {status}"}, retry_after=status == 429)
+        if status == 403:
+            return self._say(403, b"<html>Not from here.</html>", kind="text/html")
+        return self._say(status, {"error_code": "", "message": f"told to say {status}"}, retry_after=status == 429)
 
     def _say(
         self, status: int, content: Any = b"", *, kind: str = "application/json", retry_after: bool = False

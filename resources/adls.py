@@ -17,7 +17,7 @@ from pydantic import Field
 
 from lakehouse.engine.declare.errors import FileGone, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address, Found, Switch
-from resources import entra, key_vault
+from resources import entra, key_vault, redaction
 from resources.clouds import CLOUDS, CloudName
 from resources.pattern import checked, literal_head, matches, segments
 
@@ -289,6 +289,7 @@ def _account(url: str, kind: str, secret: str | entra.Login) -> "BlobServiceClie
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import BlobServiceClient
 
+    redaction.keep_signatures_out_of_logs()
     credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
     opened = BlobServiceClient(url, credential=credential)
     atexit.register(opened.close)

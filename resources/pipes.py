@@ -7,7 +7,7 @@ that may die, or give up, while the asset stays green.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -15,7 +15,10 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.ports import SparkJob
+from resources.redaction import without
 
+SECRET = ("account_key", "bearer_token", "sas_token")
+"""Options of an address; a script has them in its environment, and may print that."""
 LAST_LINES = 20
 LAST_CHARACTERS = 8_000
 
@@ -57,9 +60,10 @@ type Start = Callable[[list[str]], AbstractContextManager[Running]]
 def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict[str, object]:
     """Start a script, bring what it says to Dagster's event log while it runs, and give the facts that it reported.
 
-    Raises Terminal with its last lines where it fails.
+    Raises Terminal with its last lines where it fails. The way into storage is left out of all that it says.
     """
-    messages = _Messages(folder)
+    secrets = [value for name, value in _options(job) if name in SECRET]
+    messages = _Messages(folder, secrets)
     reads = {name: {"uri": str(address), "version": version} for name, (address, version) in job.reads.items()}
     told = {"reads": reads, "writes": str(job.writes)}
     with dg.open_pipes_session(context, _Told(folder), messages, told) as session:
@@ -69,7 +73,7 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
             while not ended:
                 ended = running.wait()
                 messages.take(all_of_them=ended)
-                printed = (printed + _told_on(context, running.said()))[-LAST_CHARACTERS:]
+                printed = (printed + _told_on(context, without(running.said(), secrets)))[-LAST_CHARACTERS:]
             if failure := running.failure():
                 lines = "\n".join(printed.splitlines()[-LAST_LINES:]) or "(it printed nothing)"
                 raise Terminal(f"{job.table}: {job.script.name} failed ({failure}). Its last lines:\n{lines}")
@@ -79,6 +83,11 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
                 "within `with open_dagster_pipes(…) as pipes:`, which closes when all is said."
             )
     return _facts(job, session)
+
+
+def _options(job: SparkJob) -> Iterator[tuple[str, str]]:
+    for address in (*(each for each, _ in job.reads.values()), job.writes):
+        yield from address.options.items()
 
 
 def _told_on(context: Any, text: str) -> str:
@@ -118,8 +127,9 @@ class _Told(dg.PipesContextInjector):
 class _Messages(dg.PipesMessageReader):
     """Chunks of messages, `1.json` and on, as dagster_pipes' writer to a Volume leaves them."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, secrets: Sequence[str]) -> None:
         self._folder = folder
+        self._secrets = secrets
         self._next = 1
         self.is_torn = False
         self._handler: Any = None
@@ -146,7 +156,7 @@ class _Messages(dg.PipesMessageReader):
 
     def _hand_on(self, line: str) -> None:
         try:
-            message = json.loads(line)
+            message = json.loads(without(line, self._secrets))
         except ValueError:  # of a script that was killed while it wrote
             self.is_torn = True
         else:

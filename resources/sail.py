@@ -117,6 +117,8 @@ class _Child:
         with self._output.open("rb") as output:
             output.seek(self._read)
             new = output.read()
+        if self._process.returncode is None:
+            new = new[: new.rfind(b"\n") + 1]  # whole lines: a secret in them is found
         self._read += len(new)
         return new.decode(errors="replace")
 

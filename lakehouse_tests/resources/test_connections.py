@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import textwrap
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lakehouse.engine.declare.errors import Terminal
-from lakehouse_tests.azure_cloud import ACCOUNT_KEY, TENANT, Cloud, Secret
+from lakehouse_tests.azure_cloud import ACCOUNT_KEY, TENANT, Cloud, Secret, account_sas
 from resources.adls import Adls
 from resources.engines import spark_conf, spark_path, synapse_statements
 from resources.environment import AUTH_MODES, load_environment, storages
@@ -40,14 +39,6 @@ class Sales(Bronze):
 @table(source=Files("shop/*.csv", formats=Csv(), connection="shop"), write=Append())
 def sales() -> Frame[Sales]: ...
 """
-
-
-def account_sas(account: str) -> str:
-    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
-
-    all_of_it = ResourceTypes(service=True, container=True, object=True)
-    may = AccountSasPermissions(read=True, write=True, list=True, create=True, delete=True, add=True)
-    return generate_account_sas(account, ACCOUNT_KEY, all_of_it, may, datetime.now(UTC) + timedelta(hours=1))
 
 
 @pytest.fixture

@@ -96,4 +96,10 @@ class Databricks(dg.ConfigurableResource):
                 f"{variable} is not set; it holds the token for {self.host} ({self.declared_in}). Set it where the run "
                 f"is started (export {variable}=...), or name another variable in that file."
             )
+        if not token.isascii() or not token.isprintable() or token != token.strip():
+            # the SDK's own error would repeat the header that it cannot send, and the token in it
+            raise Terminal(
+                f"{variable} holds no token for {self.host}: there is a blank, a line's end or a sign in it that no "
+                f"token has. Set it anew where the run is started (export {variable}=...). Nothing was asked of it."
+            )
         return token
