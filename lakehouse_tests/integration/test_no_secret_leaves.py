@@ -229,7 +229,9 @@ def far_tours(house: House) -> list[Job]:
     trustme.CA().cert_pem.write_to_path(str(trusted))
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CURL_CA_INFO")
     others = {"proxy": {"HTTPS_PROXY": proxy}, "untrusted": dict.fromkeys(names, str(trusted))}
-    return [(what, TOUR, [*map(str, FAR.split())], {"LOUD": "yes", "FAR": FAR, **each}) for what, each in others.items()]
+    return [
+        (what, TOUR, [*map(str, FAR.split())], {"LOUD": "yes", "FAR": FAR, **each}) for what, each in others.items()
+    ]
 
 
 def commands(house: House) -> list[Job]:
