@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import dagster as dg
 from pydantic import Field
@@ -165,7 +165,7 @@ class Adls(dg.ConfigurableResource):
             login = entra.service_principal(self.azure_cloud, auth["tenant_id"], auth["client_id"], secret)
             return "bearer_token", login
         kind = auth.get("secret_holds") or {"direct_key": "account_key", "sas": "sas_token"}[mode]
-        return kind, self._key(secret) if kind == "account_key" else secret.removeprefix("?")
+        return kind, self._key(secret) if kind == "account_key" else self._sas(secret.removeprefix("?"))
 
     def secret(self) -> str:
         """What the way in needs: a key, a token, or the secret of a service principal. Raises as `way_in` does."""
@@ -204,6 +204,8 @@ class Adls(dg.ConfigurableResource):
             from azure.core.exceptions import AzureError
 
             kind, secret = self.way_in()
+            if isinstance(secret, entra.Login):  # Azure's client tries a refused login again for two minutes
+                secret.storage_token(self._said)
             account = _account(self.account_url(), kind, secret)
         except ModuleNotFoundError as missing:
             raise Terminal(
@@ -272,6 +274,15 @@ class Adls(dg.ConfigurableResource):
             )
             raise Terminal(problem) from None
         return key
+
+    def _sas(self, token: str) -> str:
+        """What is none, Azure's clients would log as part of a URL: they know by its name what to leave out."""
+        if not parse_qs(token).get("sig") or not token.isprintable() or " " in token:
+            raise Terminal(
+                f"{self._said}: {self.way_said()} is no SAS token. It is one line, sv=...&sig=..., "
+                "as the portal shows it."
+            )
+        return token
 
     def _variable(self, variable: str, meaning: str) -> str:
         value = os.environ.get(variable)

@@ -31,7 +31,7 @@ spark:
   volume: /Volumes/main/lakehouse/jobs
   token_variable: WORKSPACE_TOKEN
 """
-NOT_HERE = {"certificate of adb-1234567890123456.7.azuredatabricks.net", "address that others see"}
+NOT_HERE = {"certificate of adb-1234567890123456.7.azuredatabricks.net"}
 """The simulated Azure has no workspace, and nobody who tells addresses."""
 FINDING = re.compile(r"^([-✓✗]) (.+?)  +(.*)$", re.MULTILINE)
 

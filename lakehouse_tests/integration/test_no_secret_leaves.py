@@ -7,6 +7,7 @@ import json
 import logging
 import shlex
 import sqlite3
+import uuid
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -78,6 +79,9 @@ class House:
     def __init__(self, home: Path, cloud: Cloud, azurite: Azurite) -> None:
         self.home, self.cloud, self.azurite = home, cloud, azurite
         self.said: dict[str, bytes] = {}
+        self.container = f"canaries-{uuid.uuid4().hex}"  # the accounts are those of other tests too
+        with cloud.container("contosolake", self.container) as container:
+            container.create_container()
         right_sas = account_sas("contosolake")
         self.canaries = {
             "RIGHT_KEY": Canary("the account's key", ACCOUNT_KEY),
@@ -126,7 +130,7 @@ class House:
         return SAS + quote(self.secret(name), safe="\n")
 
     def _furnish(self) -> None:
-        lake = "type: azure_adls, account: contosolake, container: lake"
+        lake = f"type: azure_adls, account: contosolake, container: {self.container}"
         azurite = "type: azure_adls, account: devstoreaccount1, container: canaries, auth_mode: direct_key"
         azurite += ', endpoint: "http://127.0.0.1:{port}/devstoreaccount1", port_variable'
         lines = [f"  {name}: {{{lake}, {way.replace('HOME', str(self.home))}}}" for name, way in WAYS.items()]
@@ -183,13 +187,12 @@ class House:
         belong = ("environments/", "shipped/", "federated")
         kept = all_of(self.home)
         self.said |= {name: content for name, content in kept.items() if not name.startswith(belong)}
-        for account in ("contosolake", "contosoraw"):
-            with self.cloud.container(account) as container:
-                for blob in container.list_blobs():
-                    content = container.download_blob(blob.name).readall()
-                    self.said[f"{account}: {blob.name}"] = content
-                    if blob.name.endswith(".parquet"):
-                        self.said[f"{account}: {blob.name} (rows)"] = rows_of(content)
+        with self.cloud.container("contosolake", self.container) as container:
+            for blob in container.list_blobs():
+                content = container.download_blob(blob.name).readall()
+                self.said[f"the lake: {blob.name}"] = content
+                if blob.name.endswith(".parquet"):
+                    self.said[f"the lake: {blob.name} (rows)"] = rows_of(content)
         for number, token in enumerate(self.cloud.issued):
             self.canaries[f"token {number}"] = Canary("a token of Entra", token.rpartition(".")[2])
 
@@ -207,6 +210,7 @@ FEW: list[str] = [
     "no_key",
     "sas",
     "wrong_sas",
+    "no_sas",
     "wrong_principal",
     "unfit_identity",
     "disabled_secret",
@@ -219,7 +223,8 @@ type Job = tuple[str, str, list[str], dict[str, str]]
 
 def tours(names: list[str]) -> list[Job]:
     loud: dict[str, str] = {"LOUD": "yes", "RUST_LOG": "debug", "FAR": "no_azurite torn_sas"}
-    return [(f"tour {at}", TOUR, [*names[at::2]], loud) for at in (0, 1)]
+    halves: list[Job] = [(f"tour {at}", TOUR, names[at::2], loud) for at in (0, 1)]
+    return halves
 
 
 def far_tours(house: House) -> list[Job]:
@@ -229,9 +234,8 @@ def far_tours(house: House) -> list[Job]:
     trustme.CA().cert_pem.write_to_path(str(trusted))
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CURL_CA_INFO")
     others = {"proxy": {"HTTPS_PROXY": proxy}, "untrusted": dict.fromkeys(names, str(trusted))}
-    return [
-        (what, TOUR, [*map(str, FAR.split())], {"LOUD": "yes", "FAR": FAR, **each}) for what, each in others.items()
-    ]
+    far: list[str] = [*FAR.split()]
+    return [(what, TOUR, far, {"LOUD": "yes", "FAR": FAR, **each}) for what, each in others.items()]
 
 
 def commands(house: House) -> list[Job]:
@@ -273,6 +277,7 @@ def test_all_that_was_to_go_wrong_did_so_and_was_told(lived_in: House):
         "refused (403",
         "'WRONG_KEY holds",
         "NO_KEY holds is no storage key",
+        "NO_SAS holds is no SAS token",
         "AADSTS7000215",
         "Secret 'disabled' is disabled in vault 'company-kv'",
         "Secret 'forbidden' may not be read in vault 'company-kv'",
@@ -282,6 +287,7 @@ def test_all_that_was_to_go_wrong_did_so_and_was_told(lived_in: House):
         "RUN_FAILURE",
     ):
         assert sentence.removeprefix("'") in said, sentence
+    assert [each for each in lived_in.said if each.startswith("the lake: silver/sales/_delta_log/")]
     assert {each.rpartition("exit ")[2][:1] for each in lived_in.said if "stdout" in each} == {"0", "1"}
 
 
