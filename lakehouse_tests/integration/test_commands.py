@@ -172,6 +172,20 @@ def everything_in(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(each): (each.stat().st_size, each.stat().st_mtime_ns) for each in files}
 
 
+def test_a_history_in_a_branch_is_that_of_production(
+    drained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained("land", "--from", "2010-12-04", "--to", "2010-12-12")
+    drained("run")
+    whole = asked(drained, "select count(*) from silver.customer_history")
+    of_branch = (tmp_path / "environments" / "without_spark.yaml").read_text().replace("path: l", "path: branch/l")
+    (tmp_path / "environments" / "branch.yaml").write_text(of_branch + "reads_from: without_spark\n")
+    monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", "branch")
+    said = drained("rebuild", "silver/customer_history").stdout
+    assert int(whole) > 0
+    assert f"silver/customer_history: {whole} rows written" in said
+
+
 def test_what_production_takes_later_comes_to_the_branch_once(
     drained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,13 +42,6 @@ class Place:
         """Where a table is read that is not in the lake itself."""
         return only_read(self.behind, declared.layer, declared.name) if self.behind else None
 
-    def that_holds(self, declared: Declaration, table: Address) -> Place:
-        """The place whose ledger and quarantine are those of a table that was opened."""
-        behind = self.behind_of(declared)
-        if self.behind is None or behind is None or table.uri != behind.uri:
-            return self
-        return replace(self, lake=self.behind, behind=None)
-
     def table(self, declared: Declaration) -> Address:
         return self.lake.address(*self.within, declared.layer, declared.name)
 
@@ -57,3 +50,10 @@ class Place:
 
     def ledger(self, declared: Declaration) -> Address:
         return self.lake.address(*self.within, "ledger", declared.layer, declared.name)
+
+    def ledger_beside(self, table: Address, declared: Declaration) -> Address:
+        """The ledger of a table as it was opened: in this lake, or in another environment's that is read."""
+        if not table.only_read:
+            return self.ledger(declared)
+        lake = replace(table, uri=table.uri.removesuffix(f"{declared.layer}/{declared.name}"))
+        return lake / "ledger" / declared.layer / declared.name

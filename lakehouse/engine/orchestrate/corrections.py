@@ -82,8 +82,8 @@ def read_with_contents(
 
 def _contents(place: Place, each: Input) -> Contents:
     upstream, handle = each.read.upstream, each.handle
-    place = place.that_holds(upstream, handle.address) if handle else place
-    current = current_contents(Ledger.open(upstream, place.ledger(upstream), handle))
+    ledger = place.ledger_beside(handle.address, upstream) if handle else place.ledger(upstream)
+    current = current_contents(Ledger.open(upstream, ledger, handle))
     revised = current.filter("revised")
     if handle and each.since is not None and not each.whole and not revised.is_empty():
         before = Handle.open(handle.address, each.since)
