@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from lakehouse.engine.declare.place import Place
+    from lakehouse.engine.declare.ports import Switch
     from lakehouse.engine.orchestrate.remembered import Remembered
     from lakehouse.engine.orchestrate.table import Table
     from resources.environment import Environment
@@ -82,8 +83,7 @@ class Lakehouse:
         from lakehouse.engine.orchestrate.here import left_out
         from resources.environment import cluster
 
-        switched = {each.declaration.key: self.place.switch(each.declaration) for each in self.tables}
-        said = {key: _SWITCHED[switch].format(key) for key, switch in switched.items() if switch != "on"}
+        said = {key: _SWITCHED[switch].format(key) for key, switch in self.switched.items()}
         return left_out(self.tables, cluster(self.environment)) | said
 
     @cached_property
@@ -93,12 +93,16 @@ class Lakehouse:
         return load_environment()
 
     @cached_property
+    def switched(self) -> dict[str, Switch]:
+        """The tables that do not simply take what lands, by key."""
+        declared = [each.declaration for each in self.tables]
+        return {each.key: switch for each in declared if (switch := self.place.switch(each)) != "on"}
+
+    @cached_property
     def apart(self) -> dict[str, str]:
         """The tables that this environment does not simply make, by key, each in two words."""
-        switched = {each.declaration.key: self.place.switch(each.declaration) for each in self.tables}
-        said = {key: "in shadow" if switch == "shadow" else switch for key, switch in switched.items()}
-        elsewhere = dict.fromkeys(self.read_elsewhere, f"read from {self.environment.reads_from}")
-        return {key: word for key, word in said.items() if word != "on"} | elsewhere
+        said = {key: "in shadow" if switch == "shadow" else switch for key, switch in self.switched.items()}
+        return said | dict.fromkeys(self.read_elsewhere, f"read from {self.environment.reads_from}")
 
     @cached_property
     def read_elsewhere(self) -> list[str]:
@@ -114,7 +118,7 @@ class Lakehouse:
 
     @property
     def in_shadow(self) -> list[Table]:
-        return [each for each in self.tables if self.place.switch(each.declaration) == "shadow"]
+        return [each for each in self.tables if self.switched.get(each.declaration.key) == "shadow"]
 
     @property
     def plain(self) -> dict[tuple[str, ...], str]:

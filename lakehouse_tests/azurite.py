@@ -6,12 +6,13 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lakehouse_tests.free_port import free_port
 
 PROJECT = Path(__file__).parents[1]
 PROGRAM = PROJECT / "node_modules" / ".bin" / "azurite-blob"
@@ -71,7 +72,7 @@ def start(seconds: float = 60, arguments: Sequence[str] = (), accounts: Mapping[
 
     `accounts` are names with their keys, for others than the one that it knows; with TLS, any connection is an answer.
     """
-    port = _free_port()
+    port = free_port()
     known = ";".join(f"{name}:{key}" for name, key in (accounts or {}).items())
     quiet = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--inMemoryPersistence"]
     process = subprocess.Popen(
@@ -92,12 +93,6 @@ def start(seconds: float = 60, arguments: Sequence[str] = (), accounts: Mapping[
             )
         time.sleep(0.05)
     return azurite
-
-
-def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
 
 
 def _answers(port: int) -> bool:

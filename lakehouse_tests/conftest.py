@@ -91,10 +91,7 @@ def new_container(azurite: Azurite) -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def whole_azure_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    if missing := azurites.why_missing():
-        if nothing_may_be_left_out():
-            pytest.fail(f"CI=true and {missing}")
-        pytest.skip(missing)
+    leave_out(azurites.why_missing())
     with azure_clouds.started(tmp_path_factory.mktemp("azure"), ACCOUNTS) as cloud:
         yield cloud
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
+
+from lakehouse_tests.free_port import free_port
 
 USER, PASSWORD = "dagster", "not:told/to nobody"
 """Of these servers only. A password that must be percent-encoded in a URL, and that is told from all other text."""
@@ -62,7 +63,7 @@ def start() -> Postgres:
     folder = Path(tempfile.mkdtemp(prefix="lakehouse-pg-"))  # not pytest's: those only their owner enters
     if account := _account():
         os.chown(folder, account.pw_uid, account.pw_gid)
-    port = _free_port()
+    port = free_port()
     _as_postgres(
         program("initdb"), "-D", str(folder / "data"), "-U", "postgres", "--auth-local=trust",
         "--auth-host=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C",
@@ -103,9 +104,3 @@ def _account() -> pwd.struct_passwd | None:
         return pwd.getpwnam("postgres")
     except KeyError:
         return None
-
-
-def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]

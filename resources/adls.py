@@ -33,6 +33,8 @@ REFUSED_STATUS = {400, 401, 403}
 _TOKENS = ("AZURE_STORAGE_TOKEN",)
 _KEYS = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY")
 _PRINCIPALS = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_CLIENT_SECRET")
+HELD = {"direct_key": "account_key", "sas": "sas_token", "service_principal": "client_secret"}
+"""What is kept in a variable or in the file, by auth_mode."""
 PREFERRED = {"bearer_token": (), "account_key": _TOKENS, "sas_token": (*_TOKENS, *_KEYS, *_PRINCIPALS)}
 
 
@@ -164,7 +166,7 @@ class Adls(dg.ConfigurableResource):
         if mode == "service_principal":
             login = entra.service_principal(self.azure_cloud, auth["tenant_id"], auth["client_id"], secret)
             return "bearer_token", login
-        kind = auth.get("secret_holds") or {"direct_key": "account_key", "sas": "sas_token"}[mode]
+        kind = auth.get("secret_holds") or HELD[mode]
         return kind, self._key(secret) if kind == "account_key" else self._sas(secret.removeprefix("?"))
 
     def secret(self) -> str:
@@ -204,9 +206,7 @@ class Adls(dg.ConfigurableResource):
             from azure.core.exceptions import AzureError
 
             kind, secret = self.way_in()
-            if isinstance(secret, entra.Login):  # Azure's client tries a refused login again for two minutes
-                secret.storage_token(self._said)
-            account = _account(self.account_url(), kind, secret)
+            account = _account(self.account_url(), kind, secret, self._said)
         except ModuleNotFoundError as missing:
             raise Terminal(
                 f"{self.declared_in} keeps {self.container} on Azure, and {missing.name} is not installed. "
@@ -252,7 +252,7 @@ class Adls(dg.ConfigurableResource):
 
     def _setting(self, mode: str) -> str:
         """The secret that a variable holds or, in `local`, the environment file itself."""
-        name = {"direct_key": "account_key", "sas": "sas_token", "service_principal": "client_secret"}[mode]
+        name = HELD[mode]
         meaning = {
             "account_key": f"the key of the storage account {self.account}",
             "sas_token": f"a SAS token for {self.container} of the storage account {self.account}",
@@ -295,11 +295,13 @@ class Adls(dg.ConfigurableResource):
 
 
 @cache
-def _account(url: str, kind: str, secret: str | entra.Login) -> "BlobServiceClient":
+def _account(url: str, kind: str, secret: str | entra.Login, said: str) -> "BlobServiceClient":
     """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import BlobServiceClient
 
+    if isinstance(secret, entra.Login):  # Azure's client tries a login that is refused again for two minutes
+        secret.storage_token(said)
     redaction.keep_signatures_out_of_logs()
     credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
     opened = BlobServiceClient(url, credential=credential)

@@ -11,10 +11,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from resources import settings_file
 from resources.environment import Environment, Settings, load_environment
-
-REDACTED = "***"
+from resources.redaction import REDACTED
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ def shown(name: str | None = None) -> list[Setting]:
     return [
         Setting("environment", environment.name, "asked for" if name else by_variable),
         Setting("home", str(environment.home), home),
-        *_settings(environment, settings_file.read(environment.file).lines),
+        *_settings(environment),
     ]
 
 
@@ -43,8 +41,9 @@ def schema() -> str:
     return json.dumps(Settings.model_json_schema() | {"title": "An environment of the lakehouse"}, indent=1) + "\n"
 
 
-def _settings(environment: Environment, lines: Mapping[tuple[str, ...], int]) -> Iterator[Setting]:
-    values = environment.model_dump(exclude={"name", "file", "home", "behind"}, exclude_none=True)
+def _settings(environment: Environment) -> Iterator[Setting]:
+    lines = environment.lines
+    values = environment.model_dump(include={*Settings.model_fields}, exclude_none=True)
     for path, value in _leaves(values):
         origin = f"{_short(environment.file)}:{lines[path]}" if path in lines else "default"
         if path[-1].endswith("_variable") and isinstance(value, str):

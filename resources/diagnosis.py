@@ -7,7 +7,7 @@ import http.client
 import json
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,9 +39,7 @@ class Finding:
 
 def check(environment: Environment) -> Iterator[Finding]:
     """All that the environment names: variables, secrets, containers, certificates, and the address that they see."""
-    found = storages(environment)
-    for each in found.values():
-        each.begin()
+    found = _begun(environment)
     yield from _variables(environment)
     for each in found.values():
         if isinstance(each, Adls) and each.wanted:
@@ -60,7 +58,7 @@ def check(environment: Environment) -> Iterator[Finding]:
 
 def storage(environment: Environment) -> Iterator[Finding]:
     """The way to each container, step by step; the first step that fails ends it."""
-    for name, each in storages(environment).items():
+    for name, each in _begun(environment).items():
         if isinstance(each, LocalDisk):
             yield _folder(name, each)
             continue
@@ -72,7 +70,7 @@ def storage(environment: Environment) -> Iterator[Finding]:
 
 def vault(environment: Environment) -> Iterator[Finding]:
     """The way to each vault and each secret in it."""
-    wanted = [each.wanted for each in storages(environment).values() if isinstance(each, Adls) and each.wanted]
+    wanted = [each.wanted for each in _begun(environment).values() if isinstance(each, Adls) and each.wanted]
     for name in sorted({each.vault for each in wanted}):
         reached = certificate(f"{name}.{CLOUDS[environment.cloud].vault}")
         yield reached
@@ -82,6 +80,14 @@ def vault(environment: Environment) -> Iterator[Finding]:
         for each in wanted:
             if each.vault == name and reached.is_well:
                 yield _secret(each)
+
+
+def _begun(environment: Environment) -> dict[str, LocalDisk | Adls]:
+    """The connections, their secrets asked for all at once."""
+    found = storages(environment)
+    for each in found.values():
+        each.begin()
+    return found
 
 
 def _secret(wanted: key_vault.Wanted) -> Finding:
@@ -119,9 +125,9 @@ def _write_probe(adls: Adls) -> None:
     adls.remove(PROBE.partition("/")[0])
 
 
-def _tried(what: str, look: object, well: str) -> Finding:
+def _tried(what: str, look: Callable[[], object], well: str) -> Finding:
     try:
-        look() if callable(look) else None
+        look()
     except LakehouseError as refused:
         return Finding(what, is_well=False, said=str(refused))
     return Finding(what, is_well=True, said=well)

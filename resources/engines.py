@@ -26,7 +26,7 @@ def fsspec_options(adls: Adls) -> dict[str, Any]:
 
 def spark_conf(adls: Adls) -> dict[str, str]:
     """For `spark.conf.set(name, value)`: Hadoop's ABFS driver, which is also that of Databricks."""
-    host = f"{adls.account}.dfs.{CLOUDS[adls.azure_cloud].storage}"
+    host = _host(adls)
     auth, kind = adls.auth, "fs.azure.account"
     mode = auth["auth_mode"]
     provider = "org.apache.hadoop.fs.azurebfs.oauth2"
@@ -36,7 +36,7 @@ def spark_conf(adls: Adls) -> dict[str, str]:
                 "oauth.provider.type": f"{provider}.ClientCredsTokenProvider",
                 "oauth2.client.id": auth["client_id"],
                 "oauth2.client.secret": adls.secret(),
-                "oauth2.client.endpoint": f"https://{CLOUDS[adls.azure_cloud].login}/{auth['tenant_id']}/oauth2/token",
+                "oauth2.client.endpoint": _token_endpoint(adls),
             }
         case "managed_identity":
             told = {"oauth.provider.type": f"{provider}.MsiTokenProvider"}
@@ -57,8 +57,7 @@ def spark_conf(adls: Adls) -> dict[str, str]:
 
 def spark_path(adls: Adls, *path: str) -> str:
     """Where it lies, as Spark, Databricks and Synapse spell it."""
-    host = f"{adls.account}.dfs.{CLOUDS[adls.azure_cloud].storage}"
-    return "/".join([f"abfss://{adls.container}@{host}", *path])
+    return "/".join([f"abfss://{adls.container}@{_host(adls)}", *path])
 
 
 def synapse_statements(adls: Adls, name: str) -> list[str]:
@@ -71,8 +70,7 @@ def synapse_statements(adls: Adls, name: str) -> list[str]:
         case "managed_identity" | "workload_identity":
             identity, secret = "Managed Identity", None
         case "service_principal":
-            token = f"https://{CLOUDS[adls.azure_cloud].login}/{auth['tenant_id']}/oauth2/token"
-            identity, secret = f"{auth['client_id']}@{token}", adls.secret()
+            identity, secret = f"{auth['client_id']}@{_token_endpoint(adls)}", adls.secret()
         case _:
             kind, found = adls.way_in()
             if kind != "sas_token":
@@ -82,11 +80,19 @@ def synapse_statements(adls: Adls, name: str) -> list[str]:
                 )
             identity, secret = "SHARED ACCESS SIGNATURE", str(found)
     with_secret = f", SECRET = {_literal(secret)}" if secret else ""
-    where = f"https://{adls.account}.dfs.{CLOUDS[adls.azure_cloud].storage}/{adls.container}"
+    where = f"https://{_host(adls)}/{adls.container}"
     return [
         f"CREATE DATABASE SCOPED CREDENTIAL {quoted} WITH IDENTITY = {_literal(identity)}{with_secret}",
         f"CREATE EXTERNAL DATA SOURCE {quoted} WITH (LOCATION = {_literal(where)}, CREDENTIAL = {quoted})",
     ]
+
+
+def _host(adls: Adls) -> str:
+    return f"{adls.account}.dfs.{CLOUDS[adls.azure_cloud].storage}"
+
+
+def _token_endpoint(adls: Adls) -> str:
+    return f"https://{CLOUDS[adls.azure_cloud].login}/{adls.auth['tenant_id']}/oauth2/token"
 
 
 def _literal(text: str) -> str:

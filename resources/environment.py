@@ -7,14 +7,14 @@ variables, and of the secrets in vaults, that open them. Never logic, and outsid
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from lakehouse.engine.declare.near import did_you_mean
 from lakehouse.engine.declare.ports import Switch
 from resources import settings_file
 from resources.clouds import CloudName
@@ -85,11 +85,12 @@ class Settings(Strict):
 
 
 class Environment(Settings):
-    """Where everything stands, by which file, and where the local part of it lies."""
+    """Where everything stands, by which file, on which of its `lines`, and where the local part of it lies."""
 
     name: str
     file: Path
     home: Path
+    lines: dict[tuple[str, ...], int] = Field(default={}, repr=False)
     behind: Environment | None = None
 
 
@@ -115,8 +116,9 @@ def load_environment(name: str | None = None) -> Environment:
 def _read(name: str) -> Environment:
     home = lakehouse_home()
     file = _file_of(name, [home / "environments", SHIPPED])
+    said = settings_file.read(file)
     try:
-        settings = Settings.model_validate(settings_file.read(file).content)
+        settings = Settings.model_validate(said.content)
         complaints = [*_complaints(settings, name)]
     except ValidationError as wrong:
         complaints = [_sentence(error) for error in wrong.errors(include_input=False)]
@@ -124,7 +126,7 @@ def _read(name: str) -> Environment:
     if settings is None or complaints:
         # outside of the handler: pydantic's own text would be printed too, and says less
         raise SettingsError("\n  ".join([f"{file} cannot be used:", *complaints]))
-    return Environment(name=name, file=file, home=home, **dict(settings))
+    return Environment(name=name, file=file, home=home, lines=said.lines, **dict(settings))
 
 
 def _behind(environment: Environment, name: str) -> Environment:
@@ -164,12 +166,12 @@ def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> d
         if name not in environment.connections:
             known = environment.connections
             raise SettingsError(
-                f"{table} reads from the connection {name!r}{_did_you_mean(name, known)}, and {environment.file} has "
+                f"{table} reads from the connection {name!r}{did_you_mean(name, known)}, and {environment.file} has "
                 f"none of that name. It has: {', '.join(known)}. Add it there, or mend connection= in the table's file."
             )
     if wanted and (unknown := sorted(environment.sources.keys() - wanted.keys())):
         raise SettingsError(
-            f"{environment.file} switches {', '.join(unknown)}{_did_you_mean(unknown[0], wanted)} under `sources:`, "
+            f"{environment.file} switches {', '.join(unknown)}{did_you_mean(unknown[0], wanted)} under `sources:`, "
             f"and no such table takes what lands. There are: {', '.join(wanted)}."
         )
     return {name: _storage(name, each, environment) for name, each in environment.connections.items()}
@@ -254,7 +256,7 @@ def _file_of(name: str, folders: list[Path]) -> Path:
         raise SettingsError(f"Environment {name!r} stands twice: {found[0]} and {found[1]}. Rename one of them.")
     known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     raise SettingsError(
-        f"There is no environment {name!r}{_did_you_mean(name, known)}. Known: {', '.join(known)}. "
+        f"There is no environment {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}. "
         f"Looked for {name}.yaml in {' and '.join(map(str, folders))}. "
         "LAKEHOUSE_ENVIRONMENT names the environment; without it, it is local."
     )
@@ -293,18 +295,13 @@ def _sentence(error: Any) -> str:
             fields = (model or Settings).model_fields
             known = f"{owner or 'an environment'} knows: {', '.join(fields)}"
             moved = f" It stands below connections: now, as connections.{key}." if where[0] in NEEDED else ""
-            return f"{'.'.join(where)} is not known{_did_you_mean(key, fields)}. {known}.{moved}"
+            return f"{'.'.join(where)} is not known{did_you_mean(key, fields)}. {known}.{moved}"
         case "missing":
             return f"{'.'.join(where)} is missing."
         case "union_tag_not_found" | "union_tag_invalid":
             context = error.get("ctx", {})
             tag, key = str(context.get("tag", "")), str(context["discriminator"]).strip("'")
             kinds = {"type": TYPES, "auth_mode": AUTH_MODES, "kind": CLUSTERS}[key]
-            return f"{'.'.join(where)}.{key} must be one of {', '.join(kinds)}{_did_you_mean(tag, kinds)}."
+            return f"{'.'.join(where)}.{key} must be one of {', '.join(kinds)}{did_you_mean(tag, kinds)}."
         case _:
             return f"{'.'.join(where)}: {error['msg']}."
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from lakehouse.engine.declare.errors import LakehouseError, Terminal, Transient
+from lakehouse.engine.declare.near import did_you_mean
 from resources.clouds import CLOUDS, CloudName
 from resources.entra import any_login, in_one_line, one_each
 
@@ -158,7 +157,7 @@ def _sentence(wanted: Wanted, error: AzureError) -> LakehouseError:
     az = f"--vault-name {vault} --name {name}"
     match error:
         case ResourceNotFoundError():
-            hint = _did_you_mean(name, _names(wanted))
+            hint = did_you_mean(name, _names(wanted), repr)
             return Terminal(
                 f"Secret {name!r} not found in vault {vault!r}{hint}. Mend secret_name in {wanted.declared_in}, or "
                 f"create it: az keyvault secret set {az}."
@@ -202,8 +201,3 @@ def _names(wanted: Wanted) -> list[str]:
         return [each.name for each in _client(wanted.vault, wanted.cloud).list_properties_of_secrets() if each.name]
     except AzureError:
         return []
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

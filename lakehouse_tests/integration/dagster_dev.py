@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.example.replay import days
+from lakehouse_tests.free_port import free_port
 from resources.local_disk import LocalDisk
 
 PROJECT = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ def start(
         **(settings or {}),
     }
     environment["DAGSTER_HOME"] = _dagster_home(project, environment)
-    port, log = _free_port(), home / "dev.log"
+    port, log = free_port(), home / "dev.log"
     program = str(Path(sys.executable).with_name(command[0]))
     with log.open("wb") as told:
         process = subprocess.Popen(
@@ -242,12 +242,6 @@ def _answers(server: DagsterDev) -> bool:
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
     return bool(nodes)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _of_group(group: int) -> list[str]:

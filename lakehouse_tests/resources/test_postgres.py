@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from lakehouse_tests.free_port import free_port
 from lakehouse_tests.postgres import PASSWORD, Postgres
 from resources.dagster_home import dagster_home
 from resources.environment import PROJECT, SettingsError
@@ -66,12 +66,6 @@ def refusal(url: str | None) -> str:
     return done.stderr
 
 
-def unused_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
-
-
 def test_without_the_variable_its_name_and_the_form_of_a_url_are_said(home):
     said = refusal(None)
     assert f"{NAME} is not set. {home}/dagster/dagster.yaml names it" in said
@@ -87,7 +81,7 @@ def test_what_is_no_url_of_a_postgresql_is_refused_and_not_repeated(url):
 
 
 def test_a_server_that_does_not_answer_is_named_by_its_address():
-    said = refusal(f"postgresql://u:{SECRET}@127.0.0.1:{(port := unused_port())}/history")
+    said = refusal(f"postgresql://u:{SECRET}@127.0.0.1:{(port := free_port())}/history")
     assert f"PostgreSQL at 127.0.0.1:{port}, database history, keeps Dagster's history and cannot be used: " in said
     assert f"Connection refused. Nothing was run. Start it, or mend what {NAME} says." in said
 
@@ -104,7 +98,7 @@ def test_a_lakehouse_command_says_the_same_and_ends_with_1_or_2(home, monkeypatc
     monkeypatch.setenv("LAKEHOUSE_ENVIRONMENT", "shop")
     for url, exits, words in (
         (None, 2, f"{NAME} is not set."),
-        (f"postgresql://u:{SECRET}@127.0.0.1:{unused_port()}/x", 1, "Connection refused."),
+        (f"postgresql://u:{SECRET}@127.0.0.1:{free_port()}/x", 1, "Connection refused."),
     ):
         done = child("-m", "lakehouse.cli", "status", url=url)
         assert (done.returncode, done.stdout) == (exits, "")

@@ -32,6 +32,10 @@ class Place:
         """Where a table in shadow takes what lands, with a ledger and a quarantine of its own."""
         return replace(self, within=SHADOW)
 
+    def taking(self, declared: Declaration) -> Place:
+        """Where a table takes what lands: here, or in shadow."""
+        return self.shadow if self.switch(declared) == "shadow" else self
+
     def landing_of(self, declared: Declaration) -> Storage:
         return self.beside.get(declared.connection, self.landing)
 

@@ -44,14 +44,13 @@ def land(
 
     reingest: a glob of files that are read again on purpose, in place of what has landed.
     """
-    switch = place.switch(declared)
-    if switch == "off":
+    if place.switch(declared) == "off":
         if rebuild or reingest:
             raise Refused(
                 f"{declared.key} is switched off here: nothing was read. `sources:` of the environment says so."
             )
         return _IDLE
-    place = place.shadow if switch == "shadow" else place
+    place = place.taking(declared)
     own = Handle.open(place.table(declared))
     if own:
         own.ask(LOGIC, declared.key, PLAN)

@@ -10,7 +10,7 @@ from lakehouse.engine.declare.ports import Cluster
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.table import Table
 
-AT_ONCE = 16
+TABLES_AT_ONCE = 16
 
 
 def left_out(tables: Sequence[Table], cluster: Cluster) -> dict[str, str]:
@@ -22,6 +22,6 @@ def left_out(tables: Sequence[Table], cluster: Cluster) -> dict[str, str]:
 
 def unmade(tables: Sequence[Table], place: Place) -> list[str]:
     """The keys of the tables that the lake does not have, so that the one behind is read."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
         handles = pool.map(lambda each: Handle.open(place.table(each.declaration)), tables)
         return [each.declaration.key for each, handle in zip(tables, handles, strict=True) if handle is None]

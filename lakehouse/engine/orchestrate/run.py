@@ -28,6 +28,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals, look, look_beside
 from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
+from lakehouse.engine.orchestrate.here import TABLES_AT_ONCE
 from lakehouse.engine.orchestrate.inputs import (
     is_idle,
     open_inputs,
@@ -42,8 +43,6 @@ from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.sensor import WHY
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.work import LOGIC
-
-TABLES_AT_ONCE = 16
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
@@ -272,7 +271,8 @@ def _stands(tables: Sequence[Declaration], place: Place, remembered: Remembered)
         known = {each.key: each for table in moved for each in _opens(table)}
         ledgers = [pool.submit(Handle.open, place.ledger(each)) for each in moved if each.is_bronze]
         handles = dict(zip(known, pool.map(lambda each: _open(each, place), known.values()), strict=True))
-        read = {key: _or_behind(handles[key], each, place) for key, each in known.items()}
+        as_read = pool.map(lambda each: _or_behind(handles[each.key], each, place), known.values())
+        read = dict(zip(known, as_read, strict=True))
         wait(ledgers)  # not used: whoever opens one after its table finds it known
 
         def stand(each: Declaration) -> _Stand:

@@ -35,12 +35,11 @@ def arrivals_sensor(table: Table, *, every: timedelta = timedelta(seconds=15)) -
 
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         place = Place(context.resources.lake, getattr(context.resources, declared.connection))
-        switch = place.switch(declared)
-        if switch == "off":
+        if place.switch(declared) == "off":
             return dg.SkipReason(
                 f"{declared.key} is switched off here, as `sources:` of the environment says: not looked."
             )
-        place = place.shadow if switch == "shadow" else place
+        place = place.taking(declared)
         run = _under_way(context.instance, declared)  # asked first: what a run that ended since has taken is then known
         ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
         pending = ledger.pending()
