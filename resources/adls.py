@@ -83,6 +83,7 @@ class Adls(dg.ConfigurableResource):
         kind, secret = self.way_in()
         if isinstance(secret, entra.Login):
             secret = secret.storage_token(self._said)
+        redaction.keep(secret)
         self._refuse_others(kind)
         url = self.account_url()
         # also what is as it would be: else a variable would say it
@@ -172,7 +173,9 @@ class Adls(dg.ConfigurableResource):
     def secret(self) -> str:
         """What the way in needs: a key, a token, or the secret of a service principal. Raises as `way_in` does."""
         wanted = self.wanted
-        return key_vault.secret(wanted) if wanted else self._setting(self.auth["auth_mode"])
+        secret = key_vault.secret(wanted) if wanted else self._setting(self.auth["auth_mode"])
+        redaction.keep(secret)
+        return secret
 
     def account_url(self) -> str:
         if not self.endpoint:
