@@ -135,6 +135,15 @@ def test_doctor_storage_names_who_cannot_log_in(azure_cloud: Cloud, home: Path):
     assert "container of lake" not in found, "the first step that fails ends it"
 
 
+def test_each_way_into_a_container_tells_what_is_wrong_with_it_alone(azure_cloud: Cloud, home: Path):
+    _, found = looked(azure_cloud, home, "doctor", "storage")
+    for name, secret, other in (("landing", "raw-key", "shop-kee"), ("shop", "shop-kee", "raw-key")):
+        is_well, said = found[f"way into {name}"]
+        assert not is_well
+        assert f"Secret '{secret}' not found in vault 'company-kv'" in said
+        assert other not in said
+
+
 def test_doctor_vault_tells_certificate_login_and_each_secret(azure_cloud: Cloud, home: Path):
     azure_cloud.vaults["company-kv"] = {"raw-key": Secret(ACCOUNT_KEY), "shop-kee": Secret("x", "disabled")}
     code, found = looked(azure_cloud, home, "doctor", "vault")
