@@ -114,6 +114,10 @@ class Cloud:
         endpoint = f"http://127.0.0.1:{self.plain_port}/msi/token"
         return {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": self.identity_header}
 
+    def nobody(self) -> dict[str, str]:
+        """A machine of Azure's to which no identity was given, as its process is told of it."""
+        return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{self.plain_port}"}
+
     def run(self, code: str, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A process of this interpreter, in this cloud, with nothing else in its environment."""
         path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -177,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/msi/token" and self.headers["X-IDENTITY-HEADER"] == self.cloud.identity_header:
             is_fit = query.get("client_id") != [UNFIT]
             self._token("managed identity", query["resource"][0] if is_fit else "https://nobody.example")
+        elif path == "/metadata/identity/oauth2/token":
+            self._answer(400, {"error": "invalid_request", "error_description": "Identity not found"})
         else:
             self._answer(404, {})
 
