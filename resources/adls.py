@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
@@ -80,16 +80,16 @@ class Adls(dg.ConfigurableResource):
 
     def address(self, *path: str) -> Address:
         """Asks for the way in: call it in the run. Raises Terminal (SettingMissing) or Transient."""
-        kind, secret = self.way_in()
-        if isinstance(secret, entra.Login):
-            secret = secret.storage_token(self._said)
+        kind, way = self.way_in()
+        secret = way.storage_token(self._said) if isinstance(way, entra.Login) else way
         redaction.keep(secret)
         self._refuse_others(kind)
         url = self.account_url()
         # also what is as it would be: else a variable would say it
         told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower()}
         told |= dict.fromkeys(("skip_signature", "use_emulator"), "false")
-        return Address(self.uri(*path), {"account_name": self.account, kind: secret, **told})
+        options = {"account_name": self.account, kind: secret, **told}
+        return Address(self.uri(*path), options, refused=partial(self._refused_to_engines, way, secret))
 
     def _refuse_others(self, kind: str) -> None:
         """Variables that the store under deltalake and Polars takes, and prefers to what it is told."""
@@ -224,9 +224,7 @@ class Adls(dg.ConfigurableResource):
         status = getattr(error, "status_code", None)
         code = str(getattr(error, "error_code", None) or type(error).__name__)
         where = f"{self.container} of {self.account_url()}"
-        if code == "ContainerNotFound":
-            return Terminal(f"There is no container {where}. Create it, or mend {self.declared_in}.")
-        if status == 404 and name:  # noqa: PLR2004 - HTTP's "not found"
+        if status == 404 and name and code != "ContainerNotFound":  # noqa: PLR2004 - HTTP's "not found"
             return FileGone(f"{name} is no longer in {where}.")
         if code in ("ClientAuthenticationError", "CredentialUnavailableError"):
             return entra.no_way_in(self._said, error)
@@ -234,7 +232,18 @@ class Adls(dg.ConfigurableResource):
             return Transient(
                 f"{where} did not answer as it should ({code}). Nothing is known to have changed; try again."
             )
-        wanted = self.wanted
+        return self._refused(secret, status, code)
+
+    def _refused_to_engines(self, way: str | entra.Login, given: str, status: int, code: str) -> LakehouseError:
+        refused = self._refused(way, status, code)
+        if isinstance(way, entra.Login) and way.storage_token(self._said) != given:
+            return Transient(f"{self._said}: refused ({status} {code}): its token expired meanwhile. Try again.")
+        return type(refused)(f"{self._said}: {refused} `lakehouse doctor storage` looks further.")
+
+    def _refused(self, secret: str | entra.Login, status: int, code: str) -> LakehouseError:
+        where, wanted = f"{self.container} of {self.account_url()}", self.wanted
+        if code == "ContainerNotFound":
+            return Terminal(f"There is no container {where}. Create it, or mend {self.declared_in}.")
         if wanted and isinstance(secret, str) and status in REFUSED_STATUS and key_vault.rotated(wanted, secret):
             return Transient(f"{where} refused ({status} {code}): its secret was rotated meanwhile. Try again.")
         return Terminal(

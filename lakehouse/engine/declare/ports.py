@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.errors import LakehouseError, Terminal
 
 type Switch = Literal["on", "shadow", "off"]
 """Whether a table takes what lands; in shadow it does so in a place of its own, and nothing reads that."""
@@ -36,11 +36,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a Delta table lies: what deltalake and Polars open it with. `options` hold secrets and are never shown."""
+    """Where a Delta table lies: what deltalake and Polars open it with. `options` hold secrets and are never shown.
+
+    `refused` says what it means where the store refuses them, by HTTP's status and the store's own code.
+    """
 
     uri: str
     options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     only_read: bool = False
+    refused: Callable[[int, str], LakehouseError] | None = field(default=None, repr=False, compare=False)
 
     def __truediv__(self, name: str) -> Address:
         return replace(self, uri=f"{self.uri.rstrip('/')}/{name}")
