@@ -168,18 +168,23 @@ def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> d
     `wanted` are the names that tables read from, each by its table. Raises SettingsError where one is not there.
     """
     for table, name in wanted.items():
-        if name not in environment.connections:
-            known = environment.connections
-            raise SettingsError(
-                f"{table} reads from the connection {name!r}{did_you_mean(name, known)}, and {environment.file} has "
-                f"none of that name. It has: {', '.join(known)}. Add it there, or mend connection= in the table's file."
-            )
+        refuse_unknown(environment, name, table, "mend connection= in the table's file")
     if wanted and (unknown := sorted(environment.sources.keys() - wanted.keys())):
         raise SettingsError(
             f"{environment.file} switches {', '.join(unknown)}{did_you_mean(unknown[0], wanted)} under `sources:`, "
             f"and no such table takes what lands. There are: {', '.join(wanted)}."
         )
     return {name: _storage(name, each, environment) for name, each in environment.connections.items()}
+
+
+def refuse_unknown(environment: Environment, name: str, table: str, instead: str) -> None:
+    """Raise SettingsError where `table` reads from a connection that is not there. `instead` is what else to do."""
+    known = environment.connections
+    if name not in known:
+        raise SettingsError(
+            f"{table} reads from the connection {name!r}{did_you_mean(name, known)}, and {environment.file} has "
+            f"none of that name. It has: {', '.join(known)}. Add it there, or {instead}."
+        )
 
 
 def literal(file: str, connection: str, key: str) -> str:
