@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import certifi
 import trustme
 
 from lakehouse_tests import azurite as azurites
@@ -154,6 +155,7 @@ def account_sas(account: str) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     cloud: Cloud
 
     def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 # the base's name
@@ -258,6 +260,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Proxy(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     cloud: Cloud
 
     def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 # the base's name
@@ -274,6 +277,7 @@ class _Proxy(BaseHTTPRequestHandler):
             self.send_error(403)
             return
         with socket.create_connection(("127.0.0.1", port)) as there:
+            there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.send_response(200)
             self.end_headers()
             back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
@@ -306,7 +310,8 @@ def _served(handler: type[BaseHTTPRequestHandler], cloud: Cloud, context: ssl.SS
 def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     """A cloud with storage `accounts`, each with the key ACCOUNT_KEY; without one no Azurite is started."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    known = Path(certifi.where()).read_bytes()  # as long as a real one: to read it takes a client 20 ms
+    (folder / "ca.pem").write_bytes(known + authority.cert_pem.bytes())
     hosts = [*LOGIN, TELLS_ADDRESS, *(f"*{suffix}" for suffix in (*VAULTS, *STORAGE))]
     certificate = authority.issue_cert(*hosts, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))

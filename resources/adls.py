@@ -300,11 +300,13 @@ def _account(url: str, kind: str, secret: str | entra.Login, said: str) -> "Blob
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import BlobServiceClient
 
+    from resources.transport import transport
+
     if isinstance(secret, entra.Login):  # Azure's client tries a login that is refused again for two minutes
         secret.storage_token(said)
     redaction.keep_signatures_out_of_logs()
     credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
-    opened = BlobServiceClient(url, credential=credential)
+    opened = BlobServiceClient(url, credential=credential, transport=transport())
     atexit.register(opened.close)
     return opened
 
