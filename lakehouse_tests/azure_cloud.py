@@ -68,6 +68,8 @@ class Cloud:
     resource: str = ""
     hung: set[str] = field(default_factory=set[str])
     token_seconds: int = 3600
+    stores_take_it_seconds: int | None = None
+    """Where not as long as who gets a token is told: so nobody waits five minutes for its end."""
     client_secret: str = "the-client-s-secret"
     identity_header: str = "header"
     asked: list[str] = field(default_factory=list[str])
@@ -92,6 +94,7 @@ class Cloud:
             "resource",
             "hung",
             "token_seconds",
+            "stores_take_it_seconds",
             "asked",
             "issued",
             "client_secret",
@@ -203,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.cloud.asked.append(f"token {audience} {way}")
         time.sleep(self.cloud.latency_seconds)
         seconds = self.cloud.token_seconds
-        self.cloud.issued.append(token(audience, seconds))
+        self.cloud.issued.append(token(audience, self.cloud.stores_take_it_seconds or seconds))
         made = {"access_token": self.cloud.issued[-1], "token_type": "Bearer", "resource": audience}
         self._answer(200, {**made, "expires_in": seconds, "expires_on": int(time.time()) + seconds})
 

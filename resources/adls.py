@@ -5,6 +5,7 @@ import os
 from base64 import b64decode
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
@@ -81,14 +82,17 @@ class Adls(dg.ConfigurableResource):
     def address(self, *path: str) -> Address:
         """Asks for the way in: call it in the run. Raises Terminal (SettingMissing) or Transient."""
         kind, secret = self.way_in()
-        if isinstance(secret, entra.Login):
-            secret = secret.storage_token(self._said)
         self._refuse_others(kind)
         url = self.account_url()
         # also what is as it would be: else a variable would say it
         told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower()}
         told |= dict.fromkeys(("skip_signature", "use_emulator"), "false")
-        return Address(self.uri(*path), {"account_name": self.account, kind: secret, **told})
+        options = {"account_name": self.account, **told}
+        if isinstance(secret, entra.Login):
+            token = _Token(secret, self._said)
+            token()  # what is refused is told here
+            return Address(self.uri(*path), options, token=token)
+        return Address(self.uri(*path), options | {kind: secret})
 
     def _refuse_others(self, kind: str) -> None:
         """Variables that the store under deltalake and Polars takes, and prefers to what it is told."""
@@ -292,6 +296,15 @@ class Adls(dg.ConfigurableResource):
                 f"(export {variable}=...), or name another variable in that file. Nothing was read or written."
             )
         return value
+
+
+@dataclass(frozen=True)
+class _Token:
+    login: entra.Login
+    said: str
+
+    def __call__(self) -> str:
+        return self.login.storage_token(self.said)
 
 
 @cache
