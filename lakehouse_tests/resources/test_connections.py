@@ -196,11 +196,12 @@ OUTLIVES = """
 import time
 import polars as pl
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import prepare_append, prepare_merge
+from lakehouse.engine.delta.writes import prepare_append, prepare_merge, prepare_overwrite
 row = pl.LazyFrame({"day": ["d"], "id": [1]})
 handles = [Handle.create(found[way].address("silver", "outlives_" + way), row.collect_schema()) for way in PRINCIPALS]
 handles = [prepare_append(each, row).commit({}, {}).handle for each in handles]
 scans = [each.scan() for each in handles]
+empty = [Handle.create(found[way].address("silver", "anew_" + way), row.collect_schema()) for way in PRINCIPALS]
 time.sleep(5)
 read = [each.collect().rows() for each in scans]
 for way, each in zip(PRINCIPALS, handles, strict=True):
@@ -212,7 +213,9 @@ for way, each in zip(PRINCIPALS, handles, strict=True):
         raise SystemExit("the store takes the first token still")
 newer = row.with_columns(id=pl.lit(2, pl.Int64))
 merged = [prepare_merge(each, newer, ["day"]).commit({}, {}).handle for each in handles]
-print(json.dumps([read, [each.scan().collect().rows() for each in merged]]))
+alone = row.select("id")
+reshaped = [prepare_overwrite(each, alone, alone.collect_schema()).commit({}, {}).handle for each in empty]
+print(json.dumps([read, *([each.scan().collect().rows() for each in now] for now in (merged, reshaped))]))
 """
 
 
@@ -220,7 +223,7 @@ def test_what_is_opened_by_a_token_outlives_it(azure_cloud: Cloud, home: Path):
     azure_cloud.token_seconds, azure_cloud.stores_take_it_seconds = 303, 4
     ways = ["by_principal", "by_managed_identity"]
     known = f"PRINCIPALS = {ways}\nOLD = {{way: found[way].address('t').storage_options() for way in PRINCIPALS}}\n"
-    assert child(azure_cloud, home, known + OUTLIVES) == [[[["d", 1]]] * 2, [[["d", 2]]] * 2]
+    assert child(azure_cloud, home, known + OUTLIVES) == [[[["d", 1]]] * 2, [[["d", 2]]] * 2, [[[1]]] * 2]
 
 
 def named(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
