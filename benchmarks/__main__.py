@@ -8,7 +8,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import dagster_alone, idle, landing, newest, side_by_side, starts
+from benchmarks import dagster_alone, idle, landing, newest, secrets, side_by_side, starts
 from benchmarks.figures import publish
 
 MEASURES = {
@@ -18,6 +18,7 @@ MEASURES = {
     "newest": newest.landed_file_to_gold_row,
     "idle": idle.nothing_new,
     "starts": starts.starts,
+    "secrets": secrets.secrets,
     "overhead": dagster_alone.overhead_per_asset,
     "landing": landing.many_files,
 }

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import certifi
 import trustme
 
 from lakehouse_tests import azurite as azurites
@@ -67,6 +68,8 @@ class Cloud:
     resource: str = ""
     hung: set[str] = field(default_factory=set[str])
     token_seconds: int = 3600
+    stores_take_it_seconds: int | None = None
+    """Where not as long as who gets a token is told: so nobody waits five minutes for its end."""
     client_secret: str = "the-client-s-secret"
     identity_header: str = "header"
     asked: list[str] = field(default_factory=list[str])
@@ -91,6 +94,7 @@ class Cloud:
             "resource",
             "hung",
             "token_seconds",
+            "stores_take_it_seconds",
             "asked",
             "issued",
             "client_secret",
@@ -158,6 +162,7 @@ def account_sas(account: str) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     cloud: Cloud
 
     def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 # the base's name
@@ -207,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.cloud.asked.append(f"token {audience} {way}")
         time.sleep(self.cloud.latency_seconds)
         seconds = self.cloud.token_seconds
-        self.cloud.issued.append(token(audience, seconds))
+        self.cloud.issued.append(token(audience, self.cloud.stores_take_it_seconds or seconds))
         made = {"access_token": self.cloud.issued[-1], "token_type": "Bearer", "resource": audience}
         self._answer(200, {**made, "expires_in": seconds, "expires_on": int(time.time()) + seconds})
 
@@ -264,6 +269,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Proxy(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     cloud: Cloud
 
     def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 # the base's name
@@ -280,6 +286,7 @@ class _Proxy(BaseHTTPRequestHandler):
             self.send_error(403)
             return
         with socket.create_connection(("127.0.0.1", port)) as there:
+            there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.send_response(200)
             self.end_headers()
             back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
@@ -312,7 +319,8 @@ def _served(handler: type[BaseHTTPRequestHandler], cloud: Cloud, context: ssl.SS
 def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     """A cloud with storage `accounts`, each with the key ACCOUNT_KEY; without one no Azurite is started."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    known = Path(certifi.where()).read_bytes()  # as long as a real one: to read it takes a client 20 ms
+    (folder / "ca.pem").write_bytes(known + authority.cert_pem.bytes())
     hosts = [*LOGIN, TELLS_ADDRESS, *(f"*{suffix}" for suffix in (*VAULTS, *STORAGE))]
     certificate = authority.issue_cert(*hosts, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))

@@ -5,6 +5,7 @@ import os
 from base64 import b64decode
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache, partial
@@ -81,15 +82,17 @@ class Adls(dg.ConfigurableResource):
     def address(self, *path: str) -> Address:
         """Asks for the way in: call it in the run. Raises Terminal (SettingMissing) or Transient."""
         kind, way = self.way_in()
-        secret = way.storage_token(self._said) if isinstance(way, entra.Login) else way
-        redaction.keep(secret)
         self._refuse_others(kind)
         url = self.account_url()
         # also what is as it would be: else a variable would say it
         told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower()}
         told |= dict.fromkeys(("skip_signature", "use_emulator"), "false")
-        options = {"account_name": self.account, kind: secret, **told}
-        return Address(self.uri(*path), options, refused=partial(self._refused_to_engines, way, secret))
+        options = {"account_name": self.account, **told}
+        if isinstance(way, entra.Login):
+            token = _Token(way, self._said)
+            refused = partial(self._refused_to_engines, way, token())  # what is refused is told here
+            return Address(self.uri(*path), options, token=token, refused=refused)
+        return Address(self.uri(*path), options | {kind: way}, refused=partial(self._refused_to_engines, way, way))
 
     def _refuse_others(self, kind: str) -> None:
         """Variables that the store under deltalake and Polars takes, and prefers to what it is told."""
@@ -306,17 +309,30 @@ class Adls(dg.ConfigurableResource):
         return value
 
 
+@dataclass(frozen=True)
+class _Token:
+    login: entra.Login
+    said: str
+
+    def __call__(self) -> str:
+        token = self.login.storage_token(self.said)
+        redaction.keep(token)
+        return token
+
+
 @cache
 def _account(url: str, kind: str, secret: str | entra.Login, said: str) -> "BlobServiceClient":
     """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import BlobServiceClient
 
+    from resources.transport import transport
+
     if isinstance(secret, entra.Login):  # Azure's client tries a login that is refused again for two minutes
         secret.storage_token(said)
     redaction.keep_signatures_out_of_logs()
     credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
-    opened = BlobServiceClient(url, credential=credential)
+    opened = BlobServiceClient(url, credential=credential, transport=transport())
     atexit.register(opened.close)
     return opened
 

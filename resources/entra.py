@@ -96,21 +96,28 @@ def any_login(cloud: CloudName) -> Login:
     """Whoever this process is: azure-identity's chain of variables, workload and managed identity, and `az login`."""
     from azure.identity import DefaultAzureCredential
 
-    return Login(DefaultAzureCredential(authority=CLOUDS[cloud].login))
+    from resources.transport import transport
+
+    return Login(DefaultAzureCredential(authority=CLOUDS[cloud].login, transport=transport()))
 
 
 @one_each
 def service_principal(cloud: CloudName, tenant: str, client: str, secret: str) -> Login:
     from azure.identity import ClientSecretCredential
 
-    return Login(ClientSecretCredential(tenant, client, secret, authority=CLOUDS[cloud].login))
+    from resources.transport import transport
+
+    authority = CLOUDS[cloud].login
+    return Login(ClientSecretCredential(tenant, client, secret, authority=authority, transport=transport()))
 
 
 @one_each
 def managed_identity(client: str | None) -> Login:
     from azure.identity import ManagedIdentityCredential
 
-    return Login(ManagedIdentityCredential(client_id=client))
+    from resources.transport import transport
+
+    return Login(ManagedIdentityCredential(client_id=client, transport=transport()))
 
 
 @one_each
@@ -118,10 +125,12 @@ def workload_identity(cloud: CloudName, tenant: str | None, client: str | None, 
     """Raises Terminal where neither the settings nor Azure's variables name what it needs."""
     from azure.identity import WorkloadIdentityCredential
 
+    from resources.transport import transport
+
     named = {"tenant_id": tenant, "client_id": client, "token_file_path": file}
     given = {name: value for name, value in named.items() if value}
     try:
-        return Login(WorkloadIdentityCredential(authority=CLOUDS[cloud].login, **given))
+        return Login(WorkloadIdentityCredential(authority=CLOUDS[cloud].login, transport=transport(), **given))
     except ValueError as missing:
         raise Terminal(
             f"workload_identity needs tenant_id, client_id and token_file: name them beside it, or run where Azure's "

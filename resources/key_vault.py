@@ -140,8 +140,11 @@ def _got(wanted: Wanted) -> SecretStr:
 def _client(vault: str, cloud: CloudName) -> SecretClient:
     from azure.keyvault.secrets import SecretClient
 
+    from resources.transport import transport
+
     patience: dict[str, Any] = {"connection_timeout": 10, "read_timeout": DEADLINE_SECONDS, "retry_total": 2}
-    return SecretClient(f"https://{vault}.{CLOUDS[cloud].vault}", any_login(cloud), **patience)
+    url = f"https://{vault}.{CLOUDS[cloud].vault}"
+    return SecretClient(url, any_login(cloud), transport=transport(), **patience)
 
 
 def _sentence(wanted: Wanted, error: AzureError) -> LakehouseError:

@@ -63,7 +63,7 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
     Raises Terminal with its last lines where it fails. Every secret that this process knows is left out of all that it
     says.
     """
-    for name, value in _options(job):
+    for name, value in options_of(job):
         if name in SECRET:
             redaction.keep(value)
     messages = _Messages(folder)
@@ -88,9 +88,10 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
     return _facts(job, session)
 
 
-def _options(job: SparkJob) -> Iterator[tuple[str, str]]:
+def options_of(job: SparkJob) -> Iterator[tuple[str, str]]:
+    """What a script needs to open its tables; last what opens the one that it writes."""
     for address in (*(each for each, _ in job.reads.values()), job.writes):
-        yield from address.options.items()
+        yield from address.storage_options().items()
 
 
 def _redacted(text: str) -> str:

@@ -20,7 +20,7 @@ from lakehouse.engine.declare.ports import Address, SparkJob
 from resources import redaction
 from resources.adls import PREFERRED
 from resources.environment import secret_variables
-from resources.pipes import carry_out
+from resources.pipes import carry_out, options_of
 
 NEEDED = ("pysail", "pyspark")
 SESSION = Path(__file__).with_name("sail_session.py")
@@ -102,11 +102,10 @@ class _Child:
         self._wait_seconds = wait_seconds
         self._output = Path(folder.path, "printed.txt")
         self._read = 0
-        options = {name: value for address, _ in job.reads.values() for name, value in address.options.items()}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 # this interpreter, and a script of the project
                 [sys.executable, str(SESSION), str(job.script), *arguments],
-                env=_environment({**options, **job.writes.options}),
+                env=_environment(dict(options_of(job))),
                 stdin=subprocess.PIPE,  # it ends when the other end is closed, also by our own death
                 stdout=output,
                 stderr=subprocess.STDOUT,

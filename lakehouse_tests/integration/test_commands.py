@@ -146,6 +146,7 @@ def test_a_branch_reads_what_production_made_and_writes_to_a_lake_of_its_own(
     of_branch = (tmp_path / "environments" / "without_spark.yaml").read_text().replace("path: l", "path: branch/l")
     (tmp_path / "environments" / "branch.yaml").write_text(of_branch + "reads_from: without_spark\n")
     whole = asked(drained, "select count(*) from silver.orders")
+    story = drained("why", "silver/orders", "536365").stdout
     before = everything_in(tmp_path / "lake")
     monkeypatch.setattr("lakehouse_tests.integration.test_commands.ENVIRONMENT", "branch")
     said = drained("run").stdout
@@ -155,6 +156,7 @@ def test_a_branch_reads_what_production_made_and_writes_to_a_lake_of_its_own(
     status = drained("status").stdout
     assert "read from without_spark" in status
     assert "is due" not in status
+    assert drained("why", "silver/orders", "536365").stdout == story, "of production's tables, and what it set aside"
     said = drained("rebuild", "silver/orders+").stdout
     assert f"silver/orders: {whole} rows written, version 1" in said
     assert "gold/customer_value" in said

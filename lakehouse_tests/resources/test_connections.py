@@ -102,8 +102,8 @@ for name, adls in found.items():
         continue
     address = adls.address("silver", name)
     rows = pl.DataFrame({"way": [name]})
-    deltalake.write_deltalake(address.uri, rows, storage_options=dict(address.options))
-    read = pl.read_delta(address.uri, storage_options=dict(address.options))
+    deltalake.write_deltalake(address.uri, rows, storage_options=address.storage_options())
+    read = pl.read_delta(address.uri, storage_options=address.storage_options())
     adls.write(f"files/{name}.csv", b"a,b")
     duck = duckdb.connect()
     local_sql._load(duck, "delta")
@@ -179,7 +179,7 @@ def test_a_run_reads_csv_of_one_account_and_writes_delta_to_another(azure_cloud:
             result = dg.materialize([sales], resources=resources, instance=instance)
         import polars as pl
         address = found["lake"].address("bronze", "sales")
-        rows = pl.read_delta(address.uri, storage_options=dict(address.options)).sort("day")
+        rows = pl.read_delta(address.uri, storage_options=address.storage_options()).sort("day")
         print(json.dumps([rows["day"].to_list(), address.uri, [each.name for each in found["shop"].files("shop/*")]]))
         """,
     )
@@ -190,6 +190,40 @@ def test_a_run_reads_csv_of_one_account_and_writes_delta_to_another(azure_cloud:
     ]
     assert [each for each in azure_cloud.of("vault") if "with token" in each] == ["vault company-kv raw-key with token"]
     assert azure_cloud.of("token https://storage") == ["token https://storage.azure.com managed identity"]
+
+
+OUTLIVES = """
+import time
+import polars as pl
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.writes import prepare_append, prepare_merge, prepare_overwrite
+row = pl.LazyFrame({"day": ["d"], "id": [1]})
+handles = [Handle.create(found[way].address("silver", "outlives_" + way), row.collect_schema()) for way in PRINCIPALS]
+handles = [prepare_append(each, row).commit({}, {}).handle for each in handles]
+scans = [each.scan() for each in handles]
+empty = [Handle.create(found[way].address("silver", "anew_" + way), row.collect_schema()) for way in PRINCIPALS]
+time.sleep(5)
+read = [each.collect().rows() for each in scans]
+for way, each in zip(PRINCIPALS, handles, strict=True):
+    try:
+        pl.read_parquet(each.address.uri + "/*.parquet", storage_options=OLD[way])
+    except OSError as refused:
+        assert "AuthenticationFailed" in str(refused), refused
+    else:
+        raise SystemExit("the store takes the first token still")
+newer = row.with_columns(id=pl.lit(2, pl.Int64))
+merged = [prepare_merge(each, newer, ["day"]).commit({}, {}).handle for each in handles]
+alone = row.select("id")
+reshaped = [prepare_overwrite(each, alone, alone.collect_schema()).commit({}, {}).handle for each in empty]
+print(json.dumps([read, *([each.scan().collect().rows() for each in now] for now in (merged, reshaped))]))
+"""
+
+
+def test_what_is_opened_by_a_token_outlives_it(azure_cloud: Cloud, home: Path):
+    azure_cloud.token_seconds, azure_cloud.stores_take_it_seconds = 303, 4
+    ways = ["by_principal", "by_managed_identity"]
+    known = f"PRINCIPALS = {ways}\nOLD = {{way: found[way].address('t').storage_options() for way in PRINCIPALS}}\n"
+    assert child(azure_cloud, home, known + OUTLIVES) == [[[["d", 1]]] * 2, [[["d", 2]]] * 2, [[[1]]] * 2]
 
 
 def named(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

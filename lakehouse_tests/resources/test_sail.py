@@ -7,10 +7,12 @@ from urllib.parse import quote
 
 import pytest
 
+from lakehouse.engine.declare.ports import Address, SparkJob
 from lakehouse_tests.canaries import Canary, finds, key, word
 from lakehouse_tests.shares import House, failure
 from resources.environment import load_environment
-from resources.sail import Sail
+from resources.pipes import options_of
+from resources.sail import Sail, _environment
 
 SIGNATURE, PASSWORD = key("a SAS").secret, word("a password").secret
 NAMED = {
@@ -77,6 +79,12 @@ def test_an_environment_file_that_cannot_be_read_keeps_no_script_from_its_work(
     (house.home / "environments/torn.yaml").write_text("{")
     monkeypatch.setenv("SHARES", "well")
     assert house.run().success
+
+
+def test_of_two_lakes_a_script_is_given_the_way_into_the_one_that_it_writes_to():
+    production, own = (Address(f"abfss://lake@{name}", {"account_name": name}) for name in ("production", "own"))
+    job = SparkJob("gold/shares", "", Path("shares.spark.py"), {"counted": (production, 0)}, own)
+    assert _environment(dict(options_of(job)))["AZURE_STORAGE_ACCOUNT_NAME"] == "own"
 
 
 def test_what_a_script_says_holds_no_secret_that_this_process_knows(

@@ -206,10 +206,11 @@ def test_a_run_whose_rows_may_not_be_read_any_more_fails_at_once_with_that_sente
     house.land("2", a=2)
     assert run(lake, tmp_path, "bronze/slips")[1] == ""
 
-    def options(address: Address) -> dict[str, str]:
-        return {**address.options, **({"account_key": WRONG_KEY} if address.uri.endswith(unreadable) else {})}
+    def refused(address: Address) -> dict[str, Any]:
+        wrong = {"account_key": WRONG_KEY} if address.uri.endswith(unreadable) else {}
+        return {"storage_options": {**address.options, **wrong}}
 
-    monkeypatch.setattr("lakehouse.engine.delta.scan.storage_options", options)
+    monkeypatch.setattr("lakehouse.engine.delta.scan.for_polars", refused)
     events, why = run(lake, tmp_path, "silver/counts")
     assert why == SAID.format(lake.container, lake.endpoint, "A_KEY").replace("AuthorizationFailure", "Forbidden")
     assert "STEP_UP_FOR_RETRY" not in events

@@ -57,7 +57,12 @@ class Place:
 
     def ledger_beside(self, table: Address, declared: Declaration) -> Address:
         """The ledger of a table as it was opened: in this lake, or in another environment's that is read."""
-        if not table.only_read:
-            return self.ledger(declared)
-        lake = replace(table, uri=table.uri.removesuffix(f"{declared.layer}/{declared.name}"))
-        return lake / "ledger" / declared.layer / declared.name
+        return _beside(table, declared, "ledger") if table.only_read else self.ledger(declared)
+
+    def quarantine_beside(self, table: Address, declared: Declaration) -> Address:
+        return _beside(table, declared, "quarantine") if table.only_read else self.quarantine(declared)
+
+
+def _beside(table: Address, declared: Declaration, kind: str) -> Address:
+    lake = replace(table, uri=table.uri.removesuffix(f"{declared.layer}/{declared.name}"))
+    return lake / kind / declared.layer / declared.name

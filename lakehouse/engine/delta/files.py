@@ -14,7 +14,7 @@ from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.handle import Handle, Unreachable
-from lakehouse.engine.delta.place import make_durable, root, storage_options
+from lakehouse.engine.delta.place import for_polars, make_durable, root
 from lakehouse.engine.delta.refused import raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, measure
@@ -57,10 +57,10 @@ def write_files(
             ),
             compression="zstd",
             compression_level=1,
-            storage_options=storage_options(handle.address),
             sync_on_close="all" if handle.address.is_local else None,
             mkdir=handle.address.is_local,
             sinked_paths_callback=written.append,
+            **for_polars(handle.address),
         )
     except (OSError, pl.exceptions.ComputeError) as error:
         if isinstance(error, pl.exceptions.ComputeError) and "os error" not in str(error):

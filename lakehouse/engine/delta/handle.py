@@ -268,7 +268,7 @@ class Handle:
         change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
         try:
             if reshapes or self.identity is None or not is_plain(self._opened):
-                put_through_deltalake(self._table, change, schema if reshapes else None)
+                put_through_deltalake(self.address, self.version + 1, change, schema if reshapes else None)
             else:
                 self._refuse_another_table()
                 put(self.address, self.version + 1, change)

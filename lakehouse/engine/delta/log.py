@@ -14,7 +14,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.place import LOG, log_file, log_name, storage_options
+from lakehouse.engine.delta.place import LOG, for_polars, log_file, log_name
 
 Action = dict[str, Any]
 
@@ -101,9 +101,7 @@ def transactions_at(address: Address, version: int) -> dict[str, int]:
         said = store.read(address, [f"{LOG}/_last_checkpoint"])[0]
         if (summed_up := int(msgspec.json.decode(said)["version"])) <= version:
             file = log_file(address, summed_up).replace(".json", ".checkpoint.parquet")
-            txn = (
-                pl.scan_parquet(file, glob=False, storage_options=storage_options(address)).select("txn").unnest("txn")
-            )
+            txn = pl.scan_parquet(file, glob=False, **for_polars(address)).select("txn").unnest("txn")
             found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), summed_up
     except FileNotFoundError:
         pass  # no checkpoint yet: the log says it all

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 
 LOG = "_delta_log"
+ASKED_AGAIN_SECONDS = 60
 
 
 def root(address: Address) -> str:
@@ -23,7 +27,21 @@ def root(address: Address) -> str:
 
 
 def storage_options(address: Address) -> dict[str, str] | None:
-    return dict(address.options) or None
+    return address.storage_options() or None
+
+
+def for_polars(address: Address) -> dict[str, Any]:
+    """By their names. A token is asked for again while a plan is carried out, however long that takes."""
+    return {
+        "storage_options": dict(address.options) or None,
+        "credential_provider": _provider(address.token) if address.token else "auto",
+    }
+
+
+@cache
+def _provider(token: Callable[[], str]) -> Callable[[], tuple[dict[str, str], int]]:
+    """One of each, since Polars keeps a connection by it."""
+    return lambda: ({"bearer_token": token()}, int(time.time()) + ASKED_AGAIN_SECONDS)
 
 
 def full(address: Address, paths: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta.place import full, storage_options
+from lakehouse.engine.delta.place import for_polars, full
 
 # Other engines may have stored nanoseconds without a zone (Spark's INT96) or a narrower type before a widening; a
 # Delta timestamp holds microseconds in UTC, so neither changes a value.
@@ -44,6 +44,6 @@ def scan_files(
         missing_columns="insert",
         extra_columns="ignore",
         cast_options=_OTHER_ENGINES,
-        storage_options=storage_options(address),
         include_file_paths=file,
+        **for_polars(address),
     ).select(names)

@@ -261,6 +261,15 @@ def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, st
 
 
 def current_contents(ledger: Ledger) -> pl.DataFrame:
-    """Of every file that was read, where its newest content is: source_file, batch, and whether it is a revision."""
+    """Of every file that was read, where its newest content is: source_file, batch, and whether it is a revision.
+
+    Refused where the ledger does not know all that the table holds: what it does not know would pass for outdated.
+    """
+    if ledger.planned < ledger.applied:
+        raise Refused(
+            f"{ledger.table} stands at batch {ledger.applied}, and its ledger ({ledger.address}) ends with batch "
+            f"{ledger.planned}: which content of a file is the newest cannot be told. Nothing was read. Put the ledger "
+            "back; where it is lost, take away the table too: `lakehouse run` reads anew all files that lie there."
+        )
     read = ledger.done().filter(pl.col("state").is_in(READ)).unique("name", keep="last", maintain_order=True)
     return read.select(source_file="name", batch="batch", revised=pl.col("state") == REVISED)

@@ -115,9 +115,9 @@ class Ledger:
         Raises Conflict where ledger and bronze table are not one batch apart at most: the table has moved since it was
         opened, or one of the two was taken away.
         """
-        if self._planned not in (self.applied, self.applied + 1):
+        if self.planned not in (self.applied, self.applied + 1):
             raise Conflict(
-                f"{self.table}: its ledger has planned {self._planned} batches and the table holds {self.applied}. "
+                f"{self.table}: its ledger has planned {self.planned} batches and the table holds {self.applied}. "
                 "Nothing was taken. Another run may have been faster: run again. If it says so again, table or "
                 f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew "
                 f"from the files that the ledger ({self.address}) names."
@@ -134,7 +134,8 @@ class Ledger:
         return self if rows.is_empty() else replace(self, applied=rows["batch"][-1], applied_plan=rows["plan"][-1])
 
     @property
-    def _planned(self) -> int:
+    def planned(self) -> int:
+        """The last batch that is written here."""
         return (self.handle and self.handle.transaction(self.table)) or 0
 
     def commit(self, entries: list[Entry]) -> tuple[Ledger, Plan]:

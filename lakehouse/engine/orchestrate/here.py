@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Cluster
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.table import Table
 
@@ -25,3 +26,13 @@ def unmade(tables: Sequence[Table], place: Place) -> list[str]:
     with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
         handles = pool.map(lambda each: Handle.open(place.table(each.declaration)), tables)
         return [each.declaration.key for each, handle in zip(tables, handles, strict=True) if handle is None]
+
+
+def as_read(declared: Declaration, place: Place) -> Handle | None:
+    """A table as its readers find it: where the lake has none, as it stands in the one behind."""
+    return or_behind(Handle.open(place.table(declared)), declared, place)
+
+
+def or_behind(own: Handle | None, declared: Declaration, place: Place) -> Handle | None:
+    behind = place.behind_of(declared) if own is None else None
+    return Handle.open(behind) if behind else own

@@ -28,7 +28,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import Arrivals, look, look_beside
 from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
-from lakehouse.engine.orchestrate.here import TABLES_AT_ONCE
+from lakehouse.engine.orchestrate.here import TABLES_AT_ONCE, as_read, or_behind
 from lakehouse.engine.orchestrate.inputs import (
     is_idle,
     open_inputs,
@@ -195,13 +195,7 @@ def opened(declared: Declaration, place: Place) -> tuple[Handle | None, dict[str
     """The table and then, by key, its upstreams: opened later, so that none is behind what the table has read."""
     own = Handle.open(place.table(declared))
     upstreams = {read.upstream.key: read.upstream for read in declared.reads}
-    return own, {key: _or_behind(Handle.open(place.table(each)), each, place) for key, each in upstreams.items()}
-
-
-def _or_behind(own: Handle | None, declared: Declaration, place: Place) -> Handle | None:
-    """A table as its readers find it: where the lake has none, as it stands in the one behind."""
-    behind = place.behind_of(declared) if own is None else None
-    return Handle.open(behind) if behind else own
+    return own, {key: as_read(each, place) for key, each in upstreams.items()}
 
 
 def _open(declared: Declaration, place: Place) -> Handle | None:
@@ -271,8 +265,8 @@ def _stands(tables: Sequence[Declaration], place: Place, remembered: Remembered)
         known = {each.key: each for table in moved for each in _opens(table)}
         ledgers = [pool.submit(Handle.open, place.ledger(each)) for each in moved if each.is_bronze]
         handles = dict(zip(known, pool.map(lambda each: _open(each, place), known.values()), strict=True))
-        as_read = pool.map(lambda each: _or_behind(handles[each.key], each, place), known.values())
-        read = dict(zip(known, as_read, strict=True))
+        theirs = pool.map(lambda each: or_behind(handles[each.key], each, place), known.values())
+        read = dict(zip(known, theirs, strict=True))
         wait(ledgers)  # not used: whoever opens one after its table finds it known
 
         def stand(each: Declaration) -> _Stand:

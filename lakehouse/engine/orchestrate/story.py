@@ -17,6 +17,7 @@ from lakehouse.engine.declare.table import Declaration, Read
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import read_commits
+from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.quality.text import read_text
 from lakehouse.engine.quality.typed import typed
 
@@ -61,7 +62,7 @@ def story(declared: Declaration, tables: Sequence[Declaration], place: Place, va
     if not 0 < len(values) <= len(names):
         raise NoSuchKey(f"{declared.key}: {number(len(values), 'value')} given for its key ({', '.join(names)}).")
     key = dict(zip(names, values, strict=False))
-    own = Handle.open(place.table(declared))
+    own = as_read(declared, place)
     if own is None:
         raise NoSuchKey(f"{declared.key} was not written yet. Next: lakehouse run")
     ours = {each.name: each for each in columns_of(declared.contract)}
@@ -96,7 +97,7 @@ def _concat(frames: Iterator[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
 def _arrivals(own: Handle, upstream: Declaration, place: Place, key: Mapping[str, str]) -> pl.DataFrame:
     """The rows of a bronze upstream that have as much of the key as it knows by name."""
     theirs = [pl.col(name) == value for name, value in key.items() if name in upstream.schema]
-    handle = Handle.open(place.table(upstream))
+    handle = as_read(upstream, place)
     if not upstream.is_bronze or not theirs or handle is None:
         return _CAME.to_frame()
     rows = handle.scan().filter(*theirs).select("source_file", "source_row", "batch").head(_SHOWN).collect()
@@ -123,13 +124,15 @@ def _versions(own: Handle, handle: Handle, upstream: str) -> dict[int, int]:
 def _set_aside(tables: Sequence[Declaration], place: Place, key: Mapping[str, str]) -> Iterator[pl.DataFrame]:
     """Rows with these values in their fields; of lines that did not parse, those in which all of them stand."""
     for each in dict.fromkeys(tables):
-        handle = Handle.open(place.table(each))
+        handle = as_read(each, place)
         if handle is None:
             continue
         row = pl.col("row")
         names = [row.str.contains_any([value, json.dumps(value, ensure_ascii=False)[1:-1]]) for value in key.values()]
         fields = [row.str.json_path_match(f"$.{name}").eq(value).fill_null(value=True) for name, value in key.items()]
-        rows = quarantine.read(handle, place.quarantine(each)).filter(*names, *([] if each.is_bronze else fields))
+        rows = quarantine.read(handle, place.quarantine_beside(handle.address, each)).filter(
+            *names, *([] if each.is_bronze else fields)
+        )
         yield rows.with_columns(table=pl.lit(each.key)).select(_LEFT.names()).head(_SHOWN).collect()
 
 
@@ -137,7 +140,7 @@ def _made(
     declared: Declaration, standing: pl.LazyFrame, tables: Sequence[Declaration], place: Place
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     for each in tables:
-        handle = Handle.open(place.table(each))
+        handle = as_read(each, place)
         if handle is None or each.runs_on or declared not in [read.upstream for read in each.reads]:
             continue  # what Spark made of a row is not asked again here
         came = each.transform(*(standing if read.upstream is declared else _whole(read, place) for read in each.reads))
@@ -146,6 +149,6 @@ def _made(
 
 
 def _whole(read: Read, place: Place) -> pl.LazyFrame:
-    handle = Handle.open(place.table(read.upstream))
+    handle = as_read(read.upstream, place)
     rows = handle.scan() if handle else read.upstream.stored_schema.to_frame().lazy()
     return typed(read.upstream.contract, rows).lazy() if read.upstream.is_bronze else rows

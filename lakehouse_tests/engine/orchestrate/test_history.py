@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.declare.contract import Bronze, Silver, column
-from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.source import Files, Snapshots
@@ -132,6 +132,18 @@ def test_a_corrected_snapshot_makes_the_versions_as_if_it_had_come_so_at_first(h
     assert versions(house) == [(1, "FR", 1, 1, None), (2, "UK", 1, 1, None)]
     assert finding(work, "conserves").facts["superseded_on_arrival"] == "3"
     assert red(work) == {}
+
+
+def test_a_history_is_not_made_of_files_that_the_ledger_does_not_know(house: House):
+    land(house, 1, {1: ("FR", 1)})
+    house.drain(SHOWN, LIVED)
+    ledger = house.root / "lake" / "ledger" / SHOWN.key
+    ledger.rename(house.root / "away")
+    with pytest.raises(Refused, match=r"bronze/shown stands at batch 1, and its ledger \(.*\) ends with batch 0: "):
+        house.run(LIVED, rebuild=True)
+    (house.root / "away").rename(ledger)
+    house.run(LIVED, rebuild=True)
+    assert versions(house) == [(1, "FR", 1, 1, None)]
 
 
 def test_an_increment_writes_only_what_changed(house: House):
