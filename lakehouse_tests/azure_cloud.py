@@ -322,6 +322,7 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     authority = trustme.CA()
     known = Path(certifi.where()).read_bytes()  # as long as a real one: to read it takes a client 20 ms
     (folder / "ca.pem").write_bytes(known + authority.cert_pem.bytes())
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     hosts = [*LOGIN, TELLS_ADDRESS, *(f"*{suffix}" for suffix in (*VAULTS, *STORAGE))]
     certificate = authority.issue_cert(*hosts, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))

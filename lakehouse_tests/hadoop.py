@@ -62,5 +62,5 @@ def shell(cloud: Cloud, folder: Path, conf: Mapping[str, str], *words: str) -> s
 
 
 def _truststore(cloud: Cloud) -> bytes:
-    authority = x509.load_pem_x509_certificate((cloud.folder / "ca.pem").read_bytes())
+    authority = x509.load_pem_x509_certificate((cloud.folder / "authority.pem").read_bytes())
     return serialize_java_truststore([PKCS12Certificate(authority, b"ca")], BestAvailableEncryption(b"trusted"))

@@ -87,7 +87,7 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
 
 def _options(job: SparkJob) -> Iterator[tuple[str, str]]:
     for address in (*(each for each, _ in job.reads.values()), job.writes):
-        yield from address.storage_options().items()
+        yield from address.options.items()
 
 
 def _told_on(context: Any, text: str) -> str:

@@ -97,9 +97,7 @@ class _Child:
         self._wait_seconds = wait_seconds
         self._output = Path(folder.path, "printed.txt")
         self._read = 0
-        options = {
-            name: value for address, _ in job.reads.values() for name, value in address.storage_options().items()
-        }
+        options = {name: value for address, _ in job.reads.values() for name, value in address.options.items()}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 # this interpreter, and a script of the project
                 [sys.executable, str(SESSION), str(job.script), *arguments],

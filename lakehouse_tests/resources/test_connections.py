@@ -104,8 +104,8 @@ for name, adls in found.items():
         continue
     address = adls.address("silver", name)
     rows = pl.DataFrame({"way": [name]})
-    deltalake.write_deltalake(address.uri, rows, storage_options=address.storage_options())
-    read = pl.read_delta(address.uri, storage_options=address.storage_options())
+    deltalake.write_deltalake(address.uri, rows, storage_options=address.options)
+    read = pl.read_delta(address.uri, storage_options=address.options)
     adls.write(f"files/{name}.csv", b"a,b")
     duck = duckdb.connect()
     local_sql._load(duck, "delta")
@@ -181,7 +181,7 @@ def test_a_run_reads_csv_of_one_account_and_writes_delta_to_another(azure_cloud:
             result = dg.materialize([sales], resources=resources, instance=instance)
         import polars as pl
         address = found["lake"].address("bronze", "sales")
-        rows = pl.read_delta(address.uri, storage_options=address.storage_options()).sort("day")
+        rows = pl.read_delta(address.uri, storage_options=address.options).sort("day")
         print(json.dumps([rows["day"].to_list(), address.uri, [each.name for each in found["shop"].files("shop/*")]]))
         """,
     )
@@ -224,7 +224,7 @@ print(json.dumps([read, *([each.scan().collect().rows() for each in now] for now
 def test_what_is_opened_by_a_token_outlives_it(azure_cloud: Cloud, home: Path):
     azure_cloud.token_seconds, azure_cloud.stores_take_it_seconds = 303, 4
     ways = ["by_principal", "by_managed_identity"]
-    known = f"PRINCIPALS = {ways}\nOLD = {{way: found[way].address('t').storage_options() for way in PRINCIPALS}}\n"
+    known = f"PRINCIPALS = {ways}\nOLD = {{way: found[way].address('t').options for way in PRINCIPALS}}\n"
     assert child(azure_cloud, home, known + OUTLIVES) == [[[["d", 1]]] * 2, [[["d", 2]]] * 2, [[[1]]] * 2]
 
 
