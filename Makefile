@@ -1,4 +1,4 @@
-# Everything a person types here. Needs make, Python 3.12 and, for the tests, Node 20.
+# Everything a person types here. Needs make, Python 3.12 and, for the tests, Node 20 and Java 17 with Maven.
 # Set-up stays inside this folder (.venv, node_modules, home, .env) and is quick when nothing changed.
 
 .PHONY: help demo dev test test-long lint bench bench-long lock clean core tests-core home

@@ -241,7 +241,7 @@ def let_in(connection: str, adls: Adls) -> None:
     what, path = f"Spark's way into {connection}", engines.spark_path(adls, "_lakehouse", "nothing")
     then = f"make an external location of {engines.spark_path(adls)}, which needs no setting"
     try:
-        told = engines.spark_conf(adls)
+        told = engines.spark_conf(adls, "databricks")
     except LakehouseError as refused:
         note(what, "✗", str(refused), "mend it as it says, and run this again")
         return

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 TENANT = "11111111-2222-3333-4444-555555555555"
 LOGIN = ("login.microsoftonline.com", "login.chinacloudapi.cn")
 VAULTS = (".vault.azure.net", ".vault.azure.cn")
+IMDS = ("169.254.169.254", "/metadata/identity/oauth2/token")
+"""Where a virtual machine asks for its identity: without TLS, so that `plain_port` as its proxy answers."""
 TELLS_ADDRESS = "api.ipify.org"
-STORAGE = (".blob.core.windows.net", ".dfs.core.windows.net", ".blob.core.chinacloudapi.cn")
+STORAGE = tuple(f".{kind}.core.{of}" for kind in ("blob", "dfs") for of in ("windows.net", "chinacloudapi.cn"))
 ACCOUNTS = ("contosoraw", "contosolake")
 CONTAINER = "lake"
 UNFIT = "unfit"
@@ -186,7 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/msi/token" and self.headers["X-IDENTITY-HEADER"] == self.cloud.identity_header:
             is_fit = query.get("client_id") != [UNFIT]
             self._token("managed identity", query["resource"][0] if is_fit else "https://nobody.example")
-        elif path == "/metadata/identity/oauth2/token":
+        elif (host, path) == IMDS and self.headers["Metadata"] == "true":
+            self._token("managed identity of the machine", query["resource"][0], text=True)
+        elif path == IMDS[1]:
             self._answer(400, {"error": "invalid_request", "error_description": "Identity not found"})
         else:
             self._answer(404, {})
@@ -205,16 +209,19 @@ class _Handler(BaseHTTPRequestHandler):
             said = "AADSTS7000215: Invalid client secret provided."
             self._answer(401, {"error": "invalid_client", "error_description": said, "error_codes": [7000215]})
         else:
+            self.cloud.asked.append(f"login {host}")
             way = "workload identity" if "client_assertion" in form else "service principal"
-            self._token(way, form["scope"][0].removesuffix("/.default"))
+            is_v1 = not path.endswith("/v2.0/token")  # is asked for a resource, and writes its numbers as text
+            self._token(way, form["resource" if is_v1 else "scope"][0].removesuffix("/.default"), text=is_v1)
 
-    def _token(self, way: str, audience: str) -> None:
+    def _token(self, way: str, audience: str, *, text: bool = False) -> None:
         self.cloud.asked.append(f"token {audience} {way}")
         time.sleep(self.cloud.latency_seconds)
         seconds = self.cloud.token_seconds
         self.cloud.issued.append(token(audience, self.cloud.stores_take_it_seconds or seconds))
         made = {"access_token": self.cloud.issued[-1], "token_type": "Bearer", "resource": audience}
-        self._answer(200, {**made, "expires_in": seconds, "expires_on": int(time.time()) + seconds})
+        numbers = {"expires_in": seconds, "expires_on": int(time.time()) + seconds}
+        self._answer(200, made | {name: str(number) if text else number for name, number in numbers.items()})
 
     def _vault(self, host: str, path: str) -> None:
         name = host.partition(".")[0]
@@ -321,6 +328,7 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     authority = trustme.CA()
     known = Path(certifi.where()).read_bytes()  # as long as a real one: to read it takes a client 20 ms
     (folder / "ca.pem").write_bytes(known + authority.cert_pem.bytes())
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     hosts = [*LOGIN, TELLS_ADDRESS, *(f"*{suffix}" for suffix in (*VAULTS, *STORAGE))]
     certificate = authority.issue_cert(*hosts, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
@@ -328,13 +336,14 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     cloud = Cloud(folder)
+    servers = [_served(_Handler, cloud, context), _served(_Handler, cloud), _served(_Proxy, cloud)]
+    cloud.tls_port, cloud.plain_port, cloud.proxy_port = (server.server_address[1] for server in servers)
     if accounts:
         cloud.azurite = azurites.start(
             arguments=["--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem"), "--oauth", "basic"],
             accounts=dict.fromkeys(accounts, ACCOUNT_KEY),
+            variables=cloud.environment(),  # it asks the source of a copy by its name, where that has a SAS token
         )
-    servers = [_served(_Handler, cloud, context), _served(_Handler, cloud), _served(_Proxy, cloud)]
-    cloud.tls_port, cloud.plain_port, cloud.proxy_port = (server.server_address[1] for server in servers)
     for account in accounts:
         with cloud.container(account) as container:
             container.create_container()

@@ -67,7 +67,12 @@ class Azurite:
                 self.process.wait()
 
 
-def start(seconds: float = 60, arguments: Sequence[str] = (), accounts: Mapping[str, str] | None = None) -> Azurite:
+def start(
+    seconds: float = 60,
+    arguments: Sequence[str] = (),
+    accounts: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Azurite:
     """Start a server and wait until it answers. Raises RuntimeError with what it said when it does not.
 
     `accounts` are names with their keys, for others than the one that it knows; with TLS, any connection is an answer.
@@ -77,7 +82,7 @@ def start(seconds: float = 60, arguments: Sequence[str] = (), accounts: Mapping[
     quiet = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--inMemoryPersistence"]
     process = subprocess.Popen(
         [PROGRAM, *quiet, *arguments, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
-        env={**os.environ, "AZURITE_ACCOUNTS": known} if known else None,
+        env={**os.environ, **(variables or {}), **({"AZURITE_ACCOUNTS": known} if known else {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -5,12 +5,25 @@ What is returned holds secrets: hand it to the engine, and print none of it.
 
 from __future__ import annotations
 
-from typing import Any, Self
+import os
+from typing import Any, Literal, Self
 
 from lakehouse.engine.declare.errors import Terminal
 from resources.adls import Adls
 from resources.clouds import CLOUDS
 from resources.entra import Login
+
+type SparkDriver = Literal["hadoop", "databricks"]
+
+_ACCOUNT = "fs.azure.account"
+# Hadoop's driver has no class of this name and refuses it: what has no provider is a fixed token there
+_DATABRICKS_SAS = {"fs.azure.sas.token.provider.type": "org.apache.hadoop.fs.azurebfs.sas.FixedSASTokenProvider"}
+# the driver's word, ours, and the variable that Azure's webhook sets, which the driver does not read
+_WORKLOAD = {
+    "client.id": ("client_id", "AZURE_CLIENT_ID"),
+    "msi.tenant": ("tenant_id", "AZURE_TENANT_ID"),
+    "token.file": ("token_file", "AZURE_FEDERATED_TOKEN_FILE"),
+}
 
 
 def fsspec_options(adls: Adls) -> dict[str, Any]:
@@ -24,35 +37,32 @@ def fsspec_options(adls: Adls) -> dict[str, Any]:
     return options | {kind: secret}
 
 
-def spark_conf(adls: Adls) -> dict[str, str]:
-    """For `spark.conf.set(name, value)`: Hadoop's ABFS driver, which is also that of Databricks."""
-    host = _host(adls)
-    auth, kind = adls.auth, "fs.azure.account"
-    mode = auth["auth_mode"]
-    provider = "org.apache.hadoop.fs.azurebfs.oauth2"
-    match mode:
+def spark_conf(adls: Adls, driver: SparkDriver = "hadoop") -> dict[str, str]:
+    """For `spark.conf.set(name, value)`, or core-site.xml: Hadoop's ABFS driver, from 3.4.1 on, or that of Databricks.
+
+    Raises SettingMissing, or what the vault says; Terminal for a workload identity that nothing names.
+    """
+    told = {f"{_ACCOUNT}.auth.type": "OAuth"}
+    match adls.auth["auth_mode"]:
         case "service_principal":
-            told = {
-                "oauth.provider.type": f"{provider}.ClientCredsTokenProvider",
-                "oauth2.client.id": auth["client_id"],
-                "oauth2.client.secret": adls.secret(),
-                "oauth2.client.endpoint": _token_endpoint(adls),
-            }
+            told |= _oauth("ClientCreds", **{"client.id": adls.auth["client_id"], "client.secret": adls.secret()})
+            told[f"{_ACCOUNT}.oauth2.client.endpoint"] = _token_endpoint(adls)
         case "managed_identity":
-            told = {"oauth.provider.type": f"{provider}.MsiTokenProvider"}
-            told |= {"oauth2.client.id": auth["client_id"]} if "client_id" in auth else {}
+            told |= _oauth("Msi", **({"client.id": adls.auth["client_id"]} if "client_id" in adls.auth else {}))
         case "workload_identity":
-            told = {"oauth.provider.type": f"{provider}.WorkloadIdentityTokenProvider"}
-            names = {"client_id": "client.id", "tenant_id": "msi.tenant", "token_file": "token.file"}
-            told |= {f"oauth2.{name}": auth[key] for key, name in names.items() if key in auth}
+            adls.way_in()  # refuses what neither the settings nor Azure's variables name
+            given = {word: adls.auth.get(name) or os.environ[other] for word, (name, other) in _WORKLOAD.items()}
+            told |= _oauth("WorkloadIdentity", **given)
+            told[f"{_ACCOUNT}.oauth2.msi.authority"] = f"https://{CLOUDS[adls.azure_cloud].login}/"
         case _:
             way, secret = adls.way_in()
             if way == "account_key":
-                return {f"{kind}.key.{host}": str(secret)}
-            fixed = "org.apache.hadoop.fs.azurebfs.sas.FixedSASTokenProvider"
-            told = {"token.provider.type": fixed, "fixed.token": str(secret)}
-            return {f"{kind}.auth.type.{host}": "SAS"} | {f"fs.azure.sas.{name}.{host}": told[name] for name in told}
-    return {f"{kind}.auth.type.{host}": "OAuth"} | {f"{kind}.{name}.{host}": value for name, value in told.items()}
+                told = {f"{_ACCOUNT}.auth.type": "SharedKey", f"{_ACCOUNT}.key": str(secret)}
+            else:
+                told = {f"{_ACCOUNT}.auth.type": "SAS", "fs.azure.sas.fixed.token": str(secret)}
+                told |= _DATABRICKS_SAS if driver == "databricks" else {}
+    host = _host(adls)
+    return {f"{name}.{host}": value for name, value in told.items()}
 
 
 def spark_path(adls: Adls, *path: str) -> str:
@@ -97,6 +107,11 @@ def _token_endpoint(adls: Adls) -> str:
 
 def _literal(text: str) -> str:
     return "N'" + text.replace("'", "''") + "'"
+
+
+def _oauth(provider: str, **told: str) -> dict[str, str]:
+    named = f"org.apache.hadoop.fs.azurebfs.oauth2.{provider}TokenProvider"
+    return {f"{_ACCOUNT}.oauth.provider.type": named} | {f"{_ACCOUNT}.oauth2.{name}": told[name] for name in told}
 
 
 class _Awaited:

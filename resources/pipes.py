@@ -91,7 +91,7 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
 def options_of(job: SparkJob) -> Iterator[tuple[str, str]]:
     """What a script needs to open its tables; last what opens the one that it writes."""
     for address in (*(each for each, _ in job.reads.values()), job.writes):
-        yield from address.storage_options().items()
+        yield from address.options.items()
 
 
 def _redacted(text: str) -> str:

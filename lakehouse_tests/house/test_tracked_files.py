@@ -65,6 +65,17 @@ def test_the_lock_of_npm_has_a_hash_for_every_package_and_no_address():
     assert [name for name, each in packages.items() if "resolved" in each] == []
 
 
+def test_every_jar_that_maven_brings_is_of_one_version_and_has_a_hash():
+    named = re.findall(
+        r"<artifactId>([^<]+)</artifactId><version>([\d.]+)</version>",
+        (ROOT / "lakehouse_tests/hadoop.pom.xml").read_text(),
+    )
+    lines = (ROOT / "lakehouse_tests/hadoop.sha256").read_text().splitlines()
+    assert len(named) > 20
+    assert sorted(f"{name}-{version}.jar" for name, version in named) == sorted(line[66:] for line in lines)
+    assert [line for line in lines if not re.fullmatch(r"[0-9a-f]{64}  \S+", line)] == []
+
+
 def test_the_dev_lock_holds_the_core_lock():
     core, dev = (
         set(re.findall(r"^([\w.-]+==[^\s;]+)", (ROOT / name).read_text(), re.MULTILINE))

@@ -127,7 +127,7 @@ def test_a_workspace_is_set_up_once_and_found_so_the_second_time(workspace: dict
     made = ("catalog main", "schema main.lakehouse", "volume main.lakehouse.jobs")
     assert {first[what] for what in made} == {"✓ made"}
     assert first["variable RAW_KEY"] == "✓ for landing", "from the scope of secrets"
-    assert first["Spark's way into landing"] == "✓ 1 settings of contosoraw set"
+    assert first["Spark's way into landing"] == "✓ 2 settings of contosoraw set"
     assert (
         first["Spark's way into lake"] == "✓ there already, by rights that the session has of its own; nothing was set"
     )
@@ -136,7 +136,7 @@ def test_a_workspace_is_set_up_once_and_found_so_the_second_time(workspace: dict
 
     second, said = in_a_workspace(**workspace)
     assert {second[what] for what in made} == {"✓ there already"}
-    assert second["Spark's way into landing"] == "✓ 1 settings of contosoraw, there already"
+    assert second["Spark's way into landing"] == "✓ 2 settings of contosoraw, there already"
     assert second["Polars reads the lake"] == "✓ what deltalake and Spark wrote"
     assert "Nothing was changed: all was there already." in said
     assert {what: words for what, words in second.items() if "there already" not in words} == {

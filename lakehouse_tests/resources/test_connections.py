@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from lakehouse.engine.declare.errors import Terminal
-from lakehouse_tests.azure_cloud import ACCOUNT_KEY, TENANT, Cloud, Secret, account_sas
+from lakehouse_tests import hadoop
+from lakehouse_tests.azure_cloud import ACCOUNT_KEY, CONTAINER, TENANT, Cloud, Secret, account_sas
+from lakehouse_tests.conftest import leave_out
 from resources.adls import Adls
 from resources.engines import spark_conf, spark_path, synapse_statements
 from resources.environment import AUTH_MODES, load_environment, storages
@@ -102,8 +104,8 @@ for name, adls in found.items():
         continue
     address = adls.address("silver", name)
     rows = pl.DataFrame({"way": [name]})
-    deltalake.write_deltalake(address.uri, rows, storage_options=address.storage_options())
-    read = pl.read_delta(address.uri, storage_options=address.storage_options())
+    deltalake.write_deltalake(address.uri, rows, storage_options=address.options)
+    read = pl.read_delta(address.uri, storage_options=address.options)
     adls.write(f"files/{name}.csv", b"a,b")
     duck = duckdb.connect()
     local_sql._load(duck, "delta")
@@ -179,7 +181,7 @@ def test_a_run_reads_csv_of_one_account_and_writes_delta_to_another(azure_cloud:
             result = dg.materialize([sales], resources=resources, instance=instance)
         import polars as pl
         address = found["lake"].address("bronze", "sales")
-        rows = pl.read_delta(address.uri, storage_options=address.storage_options()).sort("day")
+        rows = pl.read_delta(address.uri, storage_options=address.options).sort("day")
         print(json.dumps([rows["day"].to_list(), address.uri, [each.name for each in found["shop"].files("shop/*")]]))
         """,
     )
@@ -222,7 +224,7 @@ print(json.dumps([read, *([each.scan().collect().rows() for each in now] for now
 def test_what_is_opened_by_a_token_outlives_it(azure_cloud: Cloud, home: Path):
     azure_cloud.token_seconds, azure_cloud.stores_take_it_seconds = 303, 4
     ways = ["by_principal", "by_managed_identity"]
-    known = f"PRINCIPALS = {ways}\nOLD = {{way: found[way].address('t').storage_options() for way in PRINCIPALS}}\n"
+    known = f"PRINCIPALS = {ways}\nOLD = {{way: found[way].address('t').options for way in PRINCIPALS}}\n"
     assert child(azure_cloud, home, known + OUTLIVES) == [[[["d", 1]]] * 2, [[["d", 2]]] * 2, [[[1]]] * 2]
 
 
@@ -238,15 +240,112 @@ def test_spark_is_told_by_the_names_of_hadoops_driver(home: Path, monkeypatch: p
     found = named(home, monkeypatch)
     host = "contosolake.dfs.core.windows.net"
     assert spark_path(found["by_key"], "silver", "orders") == f"abfss://lake@{host}/silver/orders"
-    assert spark_conf(found["by_key"]) == {f"fs.azure.account.key.{host}": ACCOUNT_KEY}
-    by_sas = spark_conf(found["by_sas"])
-    assert by_sas[f"fs.azure.account.auth.type.{host}"] == "SAS"
-    assert by_sas[f"fs.azure.sas.fixed.token.{host}"] == "sv=1&sig=SIGNATURE"
+    by_key = {f"fs.azure.account.auth.type.{host}": "SharedKey", f"fs.azure.account.key.{host}": ACCOUNT_KEY}
+    assert spark_conf(found["by_key"]) == by_key
+    by_sas = {f"fs.azure.account.auth.type.{host}": "SAS", f"fs.azure.sas.fixed.token.{host}": "sv=1&sig=SIGNATURE"}
+    assert spark_conf(found["by_sas"]) == by_sas
+    of_databricks = "org.apache.hadoop.fs.azurebfs.sas.FixedSASTokenProvider"
+    by_sas |= {f"fs.azure.sas.token.provider.type.{host}": of_databricks}
+    assert spark_conf(found["by_sas"], "databricks") == by_sas
     by_principal = spark_conf(found["by_principal"])
     assert by_principal[f"fs.azure.account.oauth2.client.secret.{host}"] == "it's secret"
     assert by_principal[f"fs.azure.account.oauth2.client.endpoint.{host}"].endswith(f"{TENANT}/oauth2/token")
     identity = spark_conf(found["by_managed_identity"])
     assert set(identity.values()) == {"OAuth", "org.apache.hadoop.fs.azurebfs.oauth2.MsiTokenProvider"}
+
+
+def test_spark_is_not_told_of_a_workload_that_nothing_names(home: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(Terminal, match=r"workload_identity needs tenant_id, client_id and token_file"):
+        spark_conf(named(home, monkeypatch)["by_workload_identity"])
+
+
+OURS = """
+import deltalake, polars as pl
+from resources.adls import Adls
+from resources.engines import spark_conf, spark_path
+here, china = {"account": "contosolake", "container": "lake"}, {"auth_mode": "workload_identity"}
+found["china"] = Adls(**here, cloud="china", auth=china, connection="china")
+chosen = {name: found[name] for name in os.environ["WAYS"].split()}
+addresses = {name: [adls.address("gold", way) for way in (name, f"{name}_again")] for name, adls in chosen.items()}
+"""
+WRITTEN = """
+for name, (ours, _) in addresses.items():
+    deltalake.write_deltalake(ours.uri, pl.DataFrame({"way": [name]}), storage_options=dict(ours.options))
+paths = {name: [spark_path(adls, "gold", way) for way in (name, f"{name}_again")] for name, adls in chosen.items()}
+print(json.dumps({name: [spark_conf(adls), *paths[name]] for name, adls in chosen.items()}))
+"""
+READ = """
+read = {name: pl.read_delta(its.uri, storage_options=dict(its.options)) for name, (_, its) in addresses.items()}
+print(json.dumps({name: rows["way"].to_list() for name, rows in read.items()}))
+"""
+
+
+def copied_by_hadoop(cloud: Cloud, home: Path, *ways: str, **variables: str) -> set[str]:
+    """A table that we wrote Hadoop reads and writes again, and we read that; each by the same way in.
+
+    What Hadoop asked of the cloud beside its storage.
+    """
+    leave_out(hadoop.why_missing())
+    told = child(cloud, home, OURS + WRITTEN, WAYS=" ".join(ways), **variables)
+    cloud.asked.clear()
+    for name, (conf, ours, its) in told.items():
+        ended = hadoop.shell(cloud, home / name, conf, "-cp", ours, its)
+        assert ended.returncode == 0, f"{name}: {ended.stderr}"
+    assert set(told) == set(ways)
+    by_hadoop = set(cloud.asked)
+    assert child(cloud, home, OURS + READ, WAYS=" ".join(ways), **variables) == {name: [name] for name in ways}
+    assert cloud.refused_hosts == [], "nobody else was asked"
+    return by_hadoop
+
+
+def test_hadoops_driver_copies_a_table_by_what_each_way_in_tells_it(azure_cloud: Cloud, home: Path):
+    ways = [each for each in WAYS if each != "by_workload_identity"]
+    assert copied_by_hadoop(azure_cloud, home, *ways) == {
+        "login login.microsoftonline.com",
+        "token https://storage.azure.com/ managed identity of the machine",
+        "token https://storage.azure.com/ service principal",
+    }
+
+
+def test_hadoops_driver_is_a_workload_in_its_own_cloud(azure_cloud: Cloud, home: Path):
+    told = {"AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": "the-application"}
+    told["AZURE_FEDERATED_TOKEN_FILE"] = str(home / "federated")
+    assert copied_by_hadoop(azure_cloud, home, "by_workload_identity", "china", **told) == {
+        "login login.microsoftonline.com",
+        "login login.chinacloudapi.cn",
+        "token https://storage.azure.com workload identity",
+    }
+
+
+def test_two_accounts_stand_side_by_side_whatever_is_usual_there(
+    azure_cloud: Cloud, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    leave_out(hadoop.why_missing())
+    found = named(home, monkeypatch)
+    monkeypatch.setenv("APP_SECRET", azure_cloud.client_secret)
+    lake = found["by_principal"]
+    raw = Adls(account="contosoraw", container=CONTAINER, auth=found["by_key"].auth)
+    with azure_cloud.container(raw.account) as container:
+        container.upload_blob("shop/one.csv", b"a,b", overwrite=True)
+    conf = {"fs.azure.account.auth.type": "OAuth", **spark_conf(raw), **spark_conf(lake)}
+    its = spark_path(lake, "one.csv")
+    ended = hadoop.shell(azure_cloud, home / "both", conf, "-cp", spark_path(raw, "shop", "one.csv"), its)
+    assert ended.returncode == 0, ended.stderr
+    with azure_cloud.container(lake.account) as container:
+        assert container.download_blob("one.csv").readall() == b"a,b"
+
+
+def test_hadoops_driver_says_who_refused_a_wrong_secret(
+    azure_cloud: Cloud, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    leave_out(hadoop.why_missing())
+    found = named(home, monkeypatch)
+    monkeypatch.setenv("LAKE_KEY", "bm90IHRoZSBrZXk=")
+    azurites = 'Operation failed: "Authentication information is not given in the correct format'
+    for way, said in {"by_key": azurites, "by_principal": "AADSTS7000215: Invalid client secret"}.items():
+        file = spark_path(found[way], "one.csv")
+        ended = hadoop.shell(azure_cloud, home / way, spark_conf(found[way]), "-cat", file)
+        assert (ended.returncode, said in ended.stderr) == (1, True), ended.stderr
 
 
 def test_synapse_is_told_in_t_sql_with_its_literals_quoted(home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -38,12 +38,12 @@ class Found:
 class Address:
     """Where a Delta table lies, and what deltalake and Polars open it with: secrets, which are never shown.
 
-    `token`, where a store is opened by one, gives one that is good for five minutes at least, as often as it is asked.
-    `refused` says what it means where the store refuses all this, by HTTP's status and the store's own code.
+    `token`, where a store is opened by one beside `known`, gives one that is good for five minutes at least, as often
+    as it is asked. `refused` says what it means where the store refuses all this, by HTTP's status and its own code.
     """
 
     uri: str
-    options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    known: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     only_read: bool = False
     token: Callable[[], str] | None = field(default=None, repr=False)
     refused: Callable[[int, str], LakehouseError] | None = field(default=None, repr=False, compare=False)
@@ -51,9 +51,10 @@ class Address:
     def __truediv__(self, name: str) -> Address:
         return replace(self, uri=f"{self.uri.rstrip('/')}/{name}")
 
-    def storage_options(self) -> dict[str, str]:
-        """The options as of now: a token in them ends some day."""
-        return {**self.options, **({"bearer_token": self.token()} if self.token else {})}
+    @property
+    def options(self) -> dict[str, str]:
+        """As of now: a token in them ends some day."""
+        return {**self.known, **({"bearer_token": self.token()} if self.token else {})}
 
     def refuse_a_write(self) -> None:
         """To be asked before anything is put there. Raises Terminal where another environment's lake is only read."""

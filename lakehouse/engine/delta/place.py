@@ -27,13 +27,13 @@ def root(address: Address) -> str:
 
 
 def storage_options(address: Address) -> dict[str, str] | None:
-    return address.storage_options() or None
+    return address.options or None
 
 
 def for_polars(address: Address) -> dict[str, Any]:
     """By their names. A token is asked for again while a plan is carried out, however long that takes."""
     return {
-        "storage_options": dict(address.options) or None,
+        "storage_options": dict(address.known) or None,
         "credential_provider": _provider(address.token) if address.token else "auto",
     }
 

@@ -68,7 +68,7 @@ def _said(error: Exception) -> str:
 
 
 def _store(address: Address) -> ObjectStore:
-    return _opened(root(address), tuple(sorted(address.storage_options().items())))
+    return _opened(root(address), tuple(sorted(address.options.items())))
 
 
 @lru_cache(maxsize=256)

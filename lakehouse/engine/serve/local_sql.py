@@ -152,7 +152,7 @@ def _logged_in(connection: duckdb.DuckDBPyConnection, address: Address) -> str:
     _load(connection, "azure")
     # its default knows the certificates of the machine that it was built on
     connection.execute("set azure_transport_option_type = 'curl'")
-    where, options = urlsplit(address.uri), address.storage_options()
+    where, options = urlsplit(address.uri), address.options
     asked = urlsplit(options["endpoint"])
     if not asked.path:  # each container with a secret of its own
         container = f"{where.scheme}://{where.netloc}"
