@@ -79,6 +79,7 @@ class Cloud:
     """Every token that it gave out."""
     refused_hosts: list[str] = field(default_factory=list[str])
     proxy_port: int = 0
+    tls_proxy_port: int = 0
     plain_port: int = 0
     tls_port: int = 0
     azurite: Azurite | None = None
@@ -336,8 +337,9 @@ def started(folder: Path, accounts: tuple[str, ...] = ()) -> Iterator[Cloud]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     cloud = Cloud(folder)
-    servers = [_served(_Handler, cloud, context), _served(_Handler, cloud), _served(_Proxy, cloud)]
-    cloud.tls_port, cloud.plain_port, cloud.proxy_port = (server.server_address[1] for server in servers)
+    servers = [_served(handler, cloud, how) for handler in (_Handler, _Proxy) for how in (context, None)]
+    ports = (server.server_address[1] for server in servers)
+    cloud.tls_port, cloud.plain_port, cloud.tls_proxy_port, cloud.proxy_port = ports
     if accounts:
         cloud.azurite = azurites.start(
             arguments=["--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem"), "--oauth", "basic"],

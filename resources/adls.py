@@ -34,6 +34,7 @@ REFUSED_STATUS = {400, 401, 403}
 _TOKENS = ("AZURE_STORAGE_TOKEN",)
 _KEYS = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY")
 _PRINCIPALS = ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_CLIENT_SECRET")
+_PATIENCE = {"connection_timeout": 20, "read_timeout": 60, "connection_data_block_size": 256 << 10}  # Azure's own
 HELD = {"direct_key": "account_key", "sas": "sas_token", "service_principal": "client_secret"}
 """What is kept in a variable or in the file, by auth_mode."""
 PREFERRED = {"bearer_token": (), "account_key": _TOKENS, "sas_token": (*_TOKENS, *_KEYS, *_PRINCIPALS)}
@@ -88,11 +89,12 @@ class Adls(dg.ConfigurableResource):
         told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower()}
         told |= dict.fromkeys(("skip_signature", "use_emulator"), "false")
         options = {"account_name": self.account, **told}
+        refused = partial(self._refused_to_engines, way)
         if isinstance(way, entra.Login):
             token = _Token(way, self._said)
-            refused = partial(self._refused_to_engines, way, token())  # what is refused is told here
+            token()  # what is refused is told here
             return Address(self.uri(*path), options, token=token, refused=refused)
-        return Address(self.uri(*path), options | {kind: way}, refused=partial(self._refused_to_engines, way, way))
+        return Address(self.uri(*path), options | {kind: way}, refused=refused)
 
     def _refuse_others(self, kind: str) -> None:
         """Variables that the store under deltalake and Polars takes, and prefers to what it is told."""
@@ -212,7 +214,9 @@ class Adls(dg.ConfigurableResource):
             from azure.core.exceptions import AzureError
 
             kind, secret = self.way_in()
-            account = _account(self.account_url(), kind, secret, self._said)
+            if isinstance(secret, entra.Login):  # Azure's client tries a login that is refused again for two minutes
+                secret.storage_token(self._said)
+            account = _account(self.account_url(), kind, secret)
         except ModuleNotFoundError as missing:
             raise Terminal(
                 f"{self.declared_in} keeps {self.container} on Azure, and {missing.name} is not installed. "
@@ -237,10 +241,8 @@ class Adls(dg.ConfigurableResource):
             )
         return self._refused(secret, status, code)
 
-    def _refused_to_engines(self, way: str | entra.Login, given: str, status: int, code: str) -> LakehouseError:
+    def _refused_to_engines(self, way: str | entra.Login, status: int, code: str) -> LakehouseError:
         refused = self._refused(way, status, code)
-        if isinstance(way, entra.Login) and way.storage_token(self._said) != given:
-            return Transient(f"{self._said}: refused ({status} {code}): its token expired meanwhile. Try again.")
         return type(refused)(f"{self._said}: {refused} `lakehouse doctor storage` looks further.")
 
     def _refused(self, secret: str | entra.Login, status: int, code: str) -> LakehouseError:
@@ -321,18 +323,16 @@ class _Token:
 
 
 @cache
-def _account(url: str, kind: str, secret: str | entra.Login, said: str) -> "BlobServiceClient":
+def _account(url: str, kind: str, secret: str | entra.Login) -> "BlobServiceClient":
     """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import BlobServiceClient
 
     from resources.transport import transport
 
-    if isinstance(secret, entra.Login):  # Azure's client tries a login that is refused again for two minutes
-        secret.storage_token(said)
     redaction.keep_signatures_out_of_logs()
     credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
-    opened = BlobServiceClient(url, credential=credential, transport=transport())
+    opened = BlobServiceClient(url, credential=credential, transport=transport(**_PATIENCE))
     atexit.register(opened.close)
     return opened
 

@@ -32,7 +32,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Any:
         """For a table of ours the future of its upstream's handle, pinned at its newest version; for others a frame."""
         storage: Storage = self.lake
-        with _not_tried_again():
+        with _not_tried_again(storage):
             if context.definition_metadata.get(PINNED):
                 path = context.asset_key.path
                 return _opening(storage.address(*path), only_read(self.behind, *path) if self.behind else None)
@@ -43,11 +43,11 @@ class DeltaIOManager(dg.ConfigurableIOManager):
 
         Raises Failure where the delivery says that the run fails, and for what trying again will not mend.
         """
-        with _not_tried_again():
+        with _not_tried_again(self.lake):
             if not isinstance(obj, Delivery):
                 write_plain(context, self.lake, obj)
                 return
-            with told_where_refused(lambda: obj.table):
+            with told_where_refused(obj.table):
                 written = deliver(obj)
             obj.let_go()
         context.add_output_metadata(facts_of(written, obj.table))
@@ -64,9 +64,10 @@ def _opening(address: Address, behind: Address | None) -> Future[Handle | None]:
 
 
 @contextmanager
-def _not_tried_again() -> Iterator[None]:
+def _not_tried_again(lake: Storage) -> Iterator[None]:
     """What is transient stays an exception, which a retry policy repeats; what is not becomes a Failure."""
     try:
-        yield
+        with told_where_refused(lake.address()):
+            yield
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error

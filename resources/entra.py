@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NO_LOGIN = "no login was found on this machine"
 _NOTHING_THERE = re.compile(r"unavailable|not (be )?(found|installed|available|supported)|to be installed|Please run")
 """In azure-identity's words: a credential had nothing to ask with, and nobody was asked."""
+_ASKED = re.compile(r"AADSTS|Error:|request error|not been assigned|No User Assigned")
+"""Whatever else it says: somebody was asked, and refused."""
 
 
 def one_each[**P, R](make: Callable[P, R]) -> Callable[P, R]:
@@ -35,7 +37,7 @@ class Login:
     """A credential that threads share: one asks, the others wait for its token. It is asked anew before it expires.
 
     All get the same kind of token, not the one that can be taken back meanwhile, which Azure's clients ask for: what
-    deltalake and Polars are given they cannot exchange.
+    deltalake and DuckDB are given they cannot exchange.
     """
 
     def __init__(self, credential: Any) -> None:
@@ -83,7 +85,7 @@ def in_one_line(refused: Exception) -> str:
     All that azure-identity says of a chain stands in its log.
     """
     head, *attempts = str(refused).partition("\nTo mitigate")[0].split("\n\t")
-    said = [each for each in attempts if "AADSTS" in each or not _NOTHING_THERE.search(each)]
+    said = [each for each in attempts if _ASKED.search(each) or not _NOTHING_THERE.search(each)]
     if attempts and not said:
         names = (each.partition(":")[0].removesuffix("Credential") for each in attempts)
         return f"{NO_LOGIN} (looked for: {', '.join(names)})"

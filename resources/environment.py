@@ -7,8 +7,8 @@ variables, and of the secrets in vaults, that open them. Never logic, and outsid
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -35,6 +35,9 @@ PROJECT = Path(__file__).parents[1]
 NEEDED = ("landing", "lake")
 """The connections that each environment has: where files come from unless a table names another, and the tables."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
+_VARIABLE = re.compile(r"_variable['\"]?\s*:\s*['\"]?(\w+)")
+_OF_DAGSTER = {"postgres_url", "password"}
+"""The settings of a database in dagster.yaml that are secrets."""
 TAKEN = {"io_manager", "spark"}  # by other resources of the code location
 
 TableKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
@@ -199,16 +202,20 @@ def secret_variables() -> set[str]:
     files = [file for folder in (home / "environments", SHIPPED) for file in folder.glob("*.yaml")]
     found = set[str]()
     for file in (*files, Path(__file__).with_name("dagster.postgres.yaml"), settings):
-        with suppress(SettingsError, OSError):  # what cannot be read is told by who uses it
+        try:
             found.update(_named(settings_file.read(file).content))
+        except SettingsError:  # half saved, say: what it names is withheld all the same
+            found.update(_VARIABLE.findall(file.read_text(errors="replace")))
+        except OSError:
+            continue  # not there
     return found
 
 
-def _named(said: Mapping[str, Any]) -> Iterator[str]:
+def _named(said: Mapping[str, Any], below: str = "") -> Iterator[str]:
     for key, value in said.items():
         if isinstance(value, Mapping):
-            yield from _named(value)
-        elif key == "env" or (str(key).endswith("_variable") and key != "port_variable"):
+            yield from _named(value, str(key))
+        elif (key == "env" and below in _OF_DAGSTER) or (str(key).endswith("_variable") and key != "port_variable"):
             yield str(value)
 
 

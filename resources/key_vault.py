@@ -142,9 +142,8 @@ def _client(vault: str, cloud: CloudName) -> SecretClient:
 
     from resources.transport import transport
 
-    patience: dict[str, Any] = {"connection_timeout": 10, "read_timeout": DEADLINE_SECONDS, "retry_total": 2}
-    url = f"https://{vault}.{CLOUDS[cloud].vault}"
-    return SecretClient(url, any_login(cloud), transport=transport(), **patience)
+    patient = transport(connection_timeout=10, read_timeout=DEADLINE_SECONDS)
+    return SecretClient(f"https://{vault}.{CLOUDS[cloud].vault}", any_login(cloud), transport=patient, retry_total=2)
 
 
 def _sentence(wanted: Wanted, error: AzureError) -> LakehouseError:

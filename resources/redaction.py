@@ -12,15 +12,16 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 REDACTED = "***"
 _SIGNATURE = re.compile(r"(?<=\bsig=)[^&\s\"']+", re.IGNORECASE)
 _SHORTEST = 8
-"""What is shorter is no secret, and would be found in any text."""
+"""What is shorter is not looked for: it would be found in any text."""
 _known = set[str]()
 
 
 def keep(secret: str) -> None:
     """Remember a secret that this process came to know; of a SAS token its signature, of a URL its password too."""
-    _known.update([secret, secret.removeprefix("?"), *parse_qs(secret).get("sig", [])])
+    _known.update([secret, secret.removeprefix("?"), *parse_qs(secret).get("sig", []), *_SIGNATURE.findall(secret)])
     with suppress(ValueError):  # it is no URL
-        _known.add(unquote(urlsplit(secret).password or ""))
+        password = urlsplit(secret).password or ""
+        _known.update([password, unquote(password)])
 
 
 def known() -> Iterable[str]:
@@ -36,7 +37,7 @@ def without(text: str, secrets: Iterable[str]) -> str:
 
 def _forms(secret: str) -> Iterable[str]:
     is_one = len(secret) >= _SHORTEST
-    return (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]) if is_one else ()
+    return (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]) if is_one else ()
 
 
 def keep_signatures_out_of_logs() -> None:

@@ -35,7 +35,15 @@ _VARIABLES = {
     "endpoint": "AZURE_STORAGE_ENDPOINT",
     "allow_http": "AZURE_ALLOW_HTTP",
 }
-_OF_SDKS = {*PREFERRED["sas_token"], "ARM_CLIENT_SECRET", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET"}
+_OF_SDKS = {
+    *PREFERRED["sas_token"],
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_PASSWORD",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "ARM_CLIENT_SECRET",
+    "DATABRICKS_TOKEN",
+    "DATABRICKS_CLIENT_SECRET",
+}
 """What they take by themselves, and what Sail's store would prefer to the way in that a script is given."""
 
 
@@ -146,7 +154,7 @@ class _Child:
 
 
 def _environment(options: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without what opens anything else than the tables that the script is told of."""
+    """Ours, without the variables that are known to open anything else than the tables that the script is told of."""
     withheld = secret_variables() | _OF_SDKS
     for name in withheld & os.environ.keys():
         redaction.keep(os.environ[name])

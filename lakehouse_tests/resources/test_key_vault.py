@@ -10,6 +10,7 @@ import pytest
 from lakehouse.engine.declare.errors import Terminal, Transient
 from lakehouse_tests.azure_cloud import TENANT, Cloud, Secret
 from resources import entra, key_vault
+from resources.adls import Adls
 from resources.clouds import CloudName
 from resources.key_vault import Wanted
 
@@ -45,9 +46,19 @@ def test_a_secret_is_asked_for_once_and_kept(cloud: Cloud):
     assert cloud.of("vault") == ["vault first-kv bronze-key without token", "vault first-kv bronze-key with token"]
 
 
-def test_nothing_is_asked_while_nobody_wants_a_secret(cloud: Cloud):
-    key_vault.Wanted("bronze", "untouched-kv", "bronze-key")
-    assert not [each for each in cloud.asked if "untouched-kv" in each]
+def test_nothing_is_asked_while_nobody_wants_a_secret(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Wanted] = []
+    monkeypatch.setattr(key_vault, "_asked", {})
+    monkeypatch.setattr(key_vault, "_ask", lambda each: asked.append(each.wanted))  # in the thread that would ask
+    in_vault = {"auth_mode": "key_vault", "key_vault_name": "company-kv", "secret_name": "lake-key"}
+    each = Adls(account="contoso", container="lake", auth=in_vault, connection="bronze", declared_in="company.yaml")
+    each.uri("silver", "orders")
+    time.sleep(0.1)
+    assert asked == []
+    each.begin()
+    while not asked:
+        time.sleep(0.01)
+    assert asked == [each.wanted]
 
 
 def test_what_is_begun_together_is_asked_for_at_once_with_one_token(cloud: Cloud):

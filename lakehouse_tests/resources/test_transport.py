@@ -1,14 +1,19 @@
 import ssl
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
-import requests
 from azure.core.exceptions import ServiceRequestError
 from azure.core.rest import HttpRequest
+from azure.storage.blob import BlobServiceClient
 
+from lakehouse.engine.declare.errors import Terminal
 from lakehouse_tests.azure_cloud import Cloud
+from resources.adls import _PATIENCE  # pyright: ignore[reportPrivateUsage] # what it tells its client
 from resources.transport import transport
 
 SIGNATURE = "c2VjcmV0"
@@ -29,7 +34,12 @@ def asked(url: str) -> str:
 def test_trusted_certificates_are_read_once_for_all_connections(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
     read: list[object] = []
     reads = ssl.SSLContext.load_verify_locations
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *of: (read.append(of), reads(*of)))
+
+    def counted(*of: Any, **named: Any) -> None:
+        read.append(named)
+        reads(*of, **named)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
     copy = cloud.folder / "read-once.pem"
     copy.write_bytes((cloud.folder / "ca.pem").read_bytes())
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(copy))
@@ -67,12 +77,43 @@ def test_who_shows_the_certificate_of_another_host_is_not_asked(cloud: Cloud):
 
 def test_a_folder_of_certificates_is_told_as_one(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
     told: list[object] = []
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda _, *of: told.append(of))
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda _, **named: told.append(named))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.folder))
     with pytest.raises(ServiceRequestError, match="unable to get local issuer certificate"):
         asked("https://api.ipify.org/")
-    assert told == [(None, str(cloud.folder))]
+    assert told == [{"capath": str(cloud.folder)}]
 
 
-def test_what_requests_itself_trusts_is_trusted(cloud: Cloud):
-    assert requests.get("https://api.ipify.org/", timeout=10).text == asked("https://api.ipify.org/")
+def test_a_proxy_that_is_spoken_to_by_tls_is_trusted_by_the_same_certificates(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{cloud.tls_proxy_port}")
+    assert asked("https://api.ipify.org/") == "203.0.113.7"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    with pytest.raises(ServiceRequestError, match="unable to get local issuer certificate"):
+        asked("https://api.ipify.org/")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_variable_that_names_no_certificates_is_told_of(
+    content: str | None, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    named = tmp_path / "bundle.pem"
+    if content:
+        named.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(named))
+    with pytest.raises(Terminal, match=rf"{named}, which REQUESTS_CA_BUNDLE .* holds no certificates that can be read"):
+        asked("https://api.ipify.org/")
+    assert cloud.asked == []
+
+
+def test_a_client_waits_as_long_as_it_is_told():
+    said = transport(connection_timeout=3, read_timeout=4, connection_data_block_size=5).connection_config
+    assert (said.timeout, said.read_timeout, said.data_block_size) == (3, 4, 5)
+    assert (_PATIENCE["connection_timeout"], _PATIENCE["read_timeout"]) == azures_own(), "as Azure's client has it"
+
+
+def azures_own() -> tuple[object, object]:
+    with BlobServiceClient("https://contoso.blob.core.windows.net") as client:
+        own: Any = attrgetter("_client._client._pipeline._transport.connection_config")(client)  # nobody else tells it
+        return own.timeout, own.read_timeout

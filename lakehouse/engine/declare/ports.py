@@ -38,12 +38,13 @@ class Found:
 class Address:
     """Where a Delta table lies, and what deltalake and Polars open it with: secrets, which are never shown.
 
-    `token`, where a store is opened by one beside `known`, gives one that is good for five minutes at least, as often
-    as it is asked. `refused` says what it means where the store refuses all this, by HTTP's status and its own code.
+    `token`, where a store is opened by one beside what is `fixed`, gives one that is good for five minutes at least, as
+    often as it is asked. `refused` says what it means where the store refuses all this, by HTTP's status and its
+    own code.
     """
 
     uri: str
-    known: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    fixed: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     only_read: bool = False
     token: Callable[[], str] | None = field(default=None, repr=False)
     refused: Callable[[int, str], LakehouseError] | None = field(default=None, repr=False, compare=False)
@@ -54,7 +55,7 @@ class Address:
     @property
     def options(self) -> dict[str, str]:
         """As of now: a token in them ends some day."""
-        return {**self.known, **({"bearer_token": self.token()} if self.token else {})}
+        return {**self.fixed, **({"bearer_token": self.token()} if self.token else {})}
 
     def refuse_a_write(self) -> None:
         """To be asked before anything is put there. Raises Terminal where another environment's lake is only read."""

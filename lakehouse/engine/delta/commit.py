@@ -69,10 +69,10 @@ def put(address: Address, version: int, change: Change) -> None:
     store.create(address, log_name(version), b"\n".join(map(msgspec.json.encode, _actions(change))))
 
 
-def put_through_deltalake(address: Address, version: int, change: Change, schema: pl.Schema | None) -> None:
+def put_through_deltalake(address: Address, table: DeltaTable, change: Change, schema: pl.Schema | None) -> None:
     """Commit by deltalake, which knows what features ask for. With `schema` the files that come make the table anew."""
-    # opened anew: it keeps the token that it was opened by, which may have ended since
-    table = DeltaTable(root(address), version=version - 1, storage_options=storage_options(address))
+    if address.token:  # it keeps the one that it was opened by, which may have ended since
+        table = DeltaTable(root(address), version=table.version(), storage_options=storage_options(address))
     at, changes = change.milliseconds, not change.rearranges
     adds = [
         AddAction(each.path, each.size, dict(each.partition), at, changes, each.statistics) for each in change.added

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import Conflict, Transient
+from lakehouse.engine.declare.errors import Conflict, LakehouseError
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
@@ -122,7 +122,7 @@ def tidy(table: Handle | None, aside: Address) -> None:
         return
     try:
         quarantine.settle(table, aside)
-    except (Transient, OSError) as passing:
+    except (LakehouseError, OSError) as passing:
         _logger.warning("%s: what lost was not taken away: %s", aside, passing)
 
 

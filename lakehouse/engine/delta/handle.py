@@ -18,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from lakehouse.engine.declare.errors import Conflict, Refused, Terminal, Transient
+from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
@@ -268,7 +268,7 @@ class Handle:
         change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
         try:
             if reshapes or self.identity is None or not is_plain(self._opened):
-                put_through_deltalake(self.address, self.version + 1, change, schema if reshapes else None)
+                put_through_deltalake(self.address, self._table, change, schema if reshapes else None)
             else:
                 self._refuse_another_table()
                 put(self.address, self.version + 1, change)
@@ -312,7 +312,7 @@ class Handle:
             raise kind(
                 f"{self.address}: version {version} was not committed: {error}. Version {self.version} stands."
             ) from error
-        except OSError as unknown:
+        except (OSError, LakehouseError) as unknown:
             raise Unreachable(
                 f"{self.address}: whether version {version} was committed is not known: {unknown}. Open it to see."
             ) from error
@@ -342,7 +342,7 @@ class Handle:
         """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""
         try:
             self._table.create_checkpoint()
-        except (DeltaError, OSError) as error:
+        except (DeltaError, OSError, LakehouseError) as error:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return
         if self.address.is_local:

@@ -33,7 +33,7 @@ def storage_options(address: Address) -> dict[str, str] | None:
 def for_polars(address: Address) -> dict[str, Any]:
     """By their names. A token is asked for again while a plan is carried out, however long that takes."""
     return {
-        "storage_options": dict(address.known) or None,
+        "storage_options": dict(address.fixed) or None,
         "credential_provider": _provider(address.token) if address.token else "auto",
     }
 

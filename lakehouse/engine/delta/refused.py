@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from deltalake.exceptions import DeltaError
@@ -17,17 +17,22 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 def raise_where_refused(address: Address, error: Exception) -> None:
     """Raise what the address makes of it where the store lets us not in; nothing where the error is another."""
     said = str(error)
-    is_elsewhere = "abfss://" in said and address.uri not in said
+    # Polars names the path by which it first came to the container, whichever was refused
+    is_elsewhere = "abfss://" in said and "/".join(address.uri.split("/", 3)[:3]) not in said
     if (found := _REFUSED.search(said)) and address.refused and not is_elsewhere:
         code = _CODE.search(said)
         raise address.refused(int(found[1][:3]), code[1] if code else found[1][4:]) from error
 
 
 @contextmanager
-def told_where_refused(address: Callable[[], Address]) -> Generator[None]:
-    """Around what reads and writes by Polars: frames are read long after they were opened."""
+def told_where_refused(*lakes: Address) -> Generator[None]:
+    """Around what reads and writes by Polars: frames are read long after they were opened.
+
+    `lakes` are as they were opened with: what was rotated since is told as that.
+    """
     try:
         yield
     except (OSError, DeltaError) as error:
-        raise_where_refused(address(), error)
+        for lake in lakes:
+            raise_where_refused(lake, error)
         raise

@@ -260,6 +260,9 @@ def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, st
     return (content, "") if sha256_of(content) == sha256 else (None, "holds other content now")
 
 
+_LOST = "where it is lost, take away the table too: `lakehouse run` reads anew all files that lie there."
+
+
 def current_contents(ledger: Ledger) -> pl.DataFrame:
     """Of every file that was read, where its newest content is: source_file, batch, and whether it is a revision.
 
@@ -269,7 +272,7 @@ def current_contents(ledger: Ledger) -> pl.DataFrame:
         raise Refused(
             f"{ledger.table} stands at batch {ledger.applied}, and its ledger ({ledger.address}) ends with batch "
             f"{ledger.planned}: which content of a file is the newest cannot be told. Nothing was read. Put the ledger "
-            "back; where it is lost, take away the table too: `lakehouse run` reads anew all files that lie there."
+            "back" + ("." if ledger.address.only_read else f"; {_LOST}")
         )
     read = ledger.done().filter(pl.col("state").is_in(READ)).unique("name", keep="last", maintain_order=True)
     return read.select(source_file="name", batch="batch", revised=pl.col("state") == REVISED)

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import Refused, Terminal, Transient
+from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address, SparkJob
 from lakehouse.engine.declare.spark import script_of
@@ -95,5 +95,5 @@ def _remove(place: Place, folder: Sequence[str]) -> None:
     """It only helps: what fails is left to the next start."""
     try:
         place.lake.remove(*folder)
-    except (Transient, OSError) as passing:
+    except (LakehouseError, OSError) as passing:
         _logger.warning("%s: what a job left was not taken away: %s", "/".join(folder), passing)

@@ -103,7 +103,8 @@ def _work(  # noqa: PLR0913 # what a run may be told
 ) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
-        with told_where_refused(place.lake.address):
+        lakes = [lake.address() for lake in (place.lake, place.behind) if lake]
+        with told_where_refused(*lakes):
             if declared.is_bronze:
                 return land(declared, place, rebuild=rebuild, reingest=reingest, progress=landing)
             if declared.runs_on is not None:
