@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import cache, wraps
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 NO_LOGIN = "no login was found on this machine"
 _NOTHING_THERE = re.compile(r"unavailable|not (be )?(found|installed|available|supported)|to be installed|Please run")
 """In azure-identity's words: a credential had nothing to ask with, and nobody was asked."""
-_ASKED = re.compile(r"AADSTS|Error:|request error|not been assigned|No User Assigned")
-"""Whatever else it says: somebody was asked, and refused."""
+_UNASSIGNED = re.compile(r"Identity not found|not been assigned|No User Assigned")
+"""Of a managed identity: a fault only where AZURE_CLIENT_ID names one."""
 
 
 def one_each[**P, R](make: Callable[P, R]) -> Callable[P, R]:
@@ -85,12 +86,17 @@ def in_one_line(refused: Exception) -> str:
     All that azure-identity says of a chain stands in its log.
     """
     head, *attempts = str(refused).partition("\nTo mitigate")[0].split("\n\t")
-    said = [each for each in attempts if _ASKED.search(each) or not _NOTHING_THERE.search(each)]
+    said = [each for each in attempts if _was_refused(each)]
     if attempts and not said:
         names = (each.partition(":")[0].removesuffix("Credential") for each in attempts)
         return f"{NO_LOGIN} (looked for: {', '.join(names)})"
     lines = (line.strip() for each in said or [head] for line in each.splitlines())
     return "; ".join(filter(None, lines)).removesuffix(".")
+
+
+def _was_refused(attempt: str) -> bool:
+    is_unassigned = "AZURE_CLIENT_ID" in os.environ and _UNASSIGNED.search(attempt)
+    return bool("AADSTS" in attempt or not _NOTHING_THERE.search(attempt) or is_unassigned)
 
 
 @one_each

@@ -168,6 +168,15 @@ def test_where_nobody_is_logged_in_that_is_said_shortly_with_the_next_step(
         assert len(each) < 400
 
 
+def test_an_identity_that_is_named_and_not_assigned_is_told_as_that(azure_cloud: Cloud, home: Path):
+    named = {"AZURE_CLIENT_ID": "the-identity", "PATH": "/nowhere"}
+    _, found = looked(azure_cloud, home, "doctor", "vault", is_nobody=True, **named)
+    _, said = found["login at vault company-kv"]
+    assert "ManagedIdentityCredential" in said
+    assert "Identity not found" in said
+    assert "no login was found" not in said
+
+
 def test_doctor_vault_tells_certificate_login_and_each_secret(azure_cloud: Cloud, home: Path):
     azure_cloud.vaults["company-kv"] = {"raw-key": Secret(ACCOUNT_KEY), "shop-kee": Secret("x", "disabled")}
     code, found = looked(azure_cloud, home, "doctor", "vault")
