@@ -167,7 +167,7 @@ try:
     )
     from pyspark.sql import SparkSession
 except ModuleNotFoundError:
-    stop("Spark", "pyspark is not installed", "run this on Databricks, or install the extra: 'lakehouse[spark]'")
+    stop("Spark", "pyspark is not installed", "run this on Databricks, or install the extra: pip install -e '.[spark]'")
 try:
     from py4j.protocol import Py4JError  # pyright: ignore[reportMissingImports] # clusters have it
 except ModuleNotFoundError:

@@ -187,7 +187,7 @@ def _tell(ran: Ran) -> bool:
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False) -> None:
-    """Where every table stands, from the Delta log: version, rows, bytes, what is set aside, whether it is stale."""
+    """Where every table stands, from the Delta log: version, rows, what is set aside, whether it is stale."""
     from lakehouse.engine.orchestrate.status import hints, state
     from lakehouse.engine.orchestrate.status import status as look
 

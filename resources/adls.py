@@ -2,7 +2,7 @@
 
 import atexit
 import os
-from base64 import b64decode
+from binascii import a2b_base64
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -220,7 +220,7 @@ class Adls(dg.ConfigurableResource):
         except ModuleNotFoundError as missing:
             raise Terminal(
                 f"{self.declared_in} keeps {self.container} on Azure, and {missing.name} is not installed. "
-                "Install the extra: pip install 'lakehouse[azure]'."
+                "Install the extra: .venv/bin/pip install -e '.[azure]'."
             ) from missing
         try:
             yield account.get_container_client(self.container)
@@ -235,7 +235,13 @@ class Adls(dg.ConfigurableResource):
             return FileGone(f"{name} is no longer in {where}.")
         if code in ("ClientAuthenticationError", "CredentialUnavailableError"):
             return entra.no_way_in(self._said, error)
-        if status is None or status in PASSING_STATUS:
+        if status is None:
+            reason = redaction.without_signature(entra.in_one_line(error)) or code
+            return Transient(
+                f"{self._said}: {where} cannot be reached ({reason}). Look at account and endpoint in "
+                f"{self.declared_in}, and at the network: `lakehouse doctor storage` looks further. Or try again."
+            )
+        if status in PASSING_STATUS:
             return Transient(
                 f"{where} did not answer as it should ({code}). Nothing is known to have changed; try again."
             )
@@ -283,7 +289,7 @@ class Adls(dg.ConfigurableResource):
 
     def _key(self, key: str) -> str:
         try:
-            b64decode(key, validate=True)
+            a2b_base64(key, strict_mode=True)
         except ValueError:
             # from None: what is no Base64 may still be most of a key, and a library further down quotes it
             problem = (
@@ -326,13 +332,15 @@ class _Token:
 def _account(url: str, kind: str, secret: str | entra.Login) -> "BlobServiceClient":
     """Open until the process ends: a client for each file costs its connection (and TLS) anew, and twice the CPU."""
     from azure.core.credentials import AzureSasCredential
-    from azure.storage.blob import BlobServiceClient
+    from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
     from resources.transport import transport
 
     redaction.keep_signatures_out_of_logs()
     credential: Any = AzureSasCredential(secret) if kind == "sas_token" and isinstance(secret, str) else secret
-    opened = BlobServiceClient(url, credential=credential, transport=transport(**_PATIENCE))
+    # where nothing answers: three more times within 16 s, and not within a minute and a half
+    again = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3)
+    opened = BlobServiceClient(url, credential=credential, transport=transport(**_PATIENCE), retry_policy=again)
     atexit.register(opened.close)
     return opened
 

@@ -21,10 +21,10 @@ class Strict(BaseModel):
 
 
 class LocalDiskConnection(Strict):
-    """A folder; `path` is below LAKEHOUSE_HOME unless it is absolute."""
+    """A folder; `path` is below LAKEHOUSE_HOME unless it is absolute. It is taken as it stands: no ~, no $VARIABLE."""
 
     type: Literal["local_disk"]
-    path: str = Field(min_length=1)
+    path: str = Field(pattern=r"^[^~$][^$]*$")
 
 
 class AdlsConnection(Strict):

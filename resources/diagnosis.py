@@ -19,8 +19,9 @@ from lakehouse.engine.declare.errors import LakehouseError
 from resources import entra, key_vault
 from resources.adls import Adls
 from resources.clouds import CLOUDS
-from resources.environment import DatabricksWorkspace, Environment, storages
+from resources.environment import DatabricksWorkspace, Environment, lake_behind, storages
 from resources.local_disk import LocalDisk
+from resources.postgres import POSTGRES_URL
 
 SECONDS = 10.0
 SOON = timedelta(days=21)
@@ -40,6 +41,7 @@ class Finding:
 def check(environment: Environment) -> Iterator[Finding]:
     """All that the environment names: variables, secrets, containers, certificates, and the address that they see."""
     found = _begun(environment)
+    behind = lake_behind(environment)
     yield from _variables(environment)
     for each in found.values():
         if isinstance(each, Adls) and each.wanted:
@@ -49,6 +51,9 @@ def check(environment: Environment) -> Iterator[Finding]:
             yield _folder(name, each)
         elif each.wanted is None or key_vault.refusal(each.wanted) is None:
             yield _container(name, each)
+    if behind:
+        of_other = f"lake of {environment.reads_from}"
+        yield _folder(of_other, behind) if isinstance(behind, LocalDisk) else _container(of_other, behind)
     hosts = _hosts(environment, found)
     for host in hosts:
         yield certificate(host)
@@ -145,7 +150,8 @@ def _folder(name: str, disk: LocalDisk) -> Finding:
     while not standing.exists():  # the first write makes it
         standing = standing.parent
     is_well = os.access(standing, os.R_OK | os.W_OK | os.X_OK)
-    way_out = "" if is_well else " is not this user's to write: choose another folder, or LAKEHOUSE_HOME"
+    way_out = " is not there yet: what lands there, or is written, makes it" if not Path(disk.path).exists() else ""
+    way_out = way_out if is_well else " is not this user's to write: choose another folder, or LAKEHOUSE_HOME"
     return Finding(f"folder of {name}", is_well=is_well, said=f"{disk.path}{way_out}")
 
 
@@ -156,6 +162,12 @@ def _variables(environment: Environment) -> Iterator[Finding]:
                 is_set = bool(os.environ.get(variable))
                 said = f"for {name}" if is_set else f"is not set; {name} needs it: export {variable}=..."
                 yield Finding(f"variable {variable}", is_well=is_set, said=said)
+    if environment.dagster_storage == "postgres":
+        is_set = bool(os.environ.get(POSTGRES_URL))
+        said = (
+            "for Dagster's history" if is_set else f"is not set; it holds PostgreSQL's URL: export {POSTGRES_URL}=..."
+        )
+        yield Finding(f"variable {POSTGRES_URL}", is_well=is_set, said=said)
 
 
 def _login(what: str, login: entra.Login, scope: str) -> Finding:

@@ -70,7 +70,7 @@ def no_way_in(said: str, refused: Exception) -> LakehouseError:
     from azure.identity import CredentialUnavailableError
 
     words = in_one_line(refused)
-    if isinstance(refused, ServiceRequestError | ServiceResponseError):
+    if isinstance(refused, ServiceRequestError | ServiceResponseError) or "Failed to resolve" in words:
         return Transient(f"{said}: the login did not answer ({words}). Nothing was read or written; try again.")
     is_nobody = isinstance(refused, CredentialUnavailableError)
     hint = "Where this runs has no such identity" if is_nobody else "The login was refused"

@@ -117,9 +117,9 @@ def load_environment(name: str | None = None) -> Environment:
     return environment if other is None else environment.model_copy(update={"behind": _behind(environment, other)})
 
 
-def _read(name: str) -> Environment:
+def _read(name: str, why: str = "LAKEHOUSE_ENVIRONMENT names it; without that it is local") -> Environment:
     home = lakehouse_home()
-    file = _file_of(name, [home / "environments", SHIPPED])
+    file = _file_of(name, [home / "environments", SHIPPED], why)
     said = settings_file.read(file)
     try:
         settings = Settings.model_validate(said.content)
@@ -142,7 +142,7 @@ def _behind(environment: Environment, name: str) -> Environment:
     said = f"{environment.file}: reads_from: {name}"
     if name == environment.name:
         raise SettingsError(f"{said} is this very environment.")
-    behind = _read(name)
+    behind = _read(name, f"{environment.file} names it, as reads_from")
     if behind.reads_from:
         raise SettingsError(f"{said} reads from {behind.reads_from} itself. Name that one.")
     if _spot(environment.connections["lake"]) == _spot(behind.connections["lake"]):
@@ -171,13 +171,17 @@ def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> d
     `wanted` are the names that tables read from, each by its table. Raises SettingsError where one is not there.
     """
     for table, name in wanted.items():
-        refuse_unknown(environment, name, table, "mend connection= in the table's file")
+        if environment.sources.get(table) != "off":
+            instead = f"mend connection= in the table's file, or leave it out here (sources: {{{table}: off}})"
+            refuse_unknown(environment, name, table, instead)
     if wanted and (unknown := sorted(environment.sources.keys() - wanted.keys())):
         raise SettingsError(
             f"{environment.file} switches {', '.join(unknown)}{did_you_mean(unknown[0], wanted)} under `sources:`, "
             f"and no such table takes what lands. There are: {', '.join(wanted)}."
         )
-    return {name: _storage(name, each, environment) for name, each in environment.connections.items()}
+    found = {name: _storage(name, each, environment) for name, each in environment.connections.items()}
+    # what is off is never read: some storage must stand for a connection that is not there
+    return {**dict.fromkeys(wanted.values(), found["landing"]), **found}
 
 
 def refuse_unknown(environment: Environment, name: str, table: str, instead: str) -> None:
@@ -252,6 +256,9 @@ def _complaints(settings: Settings, name: str) -> Iterator[str]:
             yield f"connections.{needed} is missing."
     for taken in sorted(TAKEN & set(settings.connections)):
         yield f"connections.{taken}: a connection cannot be called so; it is the name of something else here."
+    spots = [_spot(settings.connections[each]) for each in NEEDED if each in settings.connections]
+    if len(set(spots)) < len(spots):
+        yield "connections.landing and connections.lake are the same place: give each one of its own."
     for key, each in settings.connections.items():
         if isinstance(each, LocalDiskConnection):
             continue
@@ -285,7 +292,7 @@ def cluster(environment: Environment) -> Sail | Databricks | NoSpark:
     return Databricks(**named.model_dump(exclude={"kind"}), declared_in=str(environment.file))
 
 
-def _file_of(name: str, folders: list[Path]) -> Path:
+def _file_of(name: str, folders: list[Path], why: str) -> Path:
     found = [file for folder in folders if (file := folder / f"{name}.yaml").is_file() and "/" not in name]
     if len(found) == 1:
         return found[0]
@@ -294,8 +301,7 @@ def _file_of(name: str, folders: list[Path]) -> Path:
     known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     raise SettingsError(
         f"There is no environment {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}. "
-        f"Looked for {name}.yaml in {' and '.join(map(str, folders))}. "
-        "LAKEHOUSE_ENVIRONMENT names the environment; without it, it is local."
+        f"Looked for {name}.yaml in {' and '.join(map(str, folders))}. {why}."
     )
 
 
@@ -308,6 +314,17 @@ def _tagged(union: Any, tag: str) -> dict[str, type[BaseModel]]:
 AUTH_MODES = _tagged(AdlsConnections, "auth_mode")
 TYPES: Mapping[str, Any] = {"local_disk": LocalDiskConnection, "azure_adls": AUTH_MODES}
 CLUSTERS: Mapping[str, Any] = {"sail": SailHere, "databricks": DatabricksWorkspace}
+
+
+A_VARIABLE = "the name of a variable that holds the secret, never the secret itself"
+MEANT = {
+    "account": "the account's name, what stands before .blob.core.windows.net: 3 to 24 small letters and digits",
+    "container": "a container's name: 3 to 63 small letters, digits and hyphens",
+    "key_vault_name": "the vault's name, what stands before .vault.azure.net: letters, digits and hyphens",
+    "secret_name": "the secret's name: letters, digits and hyphens",
+    "path": "a folder as it is called: ~ and $VARIABLE are not filled in",
+}
+"""What is to stand there, where a pattern says it to nobody."""
 
 
 def _place(location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
@@ -340,5 +357,11 @@ def _sentence(error: Any) -> str:
             tag, key = str(context.get("tag", "")), str(context["discriminator"]).strip("'")
             kinds = {"type": TYPES, "auth_mode": AUTH_MODES, "kind": CLUSTERS}[key]
             return f"{'.'.join(where)}.{key} must be one of {', '.join(kinds)}{did_you_mean(tag, kinds)}."
+        case "string_pattern_mismatch" | "string_too_long" | "string_too_short" if key in MEANT or _is_variable(key):
+            return f"{'.'.join(where)} must be {MEANT.get(key) or A_VARIABLE}."
         case _:
             return f"{'.'.join(where)}: {error['msg']}."
+
+
+def _is_variable(key: str) -> bool:
+    return key.endswith("_variable")

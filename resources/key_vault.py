@@ -126,7 +126,7 @@ def _got(wanted: Wanted) -> SecretStr:
     except ModuleNotFoundError as missing:
         raise Terminal(
             f"its secret is in a key vault, and {missing.name} is not installed. "
-            "Install the extra: pip install 'lakehouse[azure]'."
+            "Install the extra: .venv/bin/pip install -e '.[azure]'."
         ) from missing
     try:
         return SecretStr(_client(wanted.vault, wanted.cloud).get_secret(wanted.secret).value or "")

@@ -18,6 +18,8 @@ from resources.environment import SettingsError
 if TYPE_CHECKING:
     import dagster as dg
 
+POSTGRES_URL = "DAGSTER_POSTGRES_URL"
+"""As the shipped dagster.postgres.yaml names it."""
 _SECONDS_TO_CONNECT = "10"  # libpq waits for minutes for a host that swallows packets
 _NO_HISTORY = "Nothing was run"
 
@@ -49,7 +51,7 @@ def opening(settings: Path) -> Iterator[Callable[[dg.DagsterInstance], dg.Dagste
     except ModuleNotFoundError as missing:
         raise SettingsError(
             f"{settings} keeps Dagster's history in PostgreSQL, and {missing.name} is not installed. "
-            "Install the extra: pip install 'lakehouse[postgres]'."
+            "Install the extra: .venv/bin/pip install -e '.[postgres]'."
         ) from None
     os.environ.setdefault("PGCONNECT_TIMEOUT", _SECONDS_TO_CONNECT)
     logging.disable(logging.WARNING)  # Dagster tries six times, and would print the same lines each time

@@ -40,6 +40,11 @@ def _forms(secret: str) -> Iterable[str]:
     return (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]) if is_one else ()
 
 
+def without_signature(text: str) -> str:
+    """Without what a URL with a SAS token in it opens."""
+    return _SIGNATURE.sub(REDACTED, text)
+
+
 def keep_signatures_out_of_logs() -> None:
     """urllib3 logs each URL at DEBUG, and a SAS token is part of it."""
     for logger in (logging.getLogger("urllib3.connectionpool"), logging.getLogger("urllib3.util.retry")):
@@ -48,7 +53,5 @@ def keep_signatures_out_of_logs() -> None:
 
 def _without_signature(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        record.args = tuple(
-            _SIGNATURE.sub(REDACTED, str(each)) if isinstance(each, str) else each for each in record.args
-        )
+        record.args = tuple(without_signature(each) if isinstance(each, str) else each for each in record.args)
     return True

@@ -54,7 +54,7 @@ class Sail(dg.ConfigurableResource):
 
     def why_not(self) -> str:
         missing = [name for name in NEEDED if find_spec(name) is None]
-        said = f"{' and '.join(missing)} is not installed. Install the extra: pip install 'lakehouse[spark]'"
+        said = f"without {' and '.join(missing)}. Install the extra: .venv/bin/pip install -e '.[spark]'"
         return said if missing else ""
 
     def run(self, job: SparkJob, context: Any) -> Mapping[str, object]:

@@ -157,6 +157,8 @@ def test_a_branch_reads_what_production_made_and_writes_to_a_lake_of_its_own(
     assert "read from without_spark" in status
     assert "is due" not in status
     assert drained("why", "silver/orders", "536365").stdout == story, "of production's tables, and what it set aside"
+    said = drained("rebuild", "silver/orders", "--compare", exits=1).stdout
+    assert f"silver/orders: no difference: {whole} rows the same" in said, "as production has them"
     said = drained("rebuild", "silver/orders+").stdout
     assert f"silver/orders: {whole} rows written, version 1" in said
     assert "gold/customer_value" in said

@@ -111,6 +111,21 @@ def test_the_check_of_an_environment_finds_all_that_is_not_so_with_the_next_step
     )
 
 
+def test_the_check_of_an_environment_also_looks_at_what_it_reads_from_and_at_dagsters_history(
+    azure_cloud: Cloud, home: Path
+):
+    azure_cloud.vaults["company-kv"] = {"raw-key": Secret(ACCOUNT_KEY), "shop-kee": Secret(ACCOUNT_KEY)}
+    text = "connections:\n  landing: {type: local_disk, path: x}\n  lake: {type: local_disk, path: y}\n"
+    (home / "environments" / "branch.yaml").write_text(text + "reads_from: azure\ndagster_storage: postgres\n")
+    _, found = looked(azure_cloud, home, "env", "check", LAKEHOUSE_ENVIRONMENT="branch")
+    assert found["container of lake of azure"] == (True, "lake of contosolake can be listed")
+    assert found["variable DAGSTER_POSTGRES_URL"][1].startswith("is not set; ")
+    assert found["folder of landing"] == (
+        True,
+        f"{home / 'x'} is not there yet: what lands there, or is written, makes it",
+    )
+
+
 def test_doctor_storage_goes_to_each_container_step_by_step(azure_cloud: Cloud, home: Path):
     azure_cloud.vaults["company-kv"] = {"raw-key": Secret("bm90IHRoZSBrZXk="), "shop-kee": Secret(ACCOUNT_KEY)}
     code, found = looked(azure_cloud, home, "doctor", "storage")

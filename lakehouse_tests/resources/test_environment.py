@@ -170,7 +170,11 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(home, secret_key):
         ("landing: !!python/object/apply:os.getcwd []\n", "is not YAML that can be read"),
         (ON_AZURE % f"{BY_KEY}, port_variable: P", "go together"),
         (ON_AZURE % f"{BY_KEY}, endpoint: 'http://127.0.0.1:{{port}}/x'", "go together"),
-        (ON_AZURE.replace("contoso", "Contoso Ltd") % BY_KEY, "lake.account"),
+        (ON_AZURE.replace("contoso", "Contoso Ltd") % BY_KEY, "lake.account must be the account's name, what stands "),
+        (ON_AZURE % "auth_mode: direct_key, account_key_variable: a+key/==", "the name of a variable that holds the s"),
+        (ON_AZURE % f"auth_mode: sas, sas_token_variable: {'x' * 99}", "never the secret itself"),
+        (LOCAL.replace("path: landing", "path: ~/landing"), "landing.path must be a folder as it is called: ~ and $VA"),
+        (LOCAL.replace("path: landing", "path: lake"), "connections.landing and connections.lake are the same place"),
     ],
 )
 def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
@@ -183,6 +187,8 @@ def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
     ("more", "part"),
     [
         ("reads_from: nowhere\n", "There is no environment 'nowhere'"),
+        ("reads_from: prod\n", "no environment 'prod' (did you mean production?)"),
+        ("reads_from: prod\n", "mine.yaml names it, as reads_from."),
         ("reads_from: mine\n", "reads_from: mine is this very environment"),
         ("reads_from: local\n", "reads_from: local has the same lake, which is read from there"),
         ("sources: {bronze/x: of}\n", "Input should be 'on', 'shadow' or 'off'"),
@@ -208,6 +214,16 @@ def test_on_and_off_may_be_said_as_yaml_has_them(home):
     assert list(environment.sources.values()) == ["off", "on", "shadow", "off"]
     lake = storages(environment)["landing"]
     assert [lake.switch(f"bronze/{name}") for name in "abcde"] == ["off", "on", "shadow", "off", "on"]
+
+
+def test_a_table_of_a_connection_that_is_not_there_may_be_left_out(home):
+    (home / "environments").mkdir(parents=True)
+    (home / "environments" / "mine.yaml").write_text(LOCAL + "sources: {bronze/tickets: off}\n")
+    environment = load_environment("mine")
+    found = storages(environment, {"bronze/tickets": "shop"})
+    assert found["shop"].switch("bronze/tickets") == "off"
+    with pytest.raises(SettingsError, match=r"'shop'.* or leave it out here \(sources: \{bronze/others: off\}\)"):
+        storages(environment, {"bronze/tickets": "shop", "bronze/others": "shop"})
 
 
 def test_settings_are_frozen():

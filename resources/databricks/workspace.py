@@ -71,7 +71,7 @@ class Databricks(dg.ConfigurableResource):
         except ModuleNotFoundError as missing:
             raise Terminal(
                 f"{self.declared_in} names Databricks, and {missing.name} is not installed. "
-                "Install the extra: pip install 'lakehouse[databricks]'."
+                "Install the extra: .venv/bin/pip install -e '.[databricks]'."
             ) from missing
         token = self._token(self.token_variable) if self.token_variable else None
         way = "pat" if token else None

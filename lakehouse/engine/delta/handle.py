@@ -24,7 +24,7 @@ from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
-from lakehouse.engine.delta.refused import raise_where_refused
+from lakehouse.engine.delta.refused import in_words, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
 from lakehouse.engine.delta.storable import check_partition, check_storable
@@ -105,7 +105,7 @@ class Handle:
             if (standing := cls.open(address)) is not None:
                 return standing
             raise_where_refused(address, error)
-            raise Unreachable(f"{address} could not be created: {error}. Try again.") from error
+            raise Unreachable(f"{address} could not be created: {in_words(error)}. Try again.") from error
         if address.is_local:
             make_durable([log_file(address, 0), root(address)])
         return cls(address, created).with_tip()
@@ -395,6 +395,6 @@ def _load(address: Address, version: int | None) -> DeltaTable | None:
         return None
     except OSError as error:
         raise_where_refused(address, error)
-        raise Unreachable(f"{address} could not be opened: {error}. Try again.") from error
+        raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
     except DeltaError as error:
         raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error

@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.engine.declare.ports import Address
 
 _REFUSED = re.compile(r"(?s)\b(401 Unauthorized|403 Forbidden|404 Not Found(?=.*<Code>ContainerNotFound))")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
@@ -22,6 +23,12 @@ def raise_where_refused(address: Address, error: Exception) -> None:
     if (found := _REFUSED.search(said)) and address.refused and not is_elsewhere:
         code = _CODE.search(said)
         raise address.refused(int(found[1][:3]), code[1] if code else found[1][4:]) from error
+
+
+def in_words(error: Exception) -> str:
+    """What deltalake says, in one line and without the colours of a terminal."""
+    lines = (line.strip(" \t↳") for line in _COLOURS.sub("", str(error)).splitlines())
+    return ": ".join(filter(None, lines))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.bronze import land
+from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.run import Ran, opened, outcomes, run_job
 from lakehouse.engine.orchestrate.table import Table
@@ -80,7 +81,7 @@ def left_behind(tables: Sequence[Table], made: Sequence[Table]) -> list[Table]:
 
 
 def compare(declared: Declaration, place: Place) -> Difference:
-    """The exact difference between the table as it stands and as a rebuild would make it now. Writes nothing.
+    """The exact difference between the table as it is read here and as a rebuild would make it now. Writes nothing.
 
     Both frames are held in memory. Raises Refused where the rebuild itself would be, and for what runs on Spark.
     """
@@ -95,7 +96,7 @@ def compare(declared: Declaration, place: Place) -> Difference:
         anew = refine(declared, place, opened(declared, place)[1], rebuild=True)
     if anew.delivery is None or anew.refusal:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
-    own = anew.delivery.handle
+    own = anew.delivery.handle or as_read(declared, place)
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
     found = difference(standing, anew.delivery.accepted, declared.key_columns)
     return replace(found, personal=personal_of(declared.contract))
