@@ -26,13 +26,16 @@ def _several() -> None:
 
 
 @new.command("table")
-def new_table(
+def new_table(  # noqa: PLR0913 # what a person may say
     layer: Annotated[str, typer.Argument(help="silver: a bronze table and a silver one that reads it; or bronze.")],
     name: Annotated[str, typer.Argument(help="The table's name, returns.")],
     *,
     pattern: Annotated[
         str, typer.Option("--from", metavar="PATTERN", help="Files of the landing: 'erp/returns/dt=*/*.gz'.")
     ],
+    connection: Annotated[
+        str, typer.Option("--connection", metavar="NAME", help="Where the files lie, of the environment's connections.")
+    ] = "landing",
     bronze: Annotated[
         str | None, typer.Option("--bronze", help="Name of the bronze table. Default: of the pattern, erp_returns.")
     ] = None,
@@ -46,18 +49,21 @@ def new_table(
     from lakehouse.engine.declare.errors import WrongUsage
     from lakehouse.propose.files import Asked, refuse_standing, source_name, write
     from lakehouse.propose.files import new_table as propose
+    from resources.environment import refuse_unknown
 
     if layer not in ("bronze", "silver"):
         raise WrongUsage(
             f"{layer!r} is made of no files: say silver, or bronze. A gold table reads others. Nothing was written."
         )
     of_bronze = name if layer == "bronze" else bronze or source_name(pattern) or f"{name}_sent"
-    asked = Asked(pattern, of_bronze, name if layer == "silver" else None, zone, whole)
+    asked = Asked(pattern, of_bronze, name if layer == "silver" else None, zone, whole, connection)
     opened, root = Lakehouse(), Path(__file__).parents[1]
+    instead = "say another --connection. Nothing was written"
+    refuse_unknown(opened.environment, connection, f"bronze/{of_bronze}", instead)
     refuse_standing(
         root, asked, {each.declaration.key: each.declaration.transform.__module__ for each in opened.tables}
     )
-    made = propose(opened.place.landing, asked)
+    made = propose(opened.place.beside[connection], asked)
     _tell(made)
     if dry_run:
         for path, source in made.files.items():

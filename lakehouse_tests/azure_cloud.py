@@ -120,6 +120,10 @@ class Cloud:
         endpoint = f"http://127.0.0.1:{self.plain_port}/msi/token"
         return {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": self.identity_header}
 
+    def nobody(self) -> dict[str, str]:
+        """A machine of Azure's to which no identity was given, as its process is told of it."""
+        return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{self.plain_port}"}
+
     def run(self, code: str, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A process of this interpreter, in this cloud, with nothing else in its environment."""
         path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -186,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._token("managed identity", query["resource"][0] if is_fit else "https://nobody.example")
         elif (host, path) == IMDS and self.headers["Metadata"] == "true":
             self._token("managed identity of the machine", query["resource"][0], text=True)
+        elif path == IMDS[1]:
+            self._answer(400, {"error": "invalid_request", "error_description": "Identity not found"})
         else:
             self._answer(404, {})
 

@@ -113,9 +113,24 @@ def _cells(file: Path) -> Iterator[bytes]:
                     yield from _text(value)
 
 
+def rows_in_postgres(url: str) -> bytes:
+    """What stands in all tables of a database, as the one who is named in the URL sees it."""
+    import psycopg2
+
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        found = list[bytes]()
+        for (table,) in cursor.fetchall():
+            cursor.execute(f'SELECT * FROM "{table}"')
+            found += [text for row in cursor for value in row for text in _text(value)]
+    return b"\n".join(found)
+
+
 def _text(value: object) -> Iterator[bytes]:
-    if isinstance(value, str):
-        yield value.encode()
+    if isinstance(value, memoryview):  # psycopg2's bytes
+        value = bytes(value)
+    if isinstance(value, str | dict | list):
+        yield str(value).encode()
     if isinstance(value, bytes):
         yield value
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
@@ -81,18 +81,18 @@ class Adls(dg.ConfigurableResource):
 
     def address(self, *path: str) -> Address:
         """Asks for the way in: call it in the run. Raises Terminal (SettingMissing) or Transient."""
-        kind, secret = self.way_in()
+        kind, way = self.way_in()
         self._refuse_others(kind)
         url = self.account_url()
         # also what is as it would be: else a variable would say it
         told = {"endpoint": url, "allow_http": str(url.startswith("http://")).lower()}
         told |= dict.fromkeys(("skip_signature", "use_emulator"), "false")
         options = {"account_name": self.account, **told}
-        if isinstance(secret, entra.Login):
-            token = _Token(secret, self._said)
-            token()  # what is refused is told here
-            return Address(self.uri(*path), options, token=token)
-        return Address(self.uri(*path), options | {kind: secret})
+        if isinstance(way, entra.Login):
+            token = _Token(way, self._said)
+            refused = partial(self._refused_to_engines, way, token())  # what is refused is told here
+            return Address(self.uri(*path), options, token=token, refused=refused)
+        return Address(self.uri(*path), options | {kind: way}, refused=partial(self._refused_to_engines, way, way))
 
     def _refuse_others(self, kind: str) -> None:
         """Variables that the store under deltalake and Polars takes, and prefers to what it is told."""
@@ -176,7 +176,9 @@ class Adls(dg.ConfigurableResource):
     def secret(self) -> str:
         """What the way in needs: a key, a token, or the secret of a service principal. Raises as `way_in` does."""
         wanted = self.wanted
-        return key_vault.secret(wanted) if wanted else self._setting(self.auth["auth_mode"])
+        secret = key_vault.secret(wanted) if wanted else self._setting(self.auth["auth_mode"])
+        redaction.keep(secret)
+        return secret
 
     def account_url(self) -> str:
         if not self.endpoint:
@@ -225,9 +227,7 @@ class Adls(dg.ConfigurableResource):
         status = getattr(error, "status_code", None)
         code = str(getattr(error, "error_code", None) or type(error).__name__)
         where = f"{self.container} of {self.account_url()}"
-        if code == "ContainerNotFound":
-            return Terminal(f"There is no container {where}. Create it, or mend {self.declared_in}.")
-        if status == 404 and name:  # noqa: PLR2004 - HTTP's "not found"
+        if status == 404 and name and code != "ContainerNotFound":  # noqa: PLR2004 - HTTP's "not found"
             return FileGone(f"{name} is no longer in {where}.")
         if code in ("ClientAuthenticationError", "CredentialUnavailableError"):
             return entra.no_way_in(self._said, error)
@@ -235,7 +235,18 @@ class Adls(dg.ConfigurableResource):
             return Transient(
                 f"{where} did not answer as it should ({code}). Nothing is known to have changed; try again."
             )
-        wanted = self.wanted
+        return self._refused(secret, status, code)
+
+    def _refused_to_engines(self, way: str | entra.Login, given: str, status: int, code: str) -> LakehouseError:
+        refused = self._refused(way, status, code)
+        if isinstance(way, entra.Login) and way.storage_token(self._said) != given:
+            return Transient(f"{self._said}: refused ({status} {code}): its token expired meanwhile. Try again.")
+        return type(refused)(f"{self._said}: {refused} `lakehouse doctor storage` looks further.")
+
+    def _refused(self, secret: str | entra.Login, status: int, code: str) -> LakehouseError:
+        where, wanted = f"{self.container} of {self.account_url()}", self.wanted
+        if code == "ContainerNotFound":
+            return Terminal(f"There is no container {where}. Create it, or mend {self.declared_in}.")
         if wanted and isinstance(secret, str) and status in REFUSED_STATUS and key_vault.rotated(wanted, secret):
             return Transient(f"{where} refused ({status} {code}): its secret was rotated meanwhile. Try again.")
         return Terminal(
@@ -304,7 +315,9 @@ class _Token:
     said: str
 
     def __call__(self) -> str:
-        return self.login.storage_token(self.said)
+        token = self.login.storage_token(self.said)
+        redaction.keep(token)
+        return token
 
 
 @cache

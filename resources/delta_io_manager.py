@@ -12,6 +12,7 @@ from lakehouse.engine.declare.place import only_read
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.refused import told_where_refused
 from resources.plain_assets import facts_of, load_plain, write_plain
 
 PINNED = "lakehouse/pinned"
@@ -46,7 +47,8 @@ class DeltaIOManager(dg.ConfigurableIOManager):
             if not isinstance(obj, Delivery):
                 write_plain(context, self.lake, obj)
                 return
-            written = deliver(obj)
+            with told_where_refused(lambda: obj.table):
+                written = deliver(obj)
             obj.let_go()
         context.add_output_metadata(facts_of(written, obj.table))
         if obj.refusal:

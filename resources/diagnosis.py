@@ -105,6 +105,8 @@ def _steps_to_container(name: str, adls: Adls) -> Iterator[Finding]:
     if host.scheme == "https":
         yield certificate(host.hostname or "", host.port or 443)
     try:
+        if adls.wanted and (of_this_one := key_vault.refusal(adls.wanted)):
+            raise of_this_one
         kind, way = adls.way_in()
     except LakehouseError as refused:
         yield Finding(f"way into {name}", is_well=False, said=str(refused))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache, wraps
 from threading import Lock
@@ -12,6 +13,10 @@ from resources.clouds import CLOUDS, STORAGE_SCOPE, CloudName
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo
+
+NO_LOGIN = "no login was found on this machine"
+_NOTHING_THERE = re.compile(r"unavailable|not (be )?(found|installed|available|supported)|to be installed|Please run")
+"""In azure-identity's words: a credential had nothing to ask with, and nobody was asked."""
 
 
 def one_each[**P, R](make: Callable[P, R]) -> Callable[P, R]:
@@ -66,14 +71,24 @@ def no_way_in(said: str, refused: Exception) -> LakehouseError:
         return Transient(f"{said}: the login did not answer ({words}). Nothing was read or written; try again.")
     is_nobody = isinstance(refused, CredentialUnavailableError)
     hint = "Where this runs has no such identity" if is_nobody else "The login was refused"
-    return Terminal(f"{said}: {words}. {hint}: `lakehouse doctor storage` looks further. Nothing was read or written.")
+    way_out = f"{hint}: `lakehouse doctor storage` looks further"
+    if words.startswith(NO_LOGIN):
+        way_out = "Log in (az login), or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET where this runs"
+    return Terminal(f"{said}: {words}. {way_out}. Nothing was read or written.")
 
 
 def in_one_line(refused: Exception) -> str:
-    """Azure's words: of each credential that was tried one line, and no advice of theirs about it."""
-    lines = [line.strip() for line in str(refused).splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("Attempted credentials", "To mitigate"))]
-    return "; ".join(kept).removesuffix(".")
+    """Azure's words, without their advice. Of a chain those of the credentials that were refused, else their names.
+
+    All that azure-identity says of a chain stands in its log.
+    """
+    head, *attempts = str(refused).partition("\nTo mitigate")[0].split("\n\t")
+    said = [each for each in attempts if "AADSTS" in each or not _NOTHING_THERE.search(each)]
+    if attempts and not said:
+        names = (each.partition(":")[0].removesuffix("Credential") for each in attempts)
+        return f"{NO_LOGIN} (looked for: {', '.join(names)})"
+    lines = (line.strip() for each in said or [head] for line in each.splitlines())
+    return "; ".join(filter(None, lines)).removesuffix(".")
 
 
 @one_each

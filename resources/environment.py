@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -16,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from lakehouse.engine.declare.near import did_you_mean
 from lakehouse.engine.declare.ports import Switch
-from resources import settings_file
+from resources import redaction, settings_file
 from resources.clouds import CloudName
 from resources.connections import Adls as AdlsConnections
 from resources.connections import Connection, LocalDiskConnection, Strict, VariableName, VaultName
@@ -123,6 +124,10 @@ def _read(name: str) -> Environment:
     except ValidationError as wrong:
         complaints = [_sentence(error) for error in wrong.errors(include_input=False)]
         settings = None
+    for connection in settings.connections.values() if settings else ():
+        if not isinstance(connection, LocalDiskConnection):
+            for secret in connection.literals().values():
+                redaction.keep(secret.get_secret_value())
     if settings is None or complaints:
         # outside of the handler: pydantic's own text would be printed too, and says less
         raise SettingsError("\n  ".join([f"{file} cannot be used:", *complaints]))
@@ -163,12 +168,7 @@ def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> d
     `wanted` are the names that tables read from, each by its table. Raises SettingsError where one is not there.
     """
     for table, name in wanted.items():
-        if name not in environment.connections:
-            known = environment.connections
-            raise SettingsError(
-                f"{table} reads from the connection {name!r}{did_you_mean(name, known)}, and {environment.file} has "
-                f"none of that name. It has: {', '.join(known)}. Add it there, or mend connection= in the table's file."
-            )
+        refuse_unknown(environment, name, table, "mend connection= in the table's file")
     if wanted and (unknown := sorted(environment.sources.keys() - wanted.keys())):
         raise SettingsError(
             f"{environment.file} switches {', '.join(unknown)}{did_you_mean(unknown[0], wanted)} under `sources:`, "
@@ -177,9 +177,39 @@ def storages(environment: Environment, wanted: Mapping[str, str] = NOTHING) -> d
     return {name: _storage(name, each, environment) for name, each in environment.connections.items()}
 
 
+def refuse_unknown(environment: Environment, name: str, table: str, instead: str) -> None:
+    """Raise SettingsError where `table` reads from a connection that is not there. `instead` is what else to do."""
+    known = environment.connections
+    if name not in known:
+        raise SettingsError(
+            f"{table} reads from the connection {name!r}{did_you_mean(name, known)}, and {environment.file} has "
+            f"none of that name. It has: {', '.join(known)}. Add it there, or {instead}."
+        )
+
+
 def literal(file: str, connection: str, key: str) -> str:
     """A secret that stands in the environment file itself, so that it is in nothing that Dagster is given."""
     return str(settings_file.read(Path(file)).content["connections"][connection][key])
+
+
+def secret_variables() -> set[str]:
+    """All that the environment files of this machine, and Dagster's settings, name as holding a secret."""
+    home = lakehouse_home()
+    settings = Path(os.environ.get("DAGSTER_HOME") or home / "dagster") / "dagster.yaml"
+    files = [file for folder in (home / "environments", SHIPPED) for file in folder.glob("*.yaml")]
+    found = set[str]()
+    for file in (*files, Path(__file__).with_name("dagster.postgres.yaml"), settings):
+        with suppress(SettingsError, OSError):  # what cannot be read is told by who uses it
+            found.update(_named(settings_file.read(file).content))
+    return found
+
+
+def _named(said: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            yield from _named(value)
+        elif key == "env" or (str(key).endswith("_variable") and key != "port_variable"):
+            yield str(value)
 
 
 def _storage(name: str, connection: Connection, environment: Environment) -> LocalDisk | Adls:

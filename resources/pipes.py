@@ -7,7 +7,7 @@ that may die, or give up, while the asset stays green.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.ports import SparkJob
-from resources.redaction import without
+from resources import redaction
 
 SECRET = ("account_key", "bearer_token", "sas_token")
 """Options of an address; a script has them in its environment, and may print that."""
@@ -60,10 +60,13 @@ type Start = Callable[[list[str]], AbstractContextManager[Running]]
 def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict[str, object]:
     """Start a script, bring what it says to Dagster's event log while it runs, and give the facts that it reported.
 
-    Raises Terminal with its last lines where it fails. The way into storage is left out of all that it says.
+    Raises Terminal with its last lines where it fails. Every secret that this process knows is left out of all that it
+    says.
     """
-    secrets = [value for name, value in _options(job) if name in SECRET]
-    messages = _Messages(folder, secrets)
+    for name, value in options_of(job):
+        if name in SECRET:
+            redaction.keep(value)
+    messages = _Messages(folder)
     reads = {name: {"uri": str(address), "version": version} for name, (address, version) in job.reads.items()}
     told = {"reads": reads, "writes": str(job.writes)}
     with dg.open_pipes_session(context, _Told(folder), messages, told) as session:
@@ -73,8 +76,8 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
             while not ended:
                 ended = running.wait()
                 messages.take(all_of_them=ended)
-                printed = (printed + _told_on(context, without(running.said(), secrets)))[-LAST_CHARACTERS:]
-            if failure := running.failure():
+                printed = (printed + _told_on(context, _redacted(running.said())))[-LAST_CHARACTERS:]
+            if failure := _redacted(running.failure()):
                 lines = "\n".join(printed.splitlines()[-LAST_LINES:]) or "(it printed nothing)"
                 raise Terminal(f"{job.table}: {job.script.name} failed ({failure}). Its last lines:\n{lines}")
         if messages.is_torn or not session.message_handler.received_closed_message:
@@ -85,9 +88,14 @@ def carry_out(job: SparkJob, context: Any, folder: Folder, start: Start) -> dict
     return _facts(job, session)
 
 
-def _options(job: SparkJob) -> Iterator[tuple[str, str]]:
+def options_of(job: SparkJob) -> Iterator[tuple[str, str]]:
+    """What a script needs to open its tables; last what opens the one that it writes."""
     for address in (*(each for each, _ in job.reads.values()), job.writes):
         yield from address.options.items()
+
+
+def _redacted(text: str) -> str:
+    return redaction.without(text, redaction.known())
 
 
 def _told_on(context: Any, text: str) -> str:
@@ -127,9 +135,8 @@ class _Told(dg.PipesContextInjector):
 class _Messages(dg.PipesMessageReader):
     """Chunks of messages, `1.json` and on, as dagster_pipes' writer to a Volume leaves them."""
 
-    def __init__(self, folder: Folder, secrets: Sequence[str]) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._secrets = secrets
         self._next = 1
         self.is_torn = False
         self._handler: Any = None
@@ -156,7 +163,7 @@ class _Messages(dg.PipesMessageReader):
 
     def _hand_on(self, line: str) -> None:
         try:
-            message = json.loads(without(line, self._secrets))
+            message = json.loads(_redacted(line))
         except ValueError:  # of a script that was killed while it wrote
             self.is_torn = True
         else:

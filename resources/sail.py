@@ -17,7 +17,10 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.ports import Address, SparkJob
-from resources.pipes import carry_out
+from resources import redaction
+from resources.adls import PREFERRED
+from resources.environment import secret_variables
+from resources.pipes import carry_out, options_of
 
 NEEDED = ("pysail", "pyspark")
 SESSION = Path(__file__).with_name("sail_session.py")
@@ -32,6 +35,8 @@ _VARIABLES = {
     "endpoint": "AZURE_STORAGE_ENDPOINT",
     "allow_http": "AZURE_ALLOW_HTTP",
 }
+_OF_SDKS = {*PREFERRED["sas_token"], "ARM_CLIENT_SECRET", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET"}
+"""What they take by themselves, and what Sail's store would prefer to the way in that a script is given."""
 
 
 class Sail(dg.ConfigurableResource):
@@ -97,11 +102,10 @@ class _Child:
         self._wait_seconds = wait_seconds
         self._output = Path(folder.path, "printed.txt")
         self._read = 0
-        options = {name: value for address, _ in job.reads.values() for name, value in address.options.items()}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 # this interpreter, and a script of the project
                 [sys.executable, str(SESSION), str(job.script), *arguments],
-                env=_environment(options),
+                env=_environment(dict(options_of(job))),
                 stdin=subprocess.PIPE,  # it ends when the other end is closed, also by our own death
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -142,5 +146,10 @@ class _Child:
 
 
 def _environment(options: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without what opens anything else than the tables that the script is told of."""
+    withheld = secret_variables() | _OF_SDKS
+    for name in withheld & os.environ.keys():
+        redaction.keep(os.environ[name])
+    ours = {name: value for name, value in os.environ.items() if name not in withheld}
     account = {_VARIABLES.get(name, f"AZURE_{name.upper()}"): value for name, value in options.items()}
-    return {"RUST_LOG": "error", "PYTHONUNBUFFERED": "1", **os.environ, **account}
+    return {"RUST_LOG": "error", "PYTHONUNBUFFERED": "1", **ours, **account}

@@ -12,6 +12,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from requests import Session
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.util import Retry
 from urllib3.util.ssl_ import create_urllib3_context
 
 from resources.entra import one_each
@@ -20,7 +21,9 @@ from resources.entra import one_each
 def transport() -> RequestsTransport:
     """For one client. As Azure's own: proxies and certificates by the usual variables, no retries of its own."""
     session = Session()
-    session.mount("https://", _Adapter())
+    once = Retry(total=False, redirect=False)  # of 0 an error would repeat the URL, and the SAS token in it
+    session.mount("https://", _Adapter(max_retries=once))
+    session.mount("http://", HTTPAdapter(max_retries=once))
     return RequestsTransport(session=session)
 
 

@@ -33,6 +33,7 @@ class Asked:
     silver: str | None = None
     zone: str | None = None
     whole: bool = False
+    connection: str = "landing"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def new_table(storage: Storage, asked: Asked) -> NewTable:
     """
     _refuse_unfit(asked)
     proposed = proposal(taken(storage, asked.pattern, whole=asked.whole), asked.zone)
-    tables = Tables(proposed, asked.bronze, asked.silver)
+    tables = Tables(proposed, asked.bronze, asked.silver, asked.connection)
     where = paths(asked)
     files = {where["bronze"]: tables.bronze_source()}
     if asked.silver:

@@ -33,6 +33,7 @@ class Tables:
     proposed: Proposal
     bronze: str
     silver: str | None = None
+    connection: str = "landing"
 
     @cached_property
     def columns(self) -> tuple[Proposed, ...]:
@@ -204,6 +205,7 @@ class Tables:
         forms = [_form(each) for each in found.formats]
         facts = [literal(found.sample.pattern), f"formats={forms[0] if len(forms) == 1 else f'[{", ".join(forms)}]'}"]
         facts += [f"valid_at={literal(found.valid_at)}"] if found.valid_at else []
+        facts += [f"connection={literal(self.connection)}"] if self.connection != "landing" else []
         return laid("@table", [(f"source={self._source_word}", facts), "write=Append()"], "")
 
     # ---- silver ----

@@ -107,3 +107,21 @@ def test_a_dry_run_shows_the_files_and_writes_none(project: Project):
 def test_gold_and_a_pattern_without_files_are_refused(project: Project):
     assert "'gold' is made of no files" in project("new", "table", "gold", "x", "--from", "erp/*", exits=2)
     assert "No file below" in project("new", "table", "silver", "x", "--from", "erp/nothing/*", exits=2)
+
+
+def test_files_of_another_connection_are_read_there_and_the_table_names_it(tmp_path: Path):
+    project = Project.copied(tmp_path, tables=False)
+    folders = (f"  {name}: {{type: local_disk, path: {name}}}\n" for name in ("landing", "lake", "shop"))
+    (project.root / "resources/environments/local.yaml").write_text("connections:\n" + "".join(folders))
+    (project.home / "shop/tills").mkdir(parents=True)
+    (project.home / "shop/tills/1.csv").write_text("till,total\nT1,5.00\nT2,7.50\n")
+    asked = ("new", "table", "silver", "takings", "--from", "tills/*.csv")
+    said = project(*asked, "--connection", "shopp", exits=2)
+    assert "bronze/tills reads from the connection 'shopp' (did you mean shop?)" in said
+    assert "It has: landing, lake, shop. Add it there, or say another --connection. Nothing was written." in said
+    assert written(project) == [str(project.root / "lakehouse/tables/__init__.py")]
+    project(*asked, "--connection", "shop")
+    bronze = (project.root / "lakehouse/tables/bronze/tills.py").read_text()
+    assert '@table(source=Files("tills/*.csv", formats=Csv(), connection="shop"), write=Append())' in bronze
+    project("run")
+    assert {each["key"]: each["rows"] for each in json.loads(project("status", "--json"))}["silver/takings"] == 2

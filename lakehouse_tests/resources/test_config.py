@@ -76,8 +76,11 @@ def test_what_is_set_is_shown_without_loading_what_is_heavy(home: Path):
         assert f"'{heavy}'" not in loaded
 
 
-def looked(cloud: Cloud, home: Path, *arguments: str, **variables: str) -> tuple[int, dict[str, tuple[bool, str]]]:
-    variables = {"LAKEHOUSE_ENVIRONMENT": "azure", **cloud.identity(), **variables}
+def looked(
+    cloud: Cloud, home: Path, *arguments: str, is_nobody: bool = False, **variables: str
+) -> tuple[int, dict[str, tuple[bool, str]]]:
+    identity = cloud.nobody() if is_nobody else cloud.identity()
+    variables = {"LAKEHOUSE_ENVIRONMENT": "azure", **identity, **variables}
     ended = cloud.run(COMMAND, home, *arguments, "--json", **variables)
     assert "SECRET-TEXT" not in ended.stdout + ended.stderr
     assert ACCOUNT_KEY not in ended.stdout + ended.stderr
@@ -133,6 +136,36 @@ def test_doctor_storage_names_who_cannot_log_in(azure_cloud: Cloud, home: Path):
     assert not is_well
     assert "AADSTS7000215" in said
     assert "container of lake" not in found, "the first step that fails ends it"
+
+
+def test_each_way_into_a_container_tells_what_is_wrong_with_it_alone(azure_cloud: Cloud, home: Path):
+    _, found = looked(azure_cloud, home, "doctor", "storage")
+    for name, secret, other in (("landing", "raw-key", "shop-kee"), ("shop", "shop-kee", "raw-key")):
+        is_well, said = found[f"way into {name}"]
+        assert not is_well
+        assert f"Secret '{secret}' not found in vault 'company-kv'" in said
+        assert other not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "looked_at"),
+    [
+        ("doctor storage", {"way into landing", "way into shop"}),
+        ("doctor vault", {"login at vault company-kv", "secret raw-key of landing", "secret shop-kee of shop"}),
+        ("env check", {"secret raw-key of landing", "secret shop-kee of shop"}),
+    ],
+)
+def test_where_nobody_is_logged_in_that_is_said_shortly_with_the_next_step(
+    azure_cloud: Cloud, home: Path, words: str, looked_at: set[str]
+):
+    _, found = looked(azure_cloud, home, *words.split(), PATH="/nowhere", is_nobody=True)
+    said = {what: said for what, (_, said) in found.items() if "no login was found on this machine" in said}
+    assert set(said) == looked_at
+    for each in said.values():
+        assert "(looked for: Environment, WorkloadIdentity, ManagedIdentity, " in each
+        assert "AzureCli, " in each
+        assert "Log in (az login), or " in each
+        assert len(each) < 400
 
 
 def test_doctor_vault_tells_certificate_login_and_each_secret(azure_cloud: Cloud, home: Path):

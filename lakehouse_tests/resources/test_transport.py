@@ -1,4 +1,5 @@
 import ssl
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import certifi
@@ -9,6 +10,8 @@ from azure.core.rest import HttpRequest
 
 from lakehouse_tests.azure_cloud import Cloud
 from resources.transport import transport
+
+SIGNATURE = "c2VjcmV0"
 
 
 @pytest.fixture
@@ -44,6 +47,16 @@ def test_who_shows_a_certificate_that_nobody_vouches_for_is_not_asked(cloud: Clo
     with pytest.raises(ServiceRequestError, match="unable to get local issuer certificate"):
         asked("https://company-kv.vault.azure.net/secrets/any")
     assert cloud.asked == []
+
+
+@pytest.mark.parametrize("host", ["https://company-kv.vault.azure.net", "http://127.0.0.1:9"])
+def test_where_a_host_is_not_reached_nothing_tells_the_url_and_its_sas_token(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, host: str
+):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(ServiceRequestError, match="Connection refused") as unreached:
+        asked(f"{host}/lake?sig={SIGNATURE}")
+    assert SIGNATURE not in "".join(traceback.format_exception(unreached.value))
 
 
 def test_who_shows_the_certificate_of_another_host_is_not_asked(cloud: Cloud):

@@ -14,6 +14,7 @@ import dagster as dg
 
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.ports import SparkJob
+from resources import redaction
 from resources.adls import SettingMissing
 from resources.pipes import carry_out
 
@@ -102,4 +103,5 @@ class Databricks(dg.ConfigurableResource):
                 f"{variable} holds no token for {self.host}: there is a blank, a line's end or a sign in it that no "
                 f"token has. Set it anew where the run is started (export {variable}=...). Nothing was asked of it."
             )
+        redaction.keep(token)
         return token

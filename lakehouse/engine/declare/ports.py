@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.errors import LakehouseError, Terminal
 
 type Switch = Literal["on", "shadow", "off"]
 """Whether a table takes what lands; in shadow it does so in a place of its own, and nothing reads that."""
@@ -39,13 +39,14 @@ class Address:
     """Where a Delta table lies, and what deltalake and Polars open it with: secrets, which are never shown.
 
     `token`, where a store is opened by one beside `known`, gives one that is good for five minutes at least, as often
-    as it is asked.
+    as it is asked. `refused` says what it means where the store refuses all this, by HTTP's status and its own code.
     """
 
     uri: str
     known: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     only_read: bool = False
     token: Callable[[], str] | None = field(default=None, repr=False)
+    refused: Callable[[int, str], LakehouseError] | None = field(default=None, repr=False, compare=False)
 
     def __truediv__(self, name: str) -> Address:
         return replace(self, uri=f"{self.uri.rstrip('/')}/{name}")

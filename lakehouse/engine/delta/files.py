@@ -15,6 +15,7 @@ from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.handle import Handle, Unreachable
 from lakehouse.engine.delta.place import for_polars, make_durable, root
+from lakehouse.engine.delta.refused import raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, measure
 from lakehouse.engine.delta.storable import check_same
@@ -64,6 +65,7 @@ def write_files(
     except (OSError, pl.exceptions.ComputeError) as error:
         if isinstance(error, pl.exceptions.ComputeError) and "os error" not in str(error):
             raise  # a full disk is a ComputeError to Polars' Parquet writer
+        raise_where_refused(handle.address, error)
         raise Unreachable(f"{handle.address}: data files could not be written: {error}. Nothing changed.") from error
     names.refuse_unfit()
     paths = {names.relative(each.path): each for args in written for each in args.paths if each.num_rows}

@@ -24,12 +24,12 @@ from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
+from lakehouse.engine.delta.refused import raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
 from lakehouse.engine.delta.storable import check_partition, check_storable
 
 CHECKPOINT_EVERY = 10
-
 # The log is what `since` reads, so no engine may clean it up.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
@@ -75,8 +75,7 @@ class Handle:
         table = _load(address, version)
         if table is None:
             return None
-        handle = cls(address, table)
-        handle._read_tip()
+        handle = cls(address, table).with_tip()
         if version is None:
             known_tables.keep(handle)
         return handle
@@ -105,12 +104,11 @@ class Handle:
         except (DeltaError, OSError) as error:
             if (standing := cls.open(address)) is not None:
                 return standing
+            raise_where_refused(address, error)
             raise Unreachable(f"{address} could not be created: {error}. Try again.") from error
         if address.is_local:
             make_durable([log_file(address, 0), root(address)])
-        handle = cls(address, created)
-        handle._read_tip()
-        return handle
+        return cls(address, created).with_tip()
 
     @property
     def _table(self) -> DeltaTable:
@@ -309,6 +307,7 @@ class Handle:
         try:
             commit = read_commit(self.address, version)
         except FileNotFoundError:
+            raise_where_refused(self.address, error)
             kind = Transient if isinstance(error, CommitFailedError | OSError) else Terminal
             raise kind(
                 f"{self.address}: version {version} was not committed: {error}. Version {self.version} stands."
@@ -361,12 +360,12 @@ class Handle:
                     "Nothing was read."
                 ) from gone
 
-    def _read_tip(self) -> None:
+    def with_tip(self) -> Handle:
         """A power cut can leave a commit of no bytes, which deltalake takes for an empty one: its rows are lost."""
         try:
             commit = read_commit(self.address, self.version)
         except FileNotFoundError:
-            return  # a checkpoint stands for it
+            return self  # a checkpoint stands for it
         if not commit.actions:
             raise Unreadable(
                 f"{self.address}: the log of version {self.version} is empty, as a power cut leaves it; its rows are "
@@ -374,6 +373,7 @@ class Handle:
             )
         self.tip, self.identity = commit, commit.identity
         self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
+        return self
 
 
 def _in_commit_order(files: pl.DataFrame) -> pl.DataFrame:
@@ -394,6 +394,7 @@ def _load(address: Address, version: int | None) -> DeltaTable | None:
     except TableNotFoundError:
         return None
     except OSError as error:
+        raise_where_refused(address, error)
         raise Unreachable(f"{address} could not be opened: {error}. Try again.") from error
     except DeltaError as error:
         raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error

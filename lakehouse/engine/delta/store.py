@@ -17,6 +17,7 @@ from obstore.store import AzureStore, LocalStore
 
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.place import root
+from lakehouse.engine.delta.refused import raise_where_refused
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore
@@ -26,12 +27,15 @@ _TOLD_OTHERWISE = {"account_name", "allow_http"}  # by the address; as an option
 
 
 def read(address: Address, names: Sequence[str]) -> list[bytes]:
-    """Files by their names below the table's folder. Raises FileNotFoundError where one is not there, else OSError."""
+    """Files by their names below the table's folder.
+
+    Raises FileNotFoundError where one is not there, what the address says where we are not let in, else OSError.
+    """
     store = _store(address)
     if len(names) == 1:
-        return [_read(store, names[0])]
+        return [_read(address, store, names[0])]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(partial(_read, store), names))
+        return list(pool.map(partial(_read, address, store), names))
 
 
 def create(address: Address, name: str, content: bytes) -> None:
@@ -43,15 +47,18 @@ def create(address: Address, name: str, content: bytes) -> None:
     except AlreadyExistsError as taken:
         raise FileExistsError(f"{address}: {name} is there already") from taken
     except BaseError as error:
+        raise_where_refused(address, error)
         raise OSError(_said(error)) from error
 
 
-def _read(store: ObjectStore, name: str) -> bytes:
+def _read(address: Address, store: ObjectStore, name: str) -> bytes:
     try:
         return obstore.get(store, name).bytes().to_bytes()
     except FileNotFoundError as gone:
+        raise_where_refused(address, gone)
         raise FileNotFoundError(_said(gone)) from gone
     except BaseError as error:
+        raise_where_refused(address, error)
         raise OSError(_said(error)) from error
 
 

@@ -17,6 +17,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.refused import told_where_refused
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
 from lakehouse.engine.orchestrate.on_spark import refine_on_spark
@@ -102,11 +103,12 @@ def _work(  # noqa: PLR0913 # what a run may be told
 ) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
-        if declared.is_bronze:
-            return land(declared, place, rebuild=rebuild, reingest=reingest, progress=landing)
-        if declared.runs_on is not None:
-            return refine_on_spark(declared, place, pinned, context.op_execution_context, rebuild=rebuild)
-        return refine(declared, place, pinned, rebuild=rebuild, keys=keys)
+        with told_where_refused(place.lake.address):
+            if declared.is_bronze:
+                return land(declared, place, rebuild=rebuild, reingest=reingest, progress=landing)
+            if declared.runs_on is not None:
+                return refine_on_spark(declared, place, pinned, context.op_execution_context, rebuild=rebuild)
+            return refine(declared, place, pinned, rebuild=rebuild, keys=keys)
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except pl.exceptions.PolarsError as error:
