@@ -168,7 +168,7 @@ def _sentence(wanted: Wanted, error: AzureError) -> LakehouseError:
         case ClientAuthenticationError() if error.status_code != 403:  # noqa: PLR2004 - HTTP's "forbidden"
             return Terminal(
                 f"there is no way into vault {vault!r}: {in_one_line(error)}. Log in (az login), or give this process "
-                "an identity: lakehouse doctor vault tells which it looked for."
+                "an identity of Azure, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET."
             )
         case HttpResponseError(status_code=403) if _inner_code(error) == "SecretDisabled":
             return Terminal(
