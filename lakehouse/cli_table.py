@@ -10,7 +10,7 @@ import typer
 
 from lakehouse.drawn import draw, draw_rows
 from lakehouse.engine.declare.number import number
-from lakehouse.opened import Lakehouse, out
+from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
     from lakehouse.engine.declare.table import Declaration
@@ -29,10 +29,10 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False,
 ) -> None:
     """The versions of a table, newest first: when each was committed, by what, and what came and went."""
-    from lakehouse.engine.delta.travel import history as told
+    from lakehouse.engine.delta.travel import history as travelled
 
     _, handle = _opened(key)
-    versions = told(handle, limit)
+    versions = travelled(handle, limit)
     if as_json:
         sys.stdout.write(versions.write_json() + "\n")
         return
@@ -83,6 +83,27 @@ def diff(
     said = f"{declared.key}, version {one.version} to {other.version}: {found}"
     out.print(said, markup=False, soft_wrap=True)
     draw(found)
+
+
+@tables.command()
+def check(key: Key) -> None:
+    """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are."""
+    from lakehouse.cli_progress import watched
+    from lakehouse.engine.delta.check import check as checked
+
+    declared, handle = _opened(key)
+    with watched(told, f"Reading {declared.key}") as tell:
+        found = checked(handle, lambda said: tell(f"{declared.key}: {said}"))
+    said = f"{declared.key}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
+    without = f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
+    out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
+    for name, fault in found.faults.items():
+        out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
+    if found.unused:
+        out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
+    if found.faults:
+        out.print(f"Next: lakehouse rebuild {declared.key}", style="yellow")
+        raise typer.Exit(1)
 
 
 def _opened(key: str) -> tuple[Declaration, Handle]:

@@ -335,6 +335,23 @@ def test_a_table_is_shown_as_it_stood_and_what_two_versions_differ_in(drained: C
     assert "has versions 0 to 2, and no version 9." in drained("table", "diff", "silver/orders", "9", exits=1).stderr
 
 
+def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command, tmp_path: Path) -> None:
+    def rows(key: str) -> str:
+        return drained("sql", f"select * from {key.replace('/', '.')} order by all").stdout
+
+    for key in ("silver/orders", "bronze/erp_orders"):
+        before = rows(key)
+        file = next((tmp_path / "lake" / key).glob("*.parquet"))
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        said = drained("table", "check", key, exits=1).stdout
+        assert f"{file.name} is not as it was written: its checksum is another" in said
+        assert f"Next: lakehouse rebuild {key}" in said
+        drained("rebuild", key)
+        assert ", all as written" in drained("table", "check", key).stdout
+        assert rows(key) == before
+
+
 def test_fields_that_no_column_declares_do_not_pass_in_silence(drained: Command, tmp_path: Path) -> None:
     taken = gzip.decompress((tmp_path / "landing/erp/orders/dt=2010-12-01/orders.jsonl.gz").read_bytes()).decode()
     first = taken.splitlines()[0]
