@@ -25,6 +25,8 @@ from rich.text import Text
 from lakehouse.cli_config import config, doctor, env
 from lakehouse.cli_new import new
 from lakehouse.cli_progress import watched
+from lakehouse.cli_table import tables
+from lakehouse.drawn import draw, draw_rows
 from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from lakehouse.engine.orchestrate.run import Ran
     from lakehouse.engine.orchestrate.table import Table
-    from lakehouse.engine.quality.difference import Difference
 
 app = typer.Typer(
     help="Land files, run tables, see where they stand, ask them in SQL.",
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, below in (("new", new), ("config", config), ("env", env), ("doctor", doctor)):
+for name, below in (("new", new), ("config", config), ("env", env), ("doctor", doctor), ("table", tables)):
     app.add_typer(below, name=name)
 
 DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
@@ -247,7 +248,7 @@ def rebuild(
             with watched(told, f"Working out what {table.declaration.key} would be"):
                 difference = differ(table.declaration, opened.place)
             out.print(f"{table.declaration.key}: {difference}", markup=False, soft_wrap=True)
-            _draw(difference)
+            draw(difference)
             if difference.is_none:
                 out.print("It would mark the rows as of today's logic, and fill the quarantine anew.", soft_wrap=True)
             if not yes and not typer.confirm(f"Write {table.declaration.key}?"):
@@ -309,26 +310,11 @@ def why(
     for title, rows in known.chapters():
         out.print(title + ("" if rows.height else ": nothing"), style="bold", soft_wrap=True, markup=False)
         if rows.height:
-            _draw_rows(rows.columns, rows.rows())
+            draw_rows(rows.columns, rows.rows())
 
 
 def _keys(tables: Sequence[Table]) -> str:
     return ", ".join(each.declaration.key for each in tables)
-
-
-def _draw(difference: Difference) -> None:
-    for word, rows in difference.parts():
-        out.print(f"{word} ({min(rows.height, 10)} of {rows.height:,})", style="italic")
-        _draw_rows(rows.columns, rows.head(10).rows())
-
-
-def _draw_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    drawn = Drawn(box=None, header_style="bold")
-    for name in names:
-        drawn.add_column(Text(name), overflow="fold")  # a value is never cut: what is too long goes on below
-    for row in rows:
-        drawn.add_row(*(Text("" if value is None else str(value)) for value in row))  # Text: nothing in it is markup
-    out.print(drawn)
 
 
 @app.command()
@@ -342,7 +328,7 @@ def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gol
     connection = connect([each.declaration for each in opened.tables], opened.place, [*opened.plain, *shadows])
     ways = {(each.declaration.layer, each.declaration.name): "lakehouse run" for each in opened.tables}
     names, rows = query(connection, statement, {**ways, **opened.plain}.items())
-    _draw_rows(names, rows)
+    draw_rows(names, rows)
     out.print(number(len(rows), "row"), style="dim")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lakehouse import cli, tables
+from lakehouse import cli, drawn, tables
 from lakehouse.engine.orchestrate.load import tables_in
 from lakehouse_tests import forked
 from lakehouse_tests.house.house import ROOT
@@ -312,6 +312,48 @@ def test_why_tells_where_a_row_is_from_and_what_was_made_of_it(drained: Command)
     assert "'silver/ordrs' names no table. Known: " in drained("why", "silver/ordrs", "1", exits=2).stderr
 
 
+def test_a_table_is_shown_as_it_stood_and_what_two_versions_differ_in(drained: Command) -> None:
+    drained("land", "--from", "2010-12-02", "--to", "2010-12-02")
+    drained("run")
+    versions = json.loads(drained("table", "history", "silver/orders", "--json").stdout)
+    assert [each["version"] for each in versions] == [2, 1, 0]
+    assert versions[1]["note"] == "bronze/erp_orders 1, bronze/erp_returns 1"
+    assert (
+        "2 older versions not shown: --limit 3" in drained("table", "history", "silver/orders", "--limit", "1").stdout
+    )
+    before, now = versions[1]["rows_added"], asked(drained, "select count(*) from silver.orders")
+    shown = drained("table", "show", "silver/orders", "--version", "1", "--limit", "2").stdout
+    assert shown.splitlines()[-1] == f"2 of {before} rows of silver/orders, version 1"
+    assert shown.splitlines()[1].split()[0] == "536365"
+    then = drained("table", "show", "silver/orders", "--as-of", versions[1]["committed_at"]).stdout
+    assert then.endswith(f"of {before} rows of silver/orders, version 1\n")
+    said = drained("table", "diff", "silver/orders", "1").stdout
+    assert f"silver/orders, version 1 to 2: {before} rows the same, {int(now) - before} new, 0 gone, 0 changed" in said
+    assert "•••" in said, "who bought is personal"
+    assert (
+        "of which zone? Say 2010-12-01Z for UTC"
+        in drained("table", "show", "silver/orders", "--as-of", "2010-12-01", exits=2).stderr
+    )
+    assert "has versions 0 to 2, and no version 9." in drained("table", "diff", "silver/orders", "9", exits=1).stderr
+
+
+def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command, tmp_path: Path) -> None:
+    def rows(key: str) -> str:
+        return drained("sql", f"select * from {key.replace('/', '.')} order by all").stdout
+
+    for key in ("silver/orders", "bronze/erp_orders"):
+        before = rows(key)
+        file = next((tmp_path / "lake" / key).glob("*.parquet"))
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        said = drained("table", "check", key, exits=1).stdout
+        assert f"{file.name} is not as it was written: its checksum is another" in said
+        assert f"Next: lakehouse rebuild {key}" in said
+        drained("rebuild", key)
+        assert ", all as written" in drained("table", "check", key).stdout
+        assert rows(key) == before
+
+
 def test_fields_that_no_column_declares_do_not_pass_in_silence(drained: Command, tmp_path: Path) -> None:
     taken = gzip.decompress((tmp_path / "landing/erp/orders/dt=2010-12-01/orders.jsonl.gz").read_bytes()).decode()
     first = taken.splitlines()[0]
@@ -351,8 +393,8 @@ def test_a_value_is_never_cut_nor_taken_for_markup_where_it_is_piped(lakehouse: 
 
 def test_on_a_narrow_terminal_a_long_value_goes_on_below_and_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=40, file=io.StringIO(), record=True)
-    monkeypatch.setattr(cli, "out", console)
-    cli._draw_rows(["source_file", "row"], [["erp/orders/dt=2010-12-02/orders.jsonl.gz", "{" + "x" * 60]])
+    monkeypatch.setattr(drawn, "out", console)
+    drawn.draw_rows(["source_file", "row"], [["erp/orders/dt=2010-12-02/orders.jsonl.gz", "{" + "x" * 60]])
     said = console.export_text()
     assert "…" not in said
     assert said.count("x") == 60

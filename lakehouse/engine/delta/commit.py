@@ -27,6 +27,8 @@ from lakehouse.engine.delta.statistics import DataFile
 
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _ENGINE = f"lakehouse:{version_of('lakehouse')}"
+SHA256 = "lakehouse.sha256"
+"""The tag of a file in the log; other engines pass it on."""
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it: a file goes by the name it came with
 
 
@@ -111,6 +113,7 @@ def _actions(change: Change) -> Iterator[Action]:
                 "modificationTime": at,
                 "dataChange": changes,
                 "stats": file.statistics,
+                **({"tags": {SHA256: file.sha256}} if file.sha256 else {}),
             }
         }
     for gone in change.removed:

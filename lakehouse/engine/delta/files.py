@@ -13,8 +13,9 @@ import polars as pl
 from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle, Unreachable
-from lakehouse.engine.delta.place import for_polars, make_durable, root
+from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, measure
@@ -78,9 +79,14 @@ def write_files(
     held = _held(handle, rows, {path: paths[path].num_rows for path in order}, stored)
     statistics = measure(held, pl.Schema(measured))
     return [
-        DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path))
-        for path, text in zip(order, statistics, strict=True)
+        DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path), sha256)
+        for path, text, sha256 in zip(order, statistics, _sha256(handle.address, order), strict=True)
     ]
+
+
+def _sha256(address: Address, paths: Sequence[str]) -> list[str]:
+    """Of local files, which were just written and are in memory still. A storage account keeps its own."""
+    return [sha256_of_file(path) if address.is_local else "" for path in full(address, paths)]
 
 
 def _remove_empty(written: Sequence[SinkedPathsCallbackArgs]) -> None:

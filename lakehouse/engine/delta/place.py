@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -48,6 +49,12 @@ def full(address: Address, paths: Iterable[str]) -> list[str]:
     """Paths of the log (relative to the table, or absolute) as full paths."""
     base = root(address)
     return [path if "://" in path or Path(path).is_absolute() else f"{base}/{path}" for path in paths]
+
+
+def sha256_of_file(path: str) -> str:
+    """Of a local file."""
+    with open(path, "rb") as file:  # noqa: PTH123 # file_digest wants the file itself
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def log_name(version: int) -> str:

@@ -21,13 +21,17 @@ _RANGED = (
 
 @dataclass(frozen=True)
 class DataFile:
-    """One Parquet file of a table, written and not yet (or already) committed. `path` is relative to the table."""
+    """One Parquet file of a table, written and not yet (or already) committed. `path` is relative to the table.
+
+    sha256: of its bytes, as hexadecimal digits; empty where nobody took it.
+    """
 
     path: str
     size: int
     rows: int
     statistics: str
     partition: Mapping[str, str | None]
+    sha256: str = ""
 
 
 def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema) -> list[str]:

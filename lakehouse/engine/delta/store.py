@@ -51,6 +51,16 @@ def create(address: Address, name: str, content: bytes) -> None:
         raise OSError(_said(error)) from error
 
 
+def sizes(address: Address) -> dict[str, int]:
+    """Every file below the table's folder, its bytes by its name there; one listing."""
+    try:
+        pages = obstore.list(_store(address), chunk_size=10_000)
+        return {each["path"]: each["size"] for page in pages for each in page}
+    except BaseError as error:
+        raise_where_refused(address, error)
+        raise OSError(_said(error)) from error
+
+
 def _read(address: Address, store: ObjectStore, name: str) -> bytes:
     try:
         return obstore.get(store, name).bytes().to_bytes()

@@ -10,7 +10,9 @@ from polars.testing import assert_frame_equal
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.writes import overwrite, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
@@ -131,3 +133,12 @@ def test_what_is_not_there_is_told_from_a_store_that_fails(lake):
         handle.commit_of(2)
     with pytest.raises(FileNotFoundError):
         handle.scan_paths(["nothing.parquet"]).select(pl.len()).collect()
+
+
+def test_a_table_is_checked_without_checksums_of_its_own(lake):
+    handle = append(Handle.create(lake / "t", SCHEMA), rows(1, 2), {}, {}).handle
+    assert (check(handle).faults, check(handle).summed, check(handle).unused) == ({}, 0, 0)
+    assert history(handle)["rows_added"].to_list() == [2, 0]
+    path = handle.files()["path"][0]
+    rows(1).collect().write_parquet(f"{(lake / 't').uri}/{path}", storage_options=lake.options)
+    assert "bytes, and" in check(handle).faults[path]

@@ -1,0 +1,127 @@
+"""`lakehouse table …`: what a table was, version by version."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.drawn import draw, draw_rows
+from lakehouse.engine.declare.number import number
+from lakehouse.opened import Lakehouse, out, told
+
+if TYPE_CHECKING:
+    from lakehouse.engine.declare.table import Declaration
+    from lakehouse.engine.delta.handle import Handle
+
+tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
+
+Key = Annotated[str, typer.Argument(metavar="TABLE", help="A table, silver/orders.")]
+
+
+@tables.command()
+def history(
+    key: Key,
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many versions, the newest ones.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False,
+) -> None:
+    """The versions of a table, newest first: when each was committed, by what, and what came and went."""
+    from lakehouse.engine.delta.travel import history as travelled
+
+    _, handle = _opened(key)
+    versions = travelled(handle, limit)
+    if as_json:
+        sys.stdout.write(versions.write_json() + "\n")
+        return
+    draw_rows(versions.columns, versions.rows())
+    if left := handle.version + 1 - versions.height:
+        out.print(f"{number(left, 'older version')} not shown: --limit {handle.version + 1}", style="dim")
+
+
+@tables.command()
+def show(
+    key: Key,
+    *,
+    version: Annotated[int | None, typer.Option("--version", help="Of `lakehouse table history`.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="The version that stood then: 2026-01-31T12:00:00Z.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many rows.")] = 10,
+) -> None:
+    """Rows of a table as it stands, or as it stood at a version or a time."""
+    from lakehouse.engine.declare.errors import WrongUsage
+    from lakehouse.engine.delta.travel import at_version, version_at
+
+    if version is not None and as_of is not None:
+        raise WrongUsage("--version and --as-of both name a version: say one of them.")
+    declared, handle = _opened(key)
+    if as_of is not None:
+        version = version_at(handle, _time(as_of))
+    then = handle if version is None else at_version(handle, version)
+    rows = then.scan().head(limit).collect()
+    draw_rows(rows.columns, rows.rows())
+    out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {declared.key}, version {then.version}", style="dim")
+
+
+@tables.command()
+def diff(
+    key: Key,
+    first: Annotated[int, typer.Argument(metavar="V1", help="A version, of `lakehouse table history`.")],
+    second: Annotated[int | None, typer.Argument(metavar="V2", help="Another. Default: the newest.")] = None,
+) -> None:
+    """The rows in which two versions of a table differ: new, gone, and changed from what to what."""
+    from lakehouse.engine.delta.travel import at_version
+    from lakehouse.engine.orchestrate.versions import between
+
+    declared, handle = _opened(key)
+    one = at_version(handle, first)
+    other = handle if second is None else at_version(handle, second)
+    found = between(declared, one, other)
+    said = f"{declared.key}, version {one.version} to {other.version}: {found}"
+    out.print(said, markup=False, soft_wrap=True)
+    draw(found)
+
+
+@tables.command()
+def check(key: Key) -> None:
+    """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are."""
+    from lakehouse.cli_progress import watched
+    from lakehouse.engine.delta.check import check as checked
+
+    declared, handle = _opened(key)
+    with watched(told, f"Reading {declared.key}") as tell:
+        found = checked(handle, lambda said: tell(f"{declared.key}: {said}"))
+    said = f"{declared.key}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
+    without = f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
+    out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
+    for name, fault in found.faults.items():
+        out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
+    if found.unused:
+        out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
+    if found.faults:
+        out.print(f"Next: lakehouse rebuild {declared.key}", style="yellow")
+        raise typer.Exit(1)
+
+
+def _opened(key: str) -> tuple[Declaration, Handle]:
+    from lakehouse.engine.orchestrate.rebuild import named
+    from lakehouse.engine.orchestrate.versions import standing
+
+    opened = Lakehouse()
+    declared = named(opened.tables, key).declaration
+    return declared, standing(declared, opened.place)
+
+
+def _time(text: str) -> datetime:
+    from lakehouse.engine.declare.errors import WrongUsage
+
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUsage(f"--as-of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
+    if time.tzinfo is None:
+        raise WrongUsage(f"--as-of {text}: of which zone? Say {text}Z for UTC, or an offset such as {text}+01:00.")
+    return time

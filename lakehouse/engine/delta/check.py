@@ -1,0 +1,150 @@
+"""Whether a table is whole: its files lie there as they were written, and hold what its log says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import polars as pl
+
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.delta import store
+from lakehouse.engine.delta.commit import SHA256
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import Action, read_commit
+from lakehouse.engine.delta.place import LOG, for_polars, full, log_name, sha256_of_file
+from lakehouse.engine.delta.statistics import DataFile, added_files, measure
+
+FILES_AT_ONCE = 4
+_POINTER = f"{LOG}/_last_checkpoint"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`faults` says of each file that is not as it should be what is wrong; `summed` were compared with a checksum.
+
+    `unused` files are of no version that stands: what an interrupted write left, and what later versions replaced.
+    """
+
+    version: int
+    files: int
+    rows: int
+    summed: int
+    faults: Mapping[str, str]
+    unused: int
+    unused_bytes: int
+
+
+def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Checked:
+    """Read every file of this version, whole, and the log that leads to it.
+
+    A file on a local disk is compared with the checksum that was taken when it was written; a storage account keeps its
+    own. All are read, and held against the rows, nulls and bounds of the log.
+    """
+    there = store.sizes(handle.address)
+    log = _Log(handle, there)
+    faults, sums = log.faults(), log.sums
+    files: list[dict[str, Any]] = list(handle.files().iter_rows(named=True))
+
+    def fault_of(file: dict[str, Any]) -> str:
+        return _fault(handle, there.get(file["path"]), file, sums.get(file["path"]))
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        for done, (file, fault) in enumerate(zip(files, pool.map(fault_of, files), strict=True), 1):
+            tell(f"{done:,} of {number(len(files), 'file')} read")
+            faults |= {file["path"]: fault} if fault else {}
+    used = {file["path"] for file in files}
+    unused = [size for name, size in there.items() if name not in used and not name.startswith(f"{LOG}/")]
+    return Checked(handle.version, len(files), handle.rows, len(used & sums.keys()), faults, len(unused), sum(unused))
+
+
+def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str | None) -> str:
+    path = said["path"]
+    if size is None:
+        return "is not there"
+    if size != said["size"]:
+        return f"has {number(size, 'byte')}, and {said['size']:,} by the log"
+    if sha256 and handle.address.is_local and sha256_of_file(full(handle.address, [path])[0]) != sha256:
+        return "is not as it was written: its checksum is another"
+    stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
+    rows = handle.scan_paths([path]).select(stored.names())
+    try:
+        statistics = measure([rows], stored)[0]
+        rows.select(pl.col(name).hash().sum() for name, dtype in stored.items() if dtype.is_nested()).collect()
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        return _cannot_be_read(error)
+    file = DataFile(path, size, msgspec.json.decode(statistics)["numRecords"], statistics, {})
+    return "; ".join(_lies(said, added_files([file], said["modified_at"], stored).row(0, named=True)))
+
+
+def _lies(said: dict[str, Any], holds: dict[str, Any]) -> Iterator[str]:
+    """What the log says and the file does not hold. A bound need not be a value that occurs, but must bound."""
+    for name, value in said.items():
+        held, kind = holds.get(name), name.partition(".")[0]
+        if value is None or held is None:
+            continue
+        is_a_count = kind in ("rows", "null_count") and held != value
+        if is_a_count or (kind == "min" and held < value) or (kind == "max" and held > value):
+            yield f"{name} is {held}, and {value} by the log"
+
+
+def _cannot_be_read(error: BaseException) -> str:
+    return f"cannot be read: {str(error).partition(chr(10))[0]}"
+
+
+class _Log:
+    """The log from the last checkpoint on: what lies before it is needed by nobody who reads this version."""
+
+    def __init__(self, handle: Handle, there: Mapping[str, int]) -> None:
+        self._handle, self._there = handle, there
+        self.sums = dict[str, str]()
+        """The checksums that it keeps, by path."""
+
+    def faults(self) -> dict[str, str]:
+        first, faults = 0, dict[str, str]()
+        if _POINTER in self._there:
+            try:
+                first = int(msgspec.json.decode(store.read(self._handle.address, [_POINTER])[0])["version"])
+            except (ValueError, KeyError) as error:
+                faults[_POINTER] = _cannot_be_read(error)
+            else:
+                faults |= {part: fault for part, fault in self._checkpoint(first) if fault}
+        for version in range(first + (first > 0), self._handle.version + 1):
+            if fault := self._commit(version):
+                faults[log_name(version)] = fault
+        return faults
+
+    def _commit(self, version: int) -> str:
+        try:
+            commit = read_commit(self._handle.address, version)
+        except FileNotFoundError:
+            return "is not there"
+        except ValueError as error:
+            return _cannot_be_read(error)
+        for add in commit.of("add"):
+            self._keep(add)
+        return "" if commit.actions else "is empty, as a power cut leaves it"
+
+    def _keep(self, add: Action) -> None:
+        tags: dict[str, str] = dict(add.get("tags") or {})
+        if sha256 := tags.get(SHA256):
+            self.sums[unquote(add["path"])] = sha256
+
+    def _checkpoint(self, version: int) -> Iterator[tuple[str, str]]:
+        begin = f"{LOG}/{version:020d}.checkpoint."
+        parts = [name for name in self._there if name.startswith(begin)]
+        if not parts:
+            yield f"{begin}parquet", "is not there"
+        address = self._handle.address
+        for part in parts:
+            try:
+                adds = pl.scan_parquet(full(address, [part]), glob=False, **for_polars(address)).collect()["add"]
+            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                yield part, _cannot_be_read(error)
+                continue
+            for add in adds.drop_nulls():
+                self._keep(add)

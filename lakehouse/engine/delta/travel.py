@@ -1,0 +1,116 @@
+"""What a table was: its versions, which of them stood at a time, and what lies in one and not in another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+import polars as pl
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
+
+HISTORY = pl.Schema(
+    {
+        "version": pl.Int64,
+        "committed_at": pl.Datetime("us", "UTC"),
+        "operation": pl.String,
+        "rows_added": pl.Int64,
+        "files_added": pl.Int64,
+        "bytes_added": pl.Int64,
+        "files_removed": pl.Int64,
+        "note": pl.String,
+    }
+)
+_AT_ONCE = 64
+_NO_NOTE = {COMMIT_ID, "table", "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
+
+
+def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
+    """The newest `most` versions that the log still tells of, newest first. Shape (n, 8): HISTORY.
+
+    rows_added is null where a file does not say how many it holds; files that only rearrange rows count as files.
+    """
+    told = [_row(commit) for commit, _ in zip(_commits(handle), range(most or handle.version + 1), strict=False)]
+    return pl.DataFrame(told, schema=HISTORY, orient="row")
+
+
+def version_at(handle: Handle, at: datetime) -> int:
+    """The version that stood then: the newest that was committed by `at`. Refused where the log tells of none."""
+    oldest = None
+    for commit in _commits(handle):
+        oldest = commit
+        if (committed_at := _committed_at(commit)) is not None and committed_at <= at:
+            return commit.version
+    since = f": version {oldest.version} is of {_committed_at(oldest)}" if oldest else ""
+    raise Refused(f"{handle.address} was not there at {at:%Y-%m-%d %H:%M:%S} UTC, as far as its log tells{since}.")
+
+
+def at_version(handle: Handle, version: int) -> Handle:
+    """The same table as it stood at `version`. Refused where it has no such version."""
+    if version == handle.version:
+        return handle
+    found = Handle.open(handle.address, version) if 0 <= version < handle.version else None
+    if found is None:
+        raise Refused(f"{handle.address} has versions 0 to {handle.version}, and no version {version}.")
+    return found
+
+
+def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
+    """The rows of the files that only `one` holds, those that only `other` holds, and the number of rows in both's.
+
+    What two versions share is not read: the cost is that of what was changed between them.
+    """
+    ours, theirs = one.files()["path"].to_list(), other.files()["path"].to_list()
+    shared = set(ours) & set(theirs)
+    only = [[path for path in paths if path not in shared] for paths in (ours, theirs)]
+    both = [path for path in ours if path in shared]
+    return one.scan_paths(only[0]), other.scan_paths(only[1]), one.rows_of(both) if both else 0
+
+
+def _commits(handle: Handle) -> Iterator[Commit]:
+    """The newest first, until the first one or the first that is no longer in the log."""
+    last = handle.version
+    while last >= 0:
+        first = max(0, last - _AT_ONCE + 1)
+        try:
+            commits = read_commits(handle.address, first, last)
+        except FileNotFoundError:
+            yield from _one_by_one(handle, last)
+            return
+        yield from reversed(commits)
+        last = first - 1
+
+
+def _one_by_one(handle: Handle, last: int) -> Iterator[Commit]:
+    for version in range(last, -1, -1):
+        try:
+            yield handle.commit_of(version)
+        except FileNotFoundError:
+            return
+
+
+def _committed_at(commit: Commit) -> datetime | None:
+    at = commit.info.get("inCommitTimestamp", commit.info.get("timestamp"))
+    return datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None
+
+
+def _row(commit: Commit) -> tuple[object, ...]:
+    added, said = list(commit.of("add")), commit.info.items()
+    new = [_rows(each) for each in added if each.get("dataChange", True)]
+    return (
+        commit.version,
+        _committed_at(commit),
+        commit.info.get("operation"),
+        None if None in new else sum(each for each in new if each is not None),
+        len(added),
+        sum(each["size"] for each in added),
+        sum(1 for _ in commit.of("remove")),
+        ", ".join(f"{name} {text}" for name, text in said if isinstance(text, str) and name not in _NO_NOTE),
+    )
+
+
+def _rows(added: Action) -> int | None:
+    return msgspec.json.decode(added.get("stats") or "{}").get("numRecords")

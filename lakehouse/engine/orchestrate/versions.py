@@ -1,0 +1,29 @@
+"""A declared table at the versions that it had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lakehouse.engine.declare.contract import personal_of
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.travel import apart
+from lakehouse.engine.orchestrate.here import as_read
+from lakehouse.engine.quality.difference import Difference, difference
+
+
+def standing(declared: Declaration, place: Place) -> Handle:
+    """The table as it is read here. Refused where it was not written yet."""
+    handle = as_read(declared, place)
+    if handle is None:
+        raise Refused(f"{declared.key} was not written yet. Next: lakehouse run")
+    return handle
+
+
+def between(declared: Declaration, one: Handle, other: Handle) -> Difference:
+    """What `other` changed of `one`, two versions of it. What lies in files of only one of them is held in memory."""
+    was, now, shared = apart(one, other)
+    found = difference(was.collect(), now.collect(), declared.key_columns)
+    return replace(found, same=found.same + shared, personal=personal_of(declared.contract))

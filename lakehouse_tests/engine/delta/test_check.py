@@ -1,0 +1,118 @@
+import hashlib
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse_tests.engine.delta.writing import append, merge
+
+ROWS = pl.LazyFrame(
+    {"id": range(500), "note": [f"note {i}" for i in range(500)], "tags": [["a", str(i)] for i in range(500)]}
+)
+SCHEMA = ROWS.collect_schema()
+
+
+@pytest.fixture
+def grown(address: Address) -> Handle:
+    """Past a checkpoint, so that some files are told of by that alone; all hold the same rows but the first."""
+    handle = Handle.create(address, SCHEMA)
+    for _ in range(CHECKPOINT_EVERY + 2):
+        handle = append(handle, ROWS, {}, {}).handle
+    return handle
+
+
+def file_of(handle: Handle, place: int) -> Path:
+    return Path(handle.address.uri, handle.files()["path"][place])
+
+
+def test_a_table_as_it_was_written_has_no_faults(grown: Handle):
+    found = check(grown)
+    files = CHECKPOINT_EVERY + 2
+    assert (found.faults, found.files, found.summed, found.rows, found.unused) == ({}, files, files, files * 500, 0)
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["told of by the checkpoint", "told of by the log"])
+def test_a_bit_that_fell_over_is_found_wherever_it_is(grown: Handle, place: int):
+    file = file_of(grown, place)
+    whole = file.read_bytes()
+    dice = random.Random(20261122)
+    for at in [0, len(whole) - 1, *(dice.randrange(len(whole)) for _ in range(20))]:
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << dice.randrange(8)]) + whole[at + 1 :])
+        assert check(grown).faults == {file.name: "is not as it was written: its checksum is another"}
+    file.write_bytes(whole)
+    assert check(grown).faults == {}
+
+
+def test_a_file_that_is_gone_or_cut_is_found(grown: Handle):
+    gone, cut = file_of(grown, 1), file_of(grown, 2)
+    size = cut.stat().st_size
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-7])
+    assert check(grown).faults == {
+        gone.name: "is not there",
+        cut.name: f"has {size - 7:,} bytes, and {size:,} by the log",
+    }
+
+
+def test_without_a_checksum_a_file_is_held_against_what_the_log_says_of_it(address: Address):
+    write_deltalake(address.uri, ROWS.collect())
+    handle = Handle.open(address)
+    assert handle
+    assert (check(handle).faults, check(handle).summed) == ({}, 0)
+    file = file_of(handle, 0)
+    size = file.stat().st_size
+    ROWS.with_columns(pl.col("id") - 1, note=pl.lit(None, pl.String)).head(499).collect().write_parquet(file)
+    said = check(handle).faults[file.name]
+    assert said.startswith(f"has {file.stat().st_size:,} bytes, and {size:,} by the log")
+    pad(address, file, size)
+    handle = Handle.open(address, 0)  # anew
+    assert handle
+    assert check(handle).faults[file.name] == (
+        "rows is 499, and 500 by the log; min.id is -1, and 0 by the log; null_count.note is 499, and 0 by the log"
+    )
+
+
+def pad(address: Address, file: Path, size: int) -> None:
+    """Let the log say of the file the size that it has."""
+    log = Path(address.uri, "_delta_log", f"{0:020d}.json")
+    log.write_text(log.read_text().replace(f'"size":{size}', f'"size":{file.stat().st_size}'))
+
+
+@pytest.mark.parametrize("kind", ["json", "checkpoint.parquet"])
+def test_a_damaged_log_is_named(grown: Handle, kind: str):
+    version = CHECKPOINT_EVERY + (kind == "json")
+    name = f"_delta_log/{version:020d}.{kind}"
+    file = Path(grown.address.uri, name)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert check(grown).faults[name].startswith("cannot be read: ")
+    file.write_bytes(b"")
+    assert name in check(grown).faults
+    file.unlink()
+    assert check(grown).faults[name] == "is not there"
+
+
+def test_what_no_version_holds_is_counted_and_is_no_fault(grown: Handle):
+    merged = merge(grown, ROWS.head(1), ["id"], {}, {}).handle
+    Path(grown.address.uri, "left.parquet").write_bytes(b"12345")
+    found = check(merged)
+    replaced = set(grown.files()["path"]) - set(merged.files()["path"])
+    assert found.faults == {}
+    assert found.unused == len(replaced) + 1
+    assert found.unused_bytes == 5 + sum(Path(grown.address.uri, name).stat().st_size for name in replaced)
+
+
+def test_the_checksum_is_that_of_the_file_and_other_engines_pass_it_on(grown: Handle):
+    DeltaTable(grown.address.uri).create_checkpoint()
+    for version in range(grown.version):
+        Path(grown.address.uri, "_delta_log", f"{version:020d}.json").unlink()
+    checkpoint = Path(grown.address.uri, "_delta_log", f"{grown.version:020d}.checkpoint.parquet")
+    adds = pl.read_parquet(checkpoint)["add"].drop_nulls().to_list()
+    assert {add["path"]: dict(add["tags"])["lakehouse.sha256"] for add in adds} == {
+        name: hashlib.sha256(Path(grown.address.uri, name).read_bytes()).hexdigest() for name in grown.files()["path"]
+    }

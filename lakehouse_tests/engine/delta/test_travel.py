@@ -1,0 +1,101 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.travel import apart, at_version, history, version_at
+from lakehouse_tests.engine.delta.writing import append, merge
+
+SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
+
+
+def rows(*ids: int, note: str = "first") -> pl.LazyFrame:
+    return pl.LazyFrame({"id": ids, "note": [note] * len(ids)}, schema=SCHEMA)
+
+
+@pytest.fixture
+def grown(address: Address) -> Handle:
+    """Version 1 holds 1 and 2, version 2 also 3; version 3 changes 3."""
+    handle = Handle.create(address, SCHEMA)
+    handle = append(handle, rows(1, 2), {}, {"bronze/orders": "7"}).handle
+    handle = append(handle, rows(3), {}, {}).handle
+    return merge(handle, rows(3, note="second"), ["id"], {}, {}).handle
+
+
+def test_the_history_tells_what_came_and_went_with_each_version_newest_first(grown: Handle):
+    told = history(grown)
+    assert told.select("version", "operation", "rows_added", "files_added", "files_removed", "note").rows() == [
+        (3, "WRITE", 1, 1, 1, ""),
+        (2, "WRITE", 1, 1, 0, ""),
+        (1, "WRITE", 2, 1, 0, "bronze/orders 7"),
+        (0, "CREATE TABLE", 0, 0, 0, ""),
+    ]
+    assert told["bytes_added"][0] == grown.files()["size"][-1]
+    assert told["committed_at"].is_sorted(descending=True)
+    assert (datetime.now(UTC) - told["committed_at"][0]) < timedelta(minutes=1)
+    assert history(grown, 2)["version"].to_list() == [3, 2]
+
+
+def test_the_times_are_those_that_another_engine_tells(grown: Handle):
+    theirs = {each["version"]: each["timestamp"] for each in DeltaTable(grown.address.uri).history()}
+    ours = {
+        version: int(at.timestamp() * 1000) for version, at in history(grown).select("version", "committed_at").rows()
+    }
+    assert ours == theirs
+
+
+def test_each_version_is_read_as_it_stood(grown: Handle):
+    stood = {version: at_version(grown, version).scan().collect()["note"].to_list() for version in range(4)}
+    assert stood == {0: [], 1: ["first"] * 2, 2: ["first"] * 3, 3: ["first", "first", "second"]}
+
+
+def test_a_version_that_never_was_is_refused(grown: Handle):
+    for version in (4, -1):
+        with pytest.raises(Refused, match=rf"has versions 0 to 3, and no version {version}\."):
+            at_version(grown, version)
+
+
+def test_the_version_of_a_time_is_the_newest_that_was_committed_by_then(grown: Handle):
+    at = dict(history(grown).select("version", "committed_at").rows())
+    assert [version_at(grown, at[version]) for version in range(4)] == [
+        max(other for other in at if at[other] <= at[version]) for version in range(4)
+    ]
+    assert version_at(grown, datetime.now(UTC)) == 3
+    with pytest.raises(Refused, match=rf"was not there at 2020-01-01 00:00:00 UTC.*: version 0 is of {at[0]:%Y-%m-%d}"):
+        version_at(grown, datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def test_only_the_files_are_read_in_which_two_versions_differ(grown: Handle):
+    was, now, shared = apart(at_version(grown, 1), grown)
+    assert (was.collect().rows(), now.collect().rows(), shared) == ([], [(3, "second")], 2)
+    Path(grown.address.uri, at_version(grown, 1).files()["path"][0]).unlink()
+    assert now.collect().rows() == [(3, "second")], "the file of both is not asked"
+    back, forth, _ = apart(grown, at_version(grown, 2))
+    assert (back.collect().rows(), forth.collect().rows()) == ([(3, "second")], [(3, "first")])
+
+
+def test_where_the_log_was_cleaned_the_history_ends(address: Address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(CHECKPOINT_EVERY + 3):
+        handle = append(handle, rows(number), {}, {}).handle
+    before = history(handle)
+    for version in range(CHECKPOINT_EVERY - 2):
+        Path(address.uri, "_delta_log", f"{version:020d}.json").unlink()
+    left = history(handle)
+    assert left["version"].to_list() == list(range(CHECKPOINT_EVERY + 3, CHECKPOINT_EVERY - 3, -1))
+    assert left.equals(before.head(left.height))
+    with pytest.raises(Refused, match=f"as far as its log tells: version {CHECKPOINT_EVERY - 2} is of "):
+        version_at(handle, datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def test_what_another_engine_wrote_is_told_too(grown: Handle):
+    write_deltalake(grown.address.uri, rows(9).collect(), mode="append")
+    handle = Handle.open(grown.address)
+    assert handle
+    assert history(handle, 1).select("version", "operation", "rows_added").rows() == [(4, "WRITE", 1)]
+    assert at_version(handle, 3).rows == 3
