@@ -256,9 +256,6 @@ def _complaints(settings: Settings, name: str) -> Iterator[str]:
             yield f"connections.{needed} is missing."
     for taken in sorted(TAKEN & set(settings.connections)):
         yield f"connections.{taken}: a connection cannot be called so; it is the name of something else here."
-    spots = [_spot(settings.connections[each]) for each in NEEDED if each in settings.connections]
-    if len(set(spots)) < len(spots):
-        yield "connections.landing and connections.lake are the same place: give each one of its own."
     for key, each in settings.connections.items():
         if isinstance(each, LocalDiskConnection):
             continue

@@ -174,7 +174,6 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(home, secret_key):
         (ON_AZURE % "auth_mode: direct_key, account_key_variable: a+key/==", "the name of a variable that holds the s"),
         (ON_AZURE % f"auth_mode: sas, sas_token_variable: {'x' * 99}", "never the secret itself"),
         (LOCAL.replace("path: landing", "path: ~/landing"), "landing.path must be a folder as it is called: ~ and $VA"),
-        (LOCAL.replace("path: landing", "path: lake"), "connections.landing and connections.lake are the same place"),
     ],
 )
 def test_what_a_file_says_wrong_is_said_with_file_and_key(home, text, part):
