@@ -19,12 +19,15 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
+from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.storable import check_same, check_storable
+from lakehouse.engine.delta.storable import check_storable
 from lakehouse.engine.delta.writes import Written, overwrite, replace_slice
 from resources.partition_slices import Slices
 
 PREVIEW_ROWS = 5
+
+type Frame = pl.LazyFrame | pl.DataFrame
 
 
 def write_plain(context: dg.OutputContext, lake: Storage, obj: Any) -> None:
@@ -92,12 +95,12 @@ def facts_of(written: Written, address: Address) -> dict[str, Any]:
 
 
 def _carry_out(
-    asset: str, address: Address, frame: pl.LazyFrame | pl.DataFrame, slices: Slices | None, *, note: Mapping[str, str]
+    asset: str, address: Address, frame: Frame, slices: Slices | None, *, note: Mapping[str, str]
 ) -> tuple[Written, dict[str, int]]:
     """The commit, and the rows of each partition. What can be refused is refused before a table is made."""
     standing = Handle.open(address)
     if standing:
-        _check_same(asset, frame, standing)
+        frame = _fitted(asset, frame, standing)
         if not slices:
             return overwrite(standing, frame, {}, note), {}
     with _computed(frame) as rows:
@@ -108,9 +111,9 @@ def _carry_out(
         return replace_slice(handle, rows, slices.predicate(handle.schema), {}, note), sizes
 
 
-def _check_same(asset: str, frame: pl.LazyFrame | pl.DataFrame, table: Handle) -> None:
+def _fitted(asset: str, frame: Frame, table: Handle) -> Frame:
     try:
-        check_same(frame.collect_schema(), table.schema, asset)
+        return fitted(frame, table.schema, asset)
     except Refused as refused:
         raise Refused(
             f"{refused} The table of a plain asset is made anew by removing {table.address} and materializing "
@@ -118,10 +121,10 @@ def _check_same(asset: str, frame: pl.LazyFrame | pl.DataFrame, table: Handle) -
         ) from refused
 
 
-def _create(asset: str, address: Address, frame: pl.LazyFrame | pl.DataFrame, slices: Slices | None) -> Handle:
+def _create(asset: str, address: Address, frame: Frame, slices: Slices | None) -> Handle:
     schema = frame.collect_schema()
     made = Handle.create(address, schema, partition_by=slices.folders(schema) if slices else ())
-    _check_same(asset, frame, made)  # another run may have been first
+    _fitted(asset, frame, made)  # another run may have been first
     if made.version > 0 and not slices:
         raise Conflict(f"{asset}: another run made {address} first; nothing was committed. Run again.")
     return made

@@ -8,6 +8,9 @@ import polars as pl
 
 from lakehouse.engine.declare.text import TextFormat
 
+SOURCE_NAME = "lakehouse.source_name"
+"""In the log of a table: what the source of a column calls it, where that is not its name."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -29,6 +32,11 @@ class Column:
     bounds: tuple[str, ...] = ()
     was: str | None = None
     personal: bool | None = None
+
+    @property
+    def note(self) -> dict[str, str]:
+        """What the log of its table says of it."""
+        return {"comment": self.description, **({SOURCE_NAME: self.was} if self.was is not None else {})}
 
     @property
     def is_personal(self) -> bool:

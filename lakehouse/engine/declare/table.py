@@ -182,6 +182,15 @@ class Declaration:
         return fingerprint(self.transform, contracts, *said, counting=(*conserved, *self.drops.values()))
 
 
+def readers_of(declared: Declaration) -> list[str]:
+    """The keys of the tables that read it, by way of others too, in the order in which they were declared."""
+    found = [declared.key]
+    for each in _BOUND.values():  # what is read is declared first
+        if each.key not in found and any(read.upstream.key in found for read in each.reads):
+            found.append(each.key)
+    return found[1:]
+
+
 def as_text(dtype: pl.DataType) -> pl.DataType:
     """The stored type of a promised one: the same shape, with text leaves."""
     if isinstance(dtype, pl.List):

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
-import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
@@ -32,6 +31,12 @@ SHA256 = "lakehouse.sha256"
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it: a file goes by the name it came with
 
 
+def now() -> datetime:
+    """As exactly as Delta keeps it."""
+    at = datetime.now(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
 class Gone(NamedTuple):
     """A file that goes: what the log knows of it."""
 
@@ -42,7 +47,10 @@ class Gone(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version."""
+    """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version.
+
+    `meta`: the metaData action, where the table gets other columns.
+    """
 
     added: Sequence[DataFile]
     removed: Sequence[Gone]
@@ -50,6 +58,7 @@ class Change:
     note: Mapping[str, str]
     at: datetime
     rearranges: bool
+    meta: Action | None = None
 
     @property
     def milliseconds(self) -> int:
@@ -71,7 +80,7 @@ def put(address: Address, version: int, change: Change) -> None:
     store.create(address, log_name(version), b"\n".join(map(msgspec.json.encode, _actions(change))))
 
 
-def put_through_deltalake(address: Address, table: DeltaTable, change: Change, schema: pl.Schema | None) -> None:
+def put_through_deltalake(address: Address, table: DeltaTable, change: Change, schema: DeltaSchema | None) -> None:
     """Commit by deltalake, which knows what features ask for. With `schema` the files that come make the table anew."""
     if address.token:  # it keeps the one that it was opened by, which may have ended since
         table = DeltaTable(root(address), version=table.version(), storage_options=storage_options(address))
@@ -79,11 +88,12 @@ def put_through_deltalake(address: Address, table: DeltaTable, change: Change, s
     adds = [
         AddAction(each.path, each.size, dict(each.partition), at, changes, each.statistics) for each in change.added
     ]
-    removes = [RemoveAction(each.path, changes, at, each.size, dict(each.partition)) for each in change.removed]
+    gone = () if schema else change.removed  # overwrite finds them itself
+    removes = [RemoveAction(each.path, changes, at, each.size, dict(each.partition)) for each in gone]
     table.create_write_transaction(
         [*adds, *removes],
         mode="append" if schema is None else "overwrite",
-        schema=table.schema() if schema is None else DeltaSchema.from_arrow(schema),
+        schema=schema or table.schema(),
         partition_by=table.metadata().partition_columns,
         commit_properties=CommitProperties(
             custom_metadata=dict(change.note),
@@ -104,6 +114,8 @@ def _actions(change: Change) -> Iterator[Action]:
     }
     own = {"timestamp": at, "operation": "WRITE", "operationParameters": parameters, "engineInfo": _ENGINE}
     yield {"commitInfo": {**change.note, **own}}
+    if change.meta:
+        yield {"metaData": change.meta}
     for file in change.added:
         yield {
             "add": {

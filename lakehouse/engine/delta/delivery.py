@@ -13,6 +13,8 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.described import Columns, Notes, as_delta
+from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
@@ -34,8 +36,9 @@ class Delivery:
     """Rows that passed, rows that were set aside, and the positions they were read at: committed together.
 
     `handle` is the version of the table that this was worked out against, None where there is no table yet.
-    `whole` says that the rows are all there is: they replace what stands, and its quarantine. `reshapes` lets the
-    table take `schema` with them: a rebuild may, every other write must find the table as its contract says.
+    `whole` says that the rows are all there is: they replace what stands, and its quarantine; the table takes `schema`
+    with them. Every other write gives it the columns that it lacks beforehand, in a commit of its own (see `evolve`).
+    `notes`: what the log says of the columns.
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
     replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
@@ -57,7 +60,7 @@ class Delivery:
     transactions: Mapping[str, int]
     note: Mapping[str, str] = field(default_factory=dict[str, str])
     refusal: str | None = None
-    reshapes: bool = False
+    notes: Notes = field(default_factory=dict[str, Mapping[str, str]])
     scope: Slices = NO_SLICES
     partition_by: tuple[str, ...] = ()
     unless_moved: tuple[str, ...] = ()
@@ -98,9 +101,12 @@ def _may_follow(delivery: Delivery, newest: Handle) -> bool:
 
 
 def _carry_out(delivery: Delivery) -> Written:
+    columns = as_delta(delivery.schema, delivery.notes)
     handle = delivery.handle or new_table(
-        delivery.table, delivery.schema, delivery.description, partition_by=delivery.partition_by
+        delivery.table, columns, delivery.description, partition_by=delivery.partition_by
     )
+    if not delivery.whole:
+        handle = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
         attempted = beside.submit(
             quarantine.write, handle, delivery.quarantine, delivery.rejected, whole=delivery.whole
@@ -126,7 +132,7 @@ def tidy(table: Handle | None, aside: Address) -> None:
         _logger.warning("%s: what lost was not taken away: %s", aside, passing)
 
 
-def new_table(address: Address, schema: pl.Schema, description: str, *, partition_by: tuple[str, ...] = ()) -> Handle:
+def new_table(address: Address, schema: Columns, description: str, *, partition_by: tuple[str, ...] = ()) -> Handle:
     """The table, made by us and empty; else Conflict."""
     handle = Handle.create(address, schema, description=description, partition_by=partition_by)
     if handle.version > 0:
@@ -137,7 +143,7 @@ def new_table(address: Address, schema: pl.Schema, description: str, *, partitio
 def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
     rows = delivery.accepted
     if delivery.whole:
-        return prepare_overwrite(handle, rows, delivery.schema if delivery.reshapes else None)
+        return prepare_overwrite(handle, rows, delivery.schema, delivery.notes)
     match delivery.write:
         case Append():
             return prepare_append(handle, rows, delivery.written)

@@ -14,12 +14,12 @@ from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle, Unreachable
 from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, measure
-from lakehouse.engine.delta.storable import check_same
 
 ROWS_PER_FILE = 1_000_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -38,12 +38,13 @@ def write_files(
 
     A lazy frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
     unmeasured: columns that leave no values in the log, beside those of the handle.
-    schema: that of the table from this write on, where it makes the table anew; else the frame must have the table's.
+    schema: that of the table from this write on, where it makes the table anew; else the frame must fit the table's.
     after: how many files of the same commit hold the rows before these.
     """
     handle.address.refuse_a_write()
-    shape, frame = schema or handle.schema, rows.lazy()
-    check_same(frame.collect_schema(), shape, str(handle.address))
+    shape = schema or handle.schema
+    rows = fitted(rows, shape, str(handle.address))
+    frame = rows.lazy()
     names = _Names(handle, after)
     written: list[SinkedPathsCallbackArgs] = []
     try:

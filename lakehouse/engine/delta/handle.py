@@ -21,13 +21,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, now, put, put_through_deltalake
+from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
-from lakehouse.engine.delta.scan import in_commit_order, scan_files
+from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
-from lakehouse.engine.delta.storable import check_partition, check_storable
+from lakehouse.engine.delta.storable import check_new
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
@@ -47,7 +48,8 @@ class Unreadable(Terminal):
 class Handle:
     """One version of one Delta table. It never moves: a commit gives a new handle.
 
-    `unmeasured`: the columns of which files that are written beside it leave no values in the log.
+    `unmeasured`: the columns of which files that are written beside it leave no values in the log. `older`: files that
+    may hold narrower types than the table's. `stands_as`: its columns, where `schema` are those it is to be given.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Handle:
         self._opened = table
         self.tip: Commit | None = None
         self._transactions = dict[str, int | None]()
+        self.older = set[str]()
+        self.stands_as: pl.Schema | None = None
 
     def __repr__(self) -> str:
         return f"Handle({self.address}, version={self.version})"
@@ -82,16 +86,15 @@ class Handle:
 
     @classmethod
     def create(
-        cls, address: Address, schema: pl.Schema, *, description: str = "", partition_by: Sequence[str] = ()
+        cls, address: Address, schema: Columns, *, description: str = "", partition_by: Sequence[str] = ()
     ) -> Handle:
         """The new, empty table; when another was first, the table that the other made."""
         address.refuse_a_write()
-        check_storable(schema, str(address))
-        check_partition(address, schema, partition_by)
+        check_new(address, pl.Schema(schema), partition_by)
         try:
             created = DeltaTable.create(
                 root(address),
-                DeltaSchema.from_arrow(schema),
+                as_delta(schema),
                 mode="error",
                 partition_by=list(partition_by),
                 description=description or None,
@@ -122,6 +125,11 @@ class Handle:
                 raise Unreachable(f"{self.address}: version {self.version} was there, and the table is gone since.")
             self._opened = again
         return self._opened
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our own writer knows all that the table asks of one."""
+        return self.identity is not None and is_plain(self._opened)
 
     def newest_version(self) -> int:
         """That the table stands at now. Costs a listing."""
@@ -207,7 +215,7 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return _in_commit_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
+        return files_in_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
@@ -215,7 +223,8 @@ class Handle:
 
     def scan_paths(self, paths: Sequence[str], *, file: str | None = None) -> pl.LazyFrame:
         """The rows of some of the table's files, in the order given; `file` adds a column with the full path."""
-        return scan_files(self.address, paths, self.schema, self.partition_by, file=file)
+        scan = scan_files if self.older.isdisjoint(paths) else scan_older
+        return scan(self.address, paths, self.schema, self.partition_by, file=file)
 
     def appended(self, position: int) -> list[str]:
         """The files that the versions (position, self.version] appended, in commit, then file order.
@@ -230,7 +239,9 @@ class Handle:
             )
         paths = appended(self.address, position, self.version, self.tip)
         standing = set(self._files["path"])
-        self._refuse_missing([path for path in paths if path not in standing])
+        gone = [path for path in paths if path not in standing]
+        self.older.update(gone)  # they may be of before a column was widened
+        self._refuse_missing(gone)
         return paths
 
     def since(self, position: int) -> pl.LazyFrame:
@@ -252,23 +263,23 @@ class Handle:
         note: Mapping[str, str],
         *,
         rearranges: bool = False,
-        schema: pl.Schema | None = None,
+        schema: DeltaSchema | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
-        engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). A new `schema`
-        comes with the files that make the table anew; all others go, whatever `removed` says.
+        engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
+        `schema` comes with the files that make the table anew: all others go.
         """
         self.address.refuse_a_write()
-        identity, now = secrets.token_hex(8), _now()
-        reshapes = schema is not None and schema != self.schema
-        paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself
-        gone = self._gone(paths)
-        change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
+        identity, at = secrets.token_hex(8), now()
+        reshaped = schema if schema is not None and pl.Schema(schema) != (self.stands_as or self.schema) else None
+        gone = self._gone(paths := set(removed))
+        meta = meta_data(self._table, reshaped) if reshaped else None
+        change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, at, rearranges, meta)
         try:
-            if reshapes or self.identity is None or not is_plain(self._opened):
-                put_through_deltalake(self.address, self._table, change, schema if reshapes else None)
+            if not self.is_ours:
+                put_through_deltalake(self.address, self._table, change, reshaped)
             else:
                 self._refuse_another_table()
                 put(self.address, self.version + 1, change)
@@ -276,8 +287,8 @@ class Handle:
             self._raise_unless_landed(identity, error)
         committed = Handle(self.address, self._opened, version=self.version + 1)
         committed.identity, committed._transactions = identity, {**self._transactions, **transactions}
-        if not reshapes:
-            committed._carry_on(self, added_files(added, now, self.schema), paths)
+        if reshaped is None:
+            committed._carry_on(self, added_files(added, at, self.schema), paths)
         return committed._after_commit()
 
     def _refuse_another_table(self) -> None:
@@ -324,11 +335,10 @@ class Handle:
 
     def _carry_on(self, before: Handle, came: pl.DataFrame, went: set[str]) -> None:
         """What the commit has made of the version before it is known without a look."""
-        self.id, self.description, self.schema, self.partition_by = (
-            before.id, before.description, before.schema, before.partition_by
-        )  # fmt: skip
+        self.id, self.description = before.id, before.description
+        self.schema, self.partition_by = before.schema, before.partition_by
         stay = before._files.filter(~pl.col("path").is_in(went))
-        self._files = _in_commit_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
+        self._files = files_in_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
@@ -374,17 +384,6 @@ class Handle:
         self.tip, self.identity = commit, commit.identity
         self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
         return self
-
-
-def _in_commit_order(files: pl.DataFrame) -> pl.DataFrame:
-    order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
-    return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
-
-
-def _now() -> datetime:
-    """As exactly as Delta keeps it."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _load(address: Address, version: int | None) -> DeltaTable | None:

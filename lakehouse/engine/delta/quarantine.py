@@ -18,11 +18,11 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle, Unreadable
 from lakehouse.engine.delta.known import knows
 from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.storable import check_same
 
 # What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.
 ROWS = pl.Schema(
@@ -66,7 +66,7 @@ def write(table: Handle, address: Address, rows: pl.DataFrame, *, whole: bool) -
     whole: this write makes the table anew, so that the rows that were set aside for what stood are done with.
     Raises Conflict when somebody has already looked at a later version of the table.
     """
-    check_same(rows.schema, ROWS, str(address))
+    rows = fitted(rows, ROWS, str(address)).lazy().collect()
     version, number = table.version + 1, secrets.randbits(60)
     if rows.height:
         stamped = rows.select(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.compatibility import widens
+from lakehouse.engine.delta.fitting import read_as
 from lakehouse.engine.delta.place import for_polars, full
 
 # Other engines may have stored nanoseconds without a zone (Spark's INT96) or a narrower type before a widening; a
@@ -23,6 +25,12 @@ _OTHER_ENGINES = pl.ScanCastOptions(
 def in_commit_order(paths: Sequence[str]) -> list[str]:
     """Our files carry version and place in their names, so their names sort as they were committed."""
     return sorted(paths, key=lambda path: (path.rpartition("/")[2], path))
+
+
+def files_in_order(files: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `Handle.files`, as they were committed."""
+    order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
+    return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
 
 
 def scan_files(
@@ -47,3 +55,20 @@ def scan_files(
         include_file_paths=file,
         **for_polars(address),
     ).select(names)
+
+
+def scan_older(
+    address: Address, paths: Sequence[str], schema: pl.Schema, partition_by: Sequence[str], *, file: str | None = None
+) -> pl.LazyFrame:
+    """The same of files that may be of before a column was widened: what each holds is asked of the file itself."""
+    pieces: list[pl.LazyFrame] = []
+    for path, place in zip(paths, full(address, paths), strict=True):
+        holds = pl.scan_parquet(place, glob=False, **for_polars(address)).collect_schema()
+        stored = pl.Schema({name: _narrower(holds.get(name), dtype) for name, dtype in schema.items()})
+        rows = scan_files(address, [path], stored, partition_by, file=file)
+        pieces.append(read_as(rows, stored, schema, str(address), file=file))
+    return pl.concat(pieces)
+
+
+def _narrower(held: pl.DataType | None, dtype: pl.DataType) -> pl.DataType:
+    return held if held is not None and widens(held, dtype) else dtype

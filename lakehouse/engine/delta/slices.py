@@ -150,11 +150,16 @@ def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until:
 
 
 def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[str], list[str]] | None:
-    """The paths that came, and those that went; one that did both is neither. None where the columns are others."""
-    net = Counter[str]()
+    """The paths that came, and those that went; one that did both is neither. None where the table was made anew.
+
+    Columns that were added or widened meanwhile leave the rows as they were: what went is then read as it was stored.
+    """
+    net, is_evolved = Counter[str](), False
     for commit in commits:
         if any(commit.of("metaData")):
-            return None
+            if any(each.get("dataChange", True) for kind in ("add", "remove") for each in commit.of(kind)):
+                return None
+            is_evolved = True
         for add in commit.of("add"):
             if add.get("deletionVector"):
                 raise Refused(
@@ -164,6 +169,8 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[str], l
             net[unquote(add["path"])] += add.get("dataChange", True)
         for remove in commit.of("remove"):
             net[unquote(remove["path"])] -= remove.get("dataChange", True)
+    if is_evolved:
+        handle.older.update(net.keys() - set(handle.files()["path"]))
     return sorted(path for path in net if net[path] > 0), sorted(path for path in net if net[path] < 0)
 
 

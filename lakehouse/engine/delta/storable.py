@@ -1,8 +1,9 @@
-"""What Delta can hold, and whether a frame is exactly what a table holds. The writer never casts."""
+"""What Delta can hold, and what all who read it can name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -11,6 +12,8 @@ from lakehouse.engine.declare.ports import Address
 
 # Delta's names: without column mapping Spark, Databricks and Synapse refuse these characters in a column name.
 _UNFIT_IN_NAMES = " ,;{}()\n\t="
+
+_PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 _MOST_DIGITS = 38
 
@@ -40,41 +43,37 @@ _WAY_OUT: dict[type[pl.DataType], str] = {
 
 def check_storable(schema: pl.Schema, table: str) -> None:
     """Refuse, with column, type and way out, what Delta or one of its readers cannot hold; nested ones too."""
-    faults = [fault for name, dtype in schema.items() for fault in _faults(name, dtype)]
-    faults += list(_name_faults("", list(schema)))
-    if not schema:
-        faults.append("it has no column: declare at least one")
-    if faults:
+    if faults := faults_of(schema):
         raise Refused(f"{table} cannot be stored in Delta: {'; '.join(faults)}. Nothing was written.")
 
 
-def check_same(frame: pl.Schema, table: pl.Schema, name: str) -> None:
-    """Refuse a frame whose columns differ from the table's in name, order or type; list every difference."""
-    if frame == table and list(frame) == list(table):
-        return
-    differences = [f"{c}: the table has no such column (frame: {t})" for c, t in frame.items() if c not in table]
-    differences += [f"{c}: missing in the frame (table: {t})" for c, t in table.items() if c not in frame]
-    differences += [f"{c}: {frame[c]} in the frame, {table[c]} in the table" for c in table
-                    if c in frame and frame[c] != table[c]]  # fmt: skip
-    if not differences:
-        differences = [f"the order is {', '.join(frame)} in the frame and {', '.join(table)} in the table"]
-    raise Refused(
-        f"{name} refused a frame whose columns are not the table's: {'; '.join(differences)}. Nothing was written, "
-        "since a writer that casts changes values silently. Cast in the transform, or, where the contract changed on "
-        "purpose, make the table anew: lakehouse rebuild."
-    )
+def faults_of(schema: pl.Schema) -> list[str]:
+    """Why no table can have these columns, each with its path and the way out."""
+    faults = [fault for name, dtype in schema.items() for fault in _faults(name, dtype)]
+    faults += _name_faults("", list(schema))
+    return faults if schema else ["it has no column: declare at least one"]
+
+
+def check_names(names: Iterable[str], table: str) -> None:
+    """Refuse names of new columns that a reader would have to quote."""
+    if odd := [name for name in names if not _PLAIN_NAME.fullmatch(name)]:
+        raise Refused(
+            f"{table} cannot have a column named {', '.join(map(repr, odd))}: who reads it would have to quote it, "
+            "in each engine another way. Name it by letters (A to Z), digits and _, and begin with a letter. Nothing "
+            "was written."
+        )
 
 
 def _faults(path: str, dtype: pl.DataType) -> Iterator[str]:
     """Every reason why `dtype` at `path` cannot be stored, innermost type first named by its path."""
     if isinstance(dtype, pl.List):
-        yield from _faults(f"{path}[]", _as_instance(dtype.inner))
+        yield from _faults(f"{path}[]", as_instance(dtype.inner))
     elif isinstance(dtype, pl.Struct):
         yield from _name_faults(f"{path}.", [field.name for field in dtype.fields])
         if not dtype.fields:
             yield f"{path} is a struct without fields: drop it"
         for field in dtype.fields:
-            yield from _faults(f"{path}.{field.name}", _as_instance(field.dtype))
+            yield from _faults(f"{path}.{field.name}", as_instance(field.dtype))
     elif isinstance(dtype, pl.Datetime):
         if dtype.time_unit != "us" or dtype.time_zone != "UTC":
             yield f"{path} is {dtype}: make it Datetime('us', 'UTC'), since anything else raises the protocol or rounds"
@@ -94,8 +93,15 @@ def _name_faults(prefix: str, names: list[str]) -> Iterator[str]:
             yield f"{prefix}{name!r} is empty or holds one of {_UNFIT_IN_NAMES!r}, which Spark cannot read: rename it"
 
 
-def _as_instance(dtype: object) -> pl.DataType:
+def as_instance(dtype: object) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype  # pyright: ignore[reportReturnType] # Polars allows classes
+
+
+def check_new(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
+    """Refuse what no table of ours may begin with."""
+    check_storable(schema, str(address))
+    check_names(schema, str(address))
+    check_partition(address, schema, partition_by)
 
 
 def check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import polars as pl
+from deltalake import Schema as DeltaSchema
 
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
 from lakehouse.engine.delta.pruning import may_hold, within
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.storable import check_same, check_storable
+from lakehouse.engine.delta.storable import check_names, check_storable
 
 # A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many
 # rivals as this each of them has lost at most once to each other.
@@ -54,7 +57,7 @@ class Prepared:
     added: tuple[DataFile, ...]
     removed: tuple[str, ...]
     rows_written: int
-    schema: pl.Schema | None = None
+    schema: DeltaSchema | None = None
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version, exactly the next one of `handle`; else Conflict."""
@@ -81,12 +84,18 @@ def prepare_append(handle: Handle, rows: Rows, written: Sequence[DataFile] = ())
     return Prepared(handle, added, (), _rows(added))
 
 
-def prepare_overwrite(handle: Handle, rows: Rows, schema: pl.Schema | None = None) -> Prepared:
-    """Make these rows all there is; with `schema` the table takes that shape from then on."""
-    if schema is not None:
+def prepare_overwrite(
+    handle: Handle, rows: Rows, schema: pl.Schema | None = None, notes: Notes | None = None
+) -> Prepared:
+    """Make these rows all there is; with `schema` the table takes that shape from then on, and the notes with it."""
+    stands = handle.stands_as or handle.schema
+    columns = None
+    if schema is not None and schema != stands:
         check_storable(schema, str(handle.address))
+        check_names([name for name in schema if name not in stands], str(handle.address))
+        columns = as_delta(schema, notes)
     added = tuple(write_files(handle, rows, schema=schema))
-    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), schema)
+    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), columns)
 
 
 def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
@@ -100,8 +109,7 @@ def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: S
     A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
     must be unique and not null, else Refused. The incoming rows are held in memory.
     """
-    incoming = rows.lazy().collect()
-    check_same(incoming.schema, handle.schema, str(handle.address))
+    incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
     _check_key(handle, incoming, key, replaces or ())
     matches = [list(replaces or key)]
     if replaces and not set(replaces) <= set(key):
@@ -146,6 +154,7 @@ def replace_slice(  # noqa: PLR0917 # as merge
 
 
 def _slice_files(handle: Handle, rows: Rows, predicate: pl.Expr) -> list[DataFile]:
+    rows = fitted(rows, handle.schema, str(handle.address))
     incoming = write_files(handle, rows)
     written = handle.scan_paths([file.path for file in incoming]) if isinstance(rows, pl.LazyFrame) else rows.lazy()
     outside = written.filter(_is_outside(predicate)).select(pl.len()).collect().item()

@@ -6,20 +6,21 @@ from dataclasses import replace
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import personal_of
+from lakehouse.engine.declare.contract import notes_of, personal_of
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Progress, silent
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.ahead import Ahead
 from lakehouse.engine.delta.delivery import Delivery, new_table, tidy
+from lakehouse.engine.delta.described import as_delta
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.landing import next_batch, read_again, reread
 from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, PLAN, READ, UNREADABLE, Ledger
 from lakehouse.engine.ingest.reader import Batch
 from lakehouse.engine.orchestrate.aside import where_and_why
-from lakehouse.engine.orchestrate.inputs import refuse_foreign_rows, refuse_other_columns
+from lakehouse.engine.orchestrate.inputs import as_declared, changed_columns, refuse_foreign_rows
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 
 CHECKS = (
@@ -69,7 +70,7 @@ def land(
             progress=progress,
         )
     else:
-        refuse_other_columns(declared, own)
+        own = as_declared(declared, own)
         batch = (
             read_again(declared, place.landing_of(declared), ledger, reingest, progress=progress)
             if reingest
@@ -81,11 +82,12 @@ def land(
     delivery = _delivery(declared, place, own, batch, rebuild=rebuild)
     if written := ahead.files():
         delivery = replace(delivery, handle=ahead.handle, written=written)
-    return Work(_findings(batch), _facts(batch), delivery)
+    return Work(_findings(batch), {**_facts(batch), **changed_columns(own)}, delivery)
 
 
 def _new_table(declared: Declaration, place: Place) -> Handle:
-    return new_table(place.table(declared), declared.stored_schema, declared.grain)
+    columns = as_delta(declared.stored_schema, notes_of(declared.contract))
+    return new_table(place.table(declared), columns, declared.grain)
 
 
 def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, *, rebuild: bool) -> Delivery:
@@ -100,7 +102,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         write=declared.write,
         key=(),
         whole=rebuild,
-        reshapes=rebuild,
+        notes=notes_of(declared.contract),
         accepted=batch.accepted,
         rejected=batch.rejected,
         transactions={**batch.plan.transactions(declared.key), **logic},

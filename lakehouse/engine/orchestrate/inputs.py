@@ -8,11 +8,13 @@ from functools import cached_property, lru_cache
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import Contract
+from lakehouse.engine.declare.contract import Contract, never_null
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
-from lakehouse.engine.declare.table import Declaration, Read, differences
+from lakehouse.engine.declare.table import Declaration, Read, readers_of
 from lakehouse.engine.declare.write import Merge, Reading
+from lakehouse.engine.delta.compatibility import check_compatibility
+from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
@@ -136,22 +138,45 @@ def open_inputs(
     return opened
 
 
-def refuse_other_columns(declared: Declaration, handle: Handle | None, *, reader: Declaration | None = None) -> None:
-    """Refuse a table that stands with other columns than its contract declares; a `reader` may find more than it needs.
+def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declaration | None = None) -> Handle | None:
+    """The table with the columns that its contract declares, which its next write gives it where it lacks some.
 
-    Asked before anything is read or planned, so that the way out, a rebuild, finds nothing half done.
+    A `reader` may find more than it needs. Refused where rows that stand could not have them: asked before anything is
+    read or planned, so that the way out, a rebuild, finds nothing half done.
     """
     if handle is None:
-        return
-    declares = declared.stored_schema
-    found = pl.Schema({name: handle.schema[name] for name in declares if name in handle.schema})
-    said = differences(handle.schema if reader is None else found, declares)
-    if said:
-        who = f"{reader.key} reads {declared.key}, which" if reader else declared.key
-        raise Refused(
-            f"{who} stands with other columns than its contract declares: {said}. Nothing was read or written; version "
-            f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
-        )
+        return None
+    stands, declares = handle.schema, declared.stored_schema
+    if reader:
+        declares = pl.Schema({**declares, **{name: stands[name] for name in stands if name not in declares}})
+        stands = pl.Schema({name: stands[name] for name in declares if name in stands})
+    if stands == declares:
+        return handle
+    is_empty = declared.is_written_whole or not handle.rows
+    found = check_compatibility(stands, declares, required=() if is_empty else never_null(declared.contract))
+    is_known = handle.transaction(LOGIC) is not None and handle.is_ours and not (reader and reader.runs_on)
+    if found.goes_on and is_known:
+        return as_if(handle, declares)
+    who = f"{reader.key} reads {declared.key}, which" if reader else declared.key
+    readers = ", ".join(readers_of(declared))
+    raise Refused(
+        f"{who} stands with other columns than its contract declares: {found}. Nothing was read or written; version "
+        f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
+        + (f" (with those that read it: {readers})" if readers else "")
+    )
+
+
+def changed_columns(own: Handle | None) -> dict[str, object]:
+    """What a run says of the columns that it gives its table; nothing where it gives it none."""
+    if own is None or own.stands_as is None:
+        return {}
+    return {"columns_changed": str(check_compatibility(own.stands_as, own.schema))}
+
+
+def as_read_by(reader: Declaration, upstreams: Mapping[str, Handle | None]) -> dict[str, Handle | None]:
+    """The upstreams of a table, by key, each with the columns that its contract declares."""
+    declared = {read.upstream.key: read.upstream for read in reader.reads}
+    return {key: as_declared(each, upstreams[key], reader=reader) for key, each in declared.items()}
 
 
 def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:

@@ -10,7 +10,7 @@ from itertools import count
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import personal_of
+from lakehouse.engine.declare.contract import notes_of, personal_of
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
@@ -28,6 +28,9 @@ from lakehouse.engine.orchestrate.history import Seen
 from lakehouse.engine.orchestrate.inputs import (
     Input,
     Rows,
+    as_declared,
+    as_read_by,
+    changed_columns,
     earlier,
     is_idle,
     latest,
@@ -35,7 +38,6 @@ from lakehouse.engine.orchestrate.inputs import (
     open_inputs,
     partition_positions,
     positions,
-    refuse_other_columns,
     refuse_other_folders,
     replaced_group,
 )
@@ -85,9 +87,9 @@ def refine(
     for read in declared.reads:
         if own and upstreams[read.upstream.key] is None and Handle.open(place.table(read.upstream)) is not None:
             raise Conflict(f"{declared.key}: another run has made {read.upstream.key} meanwhile. Run again.")
-        refuse_other_columns(read.upstream, upstreams[read.upstream.key], reader=declared)
+    upstreams = as_read_by(declared, upstreams)
     if not rebuild:
-        refuse_other_columns(declared, own)
+        own = as_declared(declared, own)
     refuse_other_folders(declared, own)
     if declared.partitions is not None:
         keys = declared.partitions.keys() if rebuild else keys
@@ -317,7 +319,7 @@ class _Run:
             transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
-            reshapes=self.rebuild and whole,
+            notes=notes_of(declared.contract),
             scope=self.replaces or NO_SLICES,
             partition_by=declared.partition_by,
             unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),
@@ -341,6 +343,7 @@ class _Run:
             "rows_accepted": passed.accepted.height,
             "rows_superseded": passed.verdict.count - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
+            **changed_columns(self.own),
         }
         if self.scope is not None:
             facts["slices"] = str(self.scope)

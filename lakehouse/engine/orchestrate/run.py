@@ -30,10 +30,11 @@ from lakehouse.engine.ingest.ledger import PLAN
 from lakehouse.engine.orchestrate.due import due_partitions
 from lakehouse.engine.orchestrate.here import TABLES_AT_ONCE, as_read, or_behind
 from lakehouse.engine.orchestrate.inputs import (
+    as_declared,
+    as_read_by,
     is_idle,
     open_inputs,
     refuse_foreign_rows,
-    refuse_other_columns,
     refuse_other_folders,
 )
 from lakehouse.engine.orchestrate.launcher import HOST
@@ -179,12 +180,11 @@ def stuck(declared: Declaration, place: Place) -> str | None:
     """Why a run of the table would be refused before it reads a row, with the way out; None where it would not."""
     own, upstreams = opened(declared, place)
     try:
-        refuse_other_columns(declared, own)
+        own, upstreams = as_declared(declared, own), as_read_by(declared, upstreams)
         refuse_foreign_rows(declared, own)
         if not declared.is_bronze:
             refuse_other_folders(declared, own)
         for each in open_inputs(declared, own, upstreams, whole=False):
-            refuse_other_columns(each.read.upstream, each.handle, reader=declared)
             each.stored.collect_schema()
     except Refused as why:
         return str(why)

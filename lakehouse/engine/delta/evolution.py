@@ -1,0 +1,82 @@
+"""A table that goes on with other columns: read as if it had them, and given them in one commit that keeps every row.
+
+A column that is added costs a line of the log. One that is widened has every file written anew, since Delta has no way
+to widen in place that all of its readers know; each value is proved to be the same on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+
+import polars as pl
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.delta.compatibility import Answer, Compatibility, check_compatibility
+from lakehouse.engine.delta.described import Notes, as_delta
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.storable import check_names, check_partition
+
+COLUMNS = "columns"
+"""Where the note of a commit says how it changed them."""
+
+
+def as_if(handle: Handle, schema: pl.Schema) -> Handle:
+    """The same version, its rows read with the columns that the next commit will give it: see `evolve`."""
+    found = check_compatibility(handle.schema, schema)
+    if not found.changes:
+        return handle
+    _refuse_more(handle, found)
+    view = copy(handle)
+    view.schema, view.stands_as = schema, handle.stands_as or handle.schema
+    if found.answer is Answer.WIDEN:
+        files = handle.files()
+        bounds = {f"{kind}.{name}": dtype for kind in ("min", "max", "partition") for name, dtype in schema.items()}
+        view.older = {*handle.older, *files["path"]}
+        view._files = files.cast({name: bounds[name] for name in files.columns if name in bounds})  # noqa: SLF001 # its own  # pyright: ignore[reportPrivateUsage]
+    return view
+
+
+def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[str, ...] = ()) -> Handle:
+    """The table with these columns, one version on; as it is where it has them. Equal rows, in the same order.
+
+    Raises Refused where it cannot go on with them, or a value would change; Conflict as every commit.
+    """
+    view = (handle if handle.stands_as else as_if(handle, schema)).leaving_out(unmeasured)
+    if view.stands_as is None:
+        return handle
+    found = check_compatibility(view.stands_as, schema)
+    check_names([name for name in schema if name not in view.stands_as], str(view.address))
+    check_partition(view.address, schema, view.partition_by)
+    is_widened = found.answer is Answer.WIDEN
+    added = write_files(view, view.scan()) if is_widened else []
+    if is_widened and (came := sum(each.rows for each in added)) != view.rows:
+        raise Refused(
+            f"{view.address}: of {number(view.rows, 'row')} {came:,} came back from the files that were widened. "
+            f"Nothing was committed; version {view.version} stands. Look at it with lakehouse table check."
+        )
+    removed = view.files()["path"].to_list() if is_widened else []
+    note = {**_last_note(view), COLUMNS: str(found)}
+    return view.commit(added, removed, {}, note, rearranges=True, schema=as_delta(schema, notes))
+
+
+def _refuse_more(handle: Handle, found: Compatibility) -> None:
+    stands = f"Nothing was written; version {handle.version} stands."
+    if not found.goes_on:
+        raise Refused(f"{handle.address} cannot go on with other columns: {found}. {stands} Make the table anew.")
+    if not handle.is_ours:
+        raise Refused(
+            f"{handle.address} asks more of its writers than we know, and cannot be given other columns: {found}. "
+            f"{stands} Make the table anew."
+        )
+
+
+def _last_note(handle: Handle) -> Mapping[str, str]:
+    """What the last run left for the next one, which finds it at the newest version."""
+    try:
+        said = handle.commit_of(handle.version).info
+    except FileNotFoundError:
+        return {}
+    return {name: text for name, text in said.items() if isinstance(text, str)}
