@@ -455,15 +455,23 @@ def test_a_materialization_tells_rows_place_version_bytes_columns_and_a_preview(
 def test_other_columns_than_the_table_has_are_refused_and_never_cast(world: World, frame: Any):
     world.done(giving(frame))
     for other in (
-        frame.with_columns(price=pl.lit(2, pl.Int32)),
+        frame.with_columns(price=pl.lit(2, pl.Int64)),
+        frame.with_columns(price=pl.lit("2")),
         frame.drop("price"),
         frame.with_columns(extra=pl.lit(1)),
-        frame.select("price", "sku"),
     ):
         sentence = world.refused(giving(other))
         assert sentence.startswith("sales refused a frame whose columns are not the table's: ")
         assert f"made anew by removing {world.lake.address('sales')}" in sentence
     assert world.rows("sales") == PLAIN.rows()
+
+
+@pytest.mark.parametrize("frame", [PLAIN, PLAIN.lazy()], ids=["eager", "lazy"])
+def test_a_narrower_type_or_another_order_is_made_to_fit(world: World, frame: Any):
+    world.done(giving(frame))
+    world.done(giving(frame.select(pl.col("price").cast(pl.Float32), "sku")))
+    assert world.rows("sales") == PLAIN.rows()
+    assert world.table("sales").schema == PLAIN.schema
 
 
 def test_a_type_that_delta_cannot_hold_is_refused_with_column_and_way_out(world: World):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import polars as pl
 
@@ -42,3 +44,14 @@ class Column:
     def is_personal(self) -> bool:
         """Also of a column of which only a field is."""
         return bool(self.personal) or any(each.is_personal for each in self.fields)
+
+
+def never_null(columns: Iterable[Column], prefix: str = "") -> Iterator[str]:
+    """The paths of what may not be null: `amount`, `lines[].sku`."""
+    for each in columns:
+        path, dtype = f"{prefix}{each.name}", each.dtype
+        if not each.nullable:
+            yield path
+        while isinstance(dtype, pl.List):
+            path, dtype = f"{path}[]", cast("pl.DataType", dtype.inner)
+        yield from never_null(each.fields, f"{path}.")

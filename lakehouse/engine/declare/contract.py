@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, TypedDict, Unpack, cast, get_args, get_origin, get_type_hints
@@ -187,26 +187,6 @@ def personal_of(contract: type[Contract]) -> tuple[str, ...]:
     """The columns whose values no run shows; with one, also what a bronze table keeps of undeclared fields."""
     names = tuple(each.name for each in columns_of(contract) if each.is_personal)
     return (*names, EXTRA) if names and issubclass(contract, Bronze) else names
-
-
-def notes_of(contract: type[Contract]) -> dict[str, dict[str, str]]:
-    """What the log of a table says of each column: `comment`, its words, and what its source calls it otherwise."""
-    return {each.name: each.note for each in columns_of(contract)}
-
-
-def never_null(contract: type[Contract]) -> frozenset[str]:
-    """The paths of what may not be null: `amount`, `lines[].sku`."""
-    return frozenset(_never_null("", columns_of(contract)))
-
-
-def _never_null(prefix: str, columns: Iterable[Column]) -> Iterator[str]:
-    for each in columns:
-        path, dtype = f"{prefix}{each.name}", each.dtype
-        if not each.nullable:
-            yield path
-        while isinstance(dtype, pl.List):
-            path, dtype = f"{path}[]", cast("pl.DataType", dtype.inner)
-        yield from _never_null(f"{path}.", each.fields)
 
 
 def grain_of(contract: type[Contract]) -> str:

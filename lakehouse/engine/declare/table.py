@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import polars as pl
 
+from lakehouse.engine.declare.column import never_null
 from lakehouse.engine.declare.contract import (
     Contract,
     columns_of,
@@ -135,6 +136,16 @@ class Declaration:
     def handed_schema(self) -> pl.Schema:
         """What a reader's transform is handed."""
         return pl.Schema({**self.schema, **PROVENANCE}) if self.is_bronze else self.schema
+
+    @property
+    def notes(self) -> dict[str, dict[str, str]]:
+        """What the table's log says of each column."""
+        return {each.name: each.note for each in columns_of(self.contract)}
+
+    @property
+    def never_null(self) -> frozenset[str]:
+        """The paths of what may not be null: `amount`, `lines[].sku`."""
+        return frozenset(never_null(columns_of(self.contract)))
 
     @property
     def key_columns(self) -> list[str]:

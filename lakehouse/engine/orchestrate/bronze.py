@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import notes_of, personal_of
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Progress, silent
@@ -86,7 +86,7 @@ def land(
 
 
 def _new_table(declared: Declaration, place: Place) -> Handle:
-    columns = as_delta(declared.stored_schema, notes_of(declared.contract))
+    columns = as_delta(declared.stored_schema, declared.notes)
     return new_table(place.table(declared), columns, declared.grain)
 
 
@@ -102,7 +102,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         write=declared.write,
         key=(),
         whole=rebuild,
-        notes=notes_of(declared.contract),
+        notes=declared.notes,
         accepted=batch.accepted,
         rejected=batch.rejected,
         transactions={**batch.plan.transactions(declared.key), **logic},

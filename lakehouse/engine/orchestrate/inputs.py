@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import Contract, never_null
+from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.table import Declaration, Read, readers_of
@@ -153,7 +153,7 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
     if stands == declares:
         return handle
     is_empty = declared.is_written_whole or not handle.rows
-    found = check_compatibility(stands, declares, required=() if is_empty else never_null(declared.contract))
+    found = check_compatibility(stands, declares, required=() if is_empty else declared.never_null)
     is_known = handle.transaction(LOGIC) is not None and handle.is_ours and not (reader and reader.runs_on)
     if found.goes_on and is_known:
         return as_if(handle, declares)

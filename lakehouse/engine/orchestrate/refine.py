@@ -10,7 +10,7 @@ from itertools import count
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import notes_of, personal_of
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
@@ -319,7 +319,7 @@ class _Run:
             transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
-            notes=notes_of(declared.contract),
+            notes=declared.notes,
             scope=self.replaces or NO_SLICES,
             partition_by=declared.partition_by,
             unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),

@@ -11,6 +11,7 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.writes import overwrite, replace_slice
@@ -125,6 +126,17 @@ def test_quarantine_works_as_on_a_disk(lake):
     assert quarantine.count(table, lake / "q") == quarantine.read(table, lake / "q").collect().height == 1
     quarantine.settle(table, lake / "q")
     assert opened(lake / "q").rows == 1
+
+
+def test_columns_are_added_and_widened_and_who_is_behind_reads_on(lake):
+    narrow = pl.Schema({"id": pl.Int32()})
+    first = append(Handle.create(lake / "t", narrow), pl.LazyFrame({"id": [1]}, narrow), {}, {})
+    second = append(first.handle, pl.LazyFrame({"id": [2]}, {"id": pl.Int8}), {}, {}).handle  # widened by us
+    evolved = evolve(second, pl.Schema({"day": pl.String(), "id": pl.Int64()}), {})
+    last = append(evolved, rows(3), {}, {}).handle
+    assert opened(lake / "t").scan().collect().rows() == [(None, 1), (None, 2), ("d", 3)]
+    assert last.since(first.version).collect().rows() == [(None, 2), ("d", 3)]
+    assert check(last).faults == {}
 
 
 def test_what_is_not_there_is_told_from_a_store_that_fails(lake):

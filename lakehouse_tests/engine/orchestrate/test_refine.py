@@ -538,11 +538,10 @@ def test_a_contract_that_changed_is_refused_before_anything_is_planned_and_a_reb
     house.land("sent/a", lines('{"order_no": "1", "line_no": 1}'))
     house.drain(SENT, KEPT)
     house.land("sent/b", lines('{"order_no": "2", "line_no": 1, "shop": "Leeds"}'))
-    said = r"bronze/sent.* stands with other columns .*'shop' is missing.* version 1 stands.* lakehouse rebuild bronze"
+    said = r"bronze/sent.* other columns .*amount \(String\) is dropped.* version 1 stands.* lakehouse rebuild bronze"
     with pytest.raises(Refused, match=said):
         house.run(changed)
-    with pytest.raises(Refused, match=f"silver/kept reads {said}"):
-        house.run(reader)
+    assert house.run(reader).delivery is None  # it finds all that it needs, and nothing new
     for each in (changed, reader):
         house.run(each, rebuild=True)
     assert house.rows(changed).select("order_no", "shop").rows() == [("1", None)]
@@ -557,7 +556,9 @@ def test_a_table_whose_own_contract_changed_is_refused_until_it_is_rebuilt(house
     by_order = replace(KEPT, contract=Placed, transform=placed)
     house.land("sent/b", sold(("2", 1, "5")))
     house.run(SENT)
-    with pytest.raises(Refused, match=r"^silver/kept stands with .*'place' is missing.*rebuild silver/kept\+"):
+    with pytest.raises(
+        Refused, match=r"^silver/kept stands with .*place \(Int64\) is new and may not be null.*rebuild silver/kept\+"
+    ):
         house.run(by_order)
     house.run(by_order, rebuild=True)
     assert house.rows(by_order).sort("order_no").rows() == [("1", 1), ("2", 1)]
