@@ -89,6 +89,7 @@ def diff(
 def check(key: Key) -> None:
     """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are."""
     from lakehouse.cli_progress import watched
+    from lakehouse.engine.delta.advice import partition_advice
     from lakehouse.engine.delta.check import check as checked
 
     declared, handle = _opened(key)
@@ -99,6 +100,8 @@ def check(key: Key) -> None:
     out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
     for name, fault in found.faults.items():
         out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
+    for said in partition_advice(handle):
+        out.print(f"Partitions: {said}", style="yellow", markup=False, soft_wrap=True)
     if found.unused:
         out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
     if found.faults:

@@ -19,6 +19,7 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
+from lakehouse.engine.delta.advice import partition_advice
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.storable import check_storable
@@ -82,7 +83,8 @@ def load_plain(context: dg.InputContext, lake: Storage) -> Any:
 
 
 def facts_of(written: Written, address: Address) -> dict[str, Any]:
-    """What every materialization says of the commit."""
+    """What every materialization says of the commit, and of the table's partitions where they are not well chosen."""
+    advice = partition_advice(written.handle)
     return {
         "dagster/row_count": written.rows,
         "dagster/uri": str(address),
@@ -91,6 +93,7 @@ def facts_of(written: Written, address: Address) -> dict[str, Any]:
         "delta/files_added": written.files_added,
         "delta/files_removed": written.files_removed,
         "rows_written": written.rows_written,
+        **({"partition_advice": "; ".join(advice)} if advice else {}),
     }
 
 
