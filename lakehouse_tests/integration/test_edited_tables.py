@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import doctest
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from lakehouse_tests.house.house import child
+from lakehouse_tests.house.house import ROOT, child
 from lakehouse_tests.house.project import Project
+from lakehouse_tests.integration.test_guides import answers, blocks
 
 RATES = """
 import dagster as dg
@@ -21,6 +24,8 @@ import polars as pl
 def rates() -> pl.DataFrame:
     return pl.DataFrame({"day": ["2011-03-01"], "dollars": [1.6]})
 """
+GUIDE = ROOT / "docs/changed-contracts.md"
+_HUNKS = re.compile(r"((?:^-.*\n)+)((?:^\+.*\n)+)", re.MULTILINE)
 SUM = 'net_amount=pl.col("net_amount").sum()'
 MIXED = (
     "The logic of silver/orders changed since it was last made whole; rows stay as they were made, and new ones "
@@ -58,11 +63,11 @@ def project(first_day: Path, tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
-def land_again(project: Project) -> None:
-    """The first day once more, as a file of another day with one order less."""
+def land_again(project: Project, day: str = "2010-12-01", other: str = "2010-12-02") -> None:
+    """A day once more, as a file of another day with one order less."""
     days = project.root / "home" / "landing" / "erp" / "orders"
-    shutil.copytree(days / "dt=2010-12-01", days / "dt=2010-12-02")
-    file = days / "dt=2010-12-02" / "orders.jsonl.gz"
+    shutil.copytree(days / f"dt={day}", days / f"dt={other}")
+    file = days / f"dt={other}" / "orders.jsonl.gz"
     file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()).split(b"\n", 1)[1]))
 
 
@@ -133,6 +138,34 @@ def test_a_comparison_names_columns_that_come_and_go(project: Project) -> None:
     assert "gold/daily_sales: new column: by_web; column gone: lines; " in said
     assert "the same in the other columns" in said
     assert "gold/daily_sales: no difference" in project("rebuild", "gold/daily_sales", "--compare", "--yes")
+
+
+def test_the_guide_to_changed_contracts_shows_what_the_commands_say(project: Project) -> None:
+    added, required = blocks(GUIDE, "diff")
+    comes, refused = answers(GUIDE, "lakehouse run")
+    change(project, added)
+    land_again(project)
+    said = project("run")
+    # the last line names gold/daily_sales too, which is written whole here
+    assert [line for line in comes.splitlines()[:-1] if line not in said] == []
+    assert MIXED in said
+    assert "columns is_credit (Boolean) is added" in project("table", "history", "silver/orders")
+    change(project, required)
+    land_again(project, "2010-12-02", "2010-12-03")
+    assert refused in project("run", exits=1)
+
+
+def test_what_python_says_in_the_guide_to_changed_contracts_is_what_it_says() -> None:
+    found = doctest.testfile(str(GUIDE), module_relative=False)
+    assert (found.failed, found.attempted) == (0, 7)
+
+
+def change(project: Project, diff: str) -> None:
+    """What a person does who follows a guide: each run of lines with a minus becomes the lines with a plus below."""
+    name, *lines = diff.splitlines()
+    for olds, news in _HUNKS.findall("\n".join(lines) + "\n"):
+        old, new = ("\n".join(line[1:] for line in each.splitlines()) for each in (olds, news))
+        project.edit(name.strip().removeprefix("lakehouse/"), old, new)
 
 
 def test_the_table_of_a_plain_asset_is_seen_by_sql_and_status_and_not_rebuilt(project: Project) -> None:

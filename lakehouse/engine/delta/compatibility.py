@@ -142,10 +142,8 @@ def _of_column(name: str, old: pl.DataType | None, new: pl.DataType, required: f
     if old == new:
         return
     if missing := sorted(required.intersection(_gained(name, old, new))):
-        yield Change(
-            name, Answer.NEW_VERSION,
-            f"({new}) is new and may not be null, which it is in rows that stand: {', '.join(missing)}",
-        )  # fmt: skip
+        what = f"({new}) is new" if old is None else f"gains {', '.join(missing)}, which is new"
+        yield Change(name, Answer.NEW_VERSION, f"{what} and may not be null, which it is in rows that stand")
     elif old is None:
         yield Change(name, Answer.COMPATIBLE, f"({new}) is added; null in rows that stand")
     elif not widens(old, new):

@@ -79,7 +79,9 @@ class Ran:
     @property
     def remarks(self) -> list[str]:
         """What is worth a word beside the rows that were written."""
-        return [f"{self.facts[name]:,} {words}" for name, words in _REMARKS.items() if self.facts.get(name)]
+        said = [f"{self.facts[name]:,} {words}" for name, words in _REMARKS.items() if self.facts.get(name)]
+        changed = self.facts.get("columns_changed")
+        return [*said, f"columns: {changed}"] if changed else said
 
 
 def drain(

@@ -114,7 +114,7 @@ def test_the_same_columns_ask_for_nothing(dtype):
         ),
         (
             changed(lines=pl.List(pl.Struct({"sku": pl.String(), "must": pl.Int8()}))), Answer.NEW_VERSION,
-            "is new and may not be null, which it is in rows that stand: lines[].must",
+            "lines gains lines[].must, which is new and may not be null",
         ),
         (pl.Schema(reversed(OLD.items())), Answer.COMPATIBLE, "the order is lines, qty, id"),
     ],
