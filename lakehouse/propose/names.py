@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 import lakehouse
 from lakehouse.engine.declare.contract import PANDERAS_OWN
+from lakehouse.engine.declare.sql_words import SQL_WORDS
 from lakehouse.engine.declare.table import STORED_BESIDE
 
 __all__ = ["camel", "is_field", "is_table", "of_columns", "singular", "snake", "words"]
@@ -70,6 +71,7 @@ def _may_be_column(name: str) -> bool:
         and name not in PANDERAS_OWN
         and name not in STORED_BESIDE
         and name not in SAID
+        and name not in SQL_WORDS
     )
 
 

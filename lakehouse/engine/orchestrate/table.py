@@ -15,6 +15,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.spark import Spark
+from lakehouse.engine.declare.sql_words import SQL_WORDS
 from lakehouse.engine.declare.table import Conserves, Declaration, declare
 from lakehouse.engine.declare.write import Quarantine, Write
 from lakehouse.engine.delta.storable import check_storable
@@ -120,6 +121,12 @@ def _refuse_in_lake(declared: Declaration) -> None:
         check_storable(declared.stored_schema, declared.key)
     except Refused as why:
         raise DeclarationError(str(why)) from why
+    if words := [name for name in declared.stored_schema if name.lower() in SQL_WORDS]:
+        was = f', with was="{words[0]}" for what the source calls it' if declared.is_bronze else ""
+        raise DeclarationError(
+            f"{declared.key}: SQL keeps the word {' and '.join(words)} for itself, so who reads the table must "
+            f"quote it. Give the column another name{was}."
+        )
     names = Counter(each.name for each in specs_of(declared))
     if twice := [name for name, times in names.items() if times > 1]:
         raise DeclarationError(

@@ -6,6 +6,7 @@ from datetime import time
 from pathlib import Path
 from typing import Annotated
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -25,7 +26,9 @@ from lakehouse import (
     table,
 )
 from lakehouse.engine.declare.errors import DeclarationError
+from lakehouse.engine.declare.sql_words import SQL_WORDS
 from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse.propose.names import of_columns
 
 TABLE = '''
 from lakehouse import Append, Bronze, Files, Frame, JsonLines, column, table
@@ -82,6 +85,39 @@ def test_a_column_that_delta_cannot_hold_is_refused_with_its_name() -> None:
         @table(write=Merge())
         def opened(sent: New[LoadSent]) -> Frame[Opened]:
             return sent.select(shop=pl.lit("a"), opens=pl.lit(None, pl.Time))
+
+
+def test_a_column_that_is_a_word_of_sql_is_refused_and_a_source_may_call_it_so() -> None:
+    class Renamed(Bronze):
+        """One row per order."""
+
+        order_no: str = column("Number", was="order")
+
+    @table(source=Files("renamed/*", formats=JsonLines()), write=Append())
+    def renamed() -> Frame[Renamed]: ...
+
+    class Named(Bronze):
+        """One row per order."""
+
+        Order: str = column("Number")
+        user: str = column("Who")
+
+    said = (
+        r'bronze/named: SQL keeps the word Order and user .* another name, with was="Order" for what the source calls'
+    )
+    with pytest.raises(DeclarationError, match=said):
+
+        @table(source=Files("named/*", formats=JsonLines()), write=Append())
+        def named() -> Frame[Named]: ...
+
+
+def test_every_word_that_duckdb_keeps_for_itself_is_known() -> None:
+    asked = "select keyword_name from duckdb_keywords() where keyword_category = 'reserved'"
+    assert {name for (name,) in duckdb.sql(asked).fetchall()} - SQL_WORDS == set()
+
+
+def test_a_proposal_names_no_column_by_a_word_of_sql() -> None:
+    assert of_columns(["order", "Group", "day"]) == {"order": "order_value", "Group": "group_value", "day": "day"}
 
 
 def test_a_check_named_as_one_of_the_engine_s_own_is_refused() -> None:
