@@ -28,7 +28,7 @@ from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, stor
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
-from lakehouse.engine.delta.storable import check_new
+from lakehouse.engine.delta.storable import check_columns
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
@@ -90,7 +90,7 @@ class Handle:
     ) -> Handle:
         """The new, empty table; when another was first, the table that the other made."""
         address.refuse_a_write()
-        check_new(address, pl.Schema(schema), partition_by)
+        check_columns(address, pl.Schema(schema), partition_by)
         try:
             created = DeltaTable.create(
                 root(address),

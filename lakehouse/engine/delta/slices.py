@@ -169,7 +169,7 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[str], l
             net[unquote(add["path"])] += add.get("dataChange", True)
         for remove in commit.of("remove"):
             net[unquote(remove["path"])] -= remove.get("dataChange", True)
-    if is_evolved:
+    if is_evolved or handle.stands_as is not None:
         handle.older.update(net.keys() - set(handle.files()["path"]))
     return sorted(path for path in net if net[path] > 0), sorted(path for path in net if net[path] < 0)
 

@@ -97,7 +97,7 @@ def as_instance(dtype: object) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype  # pyright: ignore[reportReturnType] # Polars allows classes
 
 
-def check_new(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
+def check_columns(address: Address, schema: pl.Schema, partition_by: Sequence[str]) -> None:
     """Refuse what no table of ours may begin with."""
     check_storable(schema, str(address))
     check_names(schema, str(address))

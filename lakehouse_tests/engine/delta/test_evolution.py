@@ -160,6 +160,9 @@ def test_slices_that_changed_are_told_across_it(address, schema):
     first = table(address)
     other = NARROW.filter(pl.col("id") == 2).with_columns(price=pl.lit(9, pl.Float32))
     before = merge(first, other.lazy(), ["id"], {}, {}).handle
+    view = changed_slices(as_if(before, schema), first.version, ["id"])
+    assert view is not None
+    assert view.values["id"].to_list() == [2]
     evolved = evolve(before, schema, {})
     changed = changed_slices(evolved, evolved.version - 1, ["id"])
     assert changed is not None
