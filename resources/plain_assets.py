@@ -20,8 +20,9 @@ import polars as pl
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.prepared import Written
 from lakehouse.engine.delta.storable import check_same, check_storable
-from lakehouse.engine.delta.writes import Written, overwrite, replace_slice
+from lakehouse.engine.delta.writes import overwrite, replace_slice
 from resources.partition_slices import Slices
 
 PREVIEW_ROWS = 5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from typing import NamedTuple
 from urllib.parse import quote
@@ -54,6 +54,12 @@ class Change:
     @property
     def milliseconds(self) -> int:
         return int(self.at.timestamp() * 1000)
+
+
+def moment() -> datetime:
+    """As exactly as Delta keeps it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def is_plain(table: DeltaTable) -> bool:

@@ -21,11 +21,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, moment, put, put_through_deltalake
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
-from lakehouse.engine.delta.scan import in_commit_order, scan_files
+from lakehouse.engine.delta.scan import scan_files, sorted_as_committed
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
 from lakehouse.engine.delta.storable import check_partition, check_storable
 
@@ -207,7 +207,7 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return _in_commit_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
+        return sorted_as_committed(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
@@ -261,7 +261,7 @@ class Handle:
         comes with the files that make the table anew; all others go, whatever `removed` says.
         """
         self.address.refuse_a_write()
-        identity, now = secrets.token_hex(8), _now()
+        identity, now = secrets.token_hex(8), moment()
         reshapes = schema is not None and schema != self.schema
         paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself
         gone = self._gone(paths)
@@ -274,11 +274,22 @@ class Handle:
                 put(self.address, self.version + 1, change)
         except (DeltaError, OSError) as error:
             self._raise_unless_landed(identity, error)
-        committed = Handle(self.address, self._opened, version=self.version + 1)
-        committed.identity, committed._transactions = identity, {**self._transactions, **transactions}
-        if not reshapes:
-            committed._carry_on(self, added_files(added, now, self.schema), paths)
+        came = None if reshapes else added_files(added, now, self.schema)
+        committed: Handle = self._next(identity, transactions, came, paths)
         return committed._after_commit()
+
+    def followed_by(self, commit: Commit, came: pl.DataFrame, went: set[str]) -> Handle:
+        """The next version, which this commit of a rival made of its files, without a look at anything else."""
+        newer = self._next(commit.identity, commit.transactions, came, went)
+        newer.tip = commit
+        return newer
+
+    def _next(self, identity: object, moved: Mapping[str, int], came: pl.DataFrame | None, went: set[str]) -> Handle:
+        newer = Handle(self.address, self._opened, version=self.version + 1)
+        newer.identity, newer._transactions = identity, {**self._transactions, **moved}
+        if came is not None:
+            newer._carry_on(self, came, went)
+        return newer
 
     def _refuse_another_table(self) -> None:
         """No version is put on top of a table that was made anew at this place meanwhile, or where none is left."""
@@ -328,7 +339,7 @@ class Handle:
             before.id, before.description, before.schema, before.partition_by
         )  # fmt: skip
         stay = before._files.filter(~pl.col("path").is_in(went))
-        self._files = _in_commit_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
+        self._files = sorted_as_committed(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
@@ -372,19 +383,8 @@ class Handle:
                 f"not in the table. Remove {log_file(self.address, self.version)} and run again."
             )
         self.tip, self.identity = commit, commit.identity
-        self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
+        self._transactions = dict[str, int | None](commit.transactions)
         return self
-
-
-def _in_commit_order(files: pl.DataFrame) -> pl.DataFrame:
-    order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
-    return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
-
-
-def _now() -> datetime:
-    """As exactly as Delta keeps it."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _load(address: Address, version: int | None) -> DeltaTable | None:
