@@ -22,8 +22,9 @@ from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.delta.advice import partition_advice
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.prepared import Written
 from lakehouse.engine.delta.storable import check_storable
-from lakehouse.engine.delta.writes import Written, overwrite, replace_slice
+from lakehouse.engine.delta.writes import overwrite, replace_slice
 from resources.partition_slices import Slices
 
 PREVIEW_ROWS = 5

@@ -23,7 +23,7 @@ ALL = (FULL_FOR_DATA, FULL_FOR_LEDGER, FULL_FOR_LOG, NOT_DURABLE, UNREADABLE_LAN
 
 def put(name: str, seed: int) -> None:
     """From now on `name` happens now and then."""
-    from lakehouse.engine.delta import files, handle, place
+    from lakehouse.engine.delta import commit, files, handle, place
     from resources.local_disk import LocalDisk
 
     now = _now_and_then(random.Random(seed))
@@ -33,7 +33,7 @@ def put(name: str, seed: int) -> None:
         case "no space for a file of the ledger":
             _fill_disk(files, lambda root: "/ledger/" in root and now())
         case "no room for a commit":
-            _around(handle, "put", now, _no_room)
+            _around(commit, "put", now, _no_room)
         case "a file that cannot be synced":
             _instead(place.os, "fsync", now, errno.EIO)
         case "a landed file that cannot be read once":

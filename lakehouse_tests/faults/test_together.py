@@ -20,7 +20,7 @@ from lakehouse.engine.declare.place import Place
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import Prepared
+from lakehouse.engine.delta.prepared import Prepared
 from lakehouse.engine.ingest import landing
 from lakehouse.engine.ingest.landing import next_batch
 from lakehouse.engine.ingest.ledger import Ledger
@@ -243,7 +243,7 @@ def test_what_a_killed_run_set_aside_is_gone_for_other_engines_once_the_next_sta
 def test_what_a_killed_winner_did_not_take_away_goes_with_the_next_start(place, tmp_path, monkeypatch):
     delivery = set_aside(place, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Prepared, "commit", killed_after(Prepared.commit))
+        patch.setattr(Prepared, "once", killed_after(Prepared.once))
         with pytest.raises(KeyboardInterrupt):
             deliver(delivery)
     Drain(place, DECLARED).all()

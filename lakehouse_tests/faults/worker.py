@@ -159,7 +159,7 @@ def _put_kill(point: str, nth: int, seed: int) -> None:
     """Die at the nth time (from 1) that `point` is passed."""
     from deltalake import DeltaTable
 
-    from lakehouse.engine.delta import handle, quarantine, writes
+    from lakehouse.engine.delta import handle, prepared, quarantine
     from lakehouse.engine.ingest import ledger
 
     times = itertools.count(1)
@@ -181,7 +181,7 @@ def _put_kill(point: str, nth: int, seed: int) -> None:
         case "between quarantine and table":
             _after(quarantine, "write", lambda attempt: die() if attempt.rows else None)
         case "between data files and commit":
-            _before(writes.Prepared, "commit", lambda prepared: die() if prepared.added else None)
+            _before(prepared.Prepared, "once", lambda each: die() if each.added else None)
         case "after a commit, before its answer":
             _before(handle.Handle, "_after_commit", die)
         case "in a checkpoint":

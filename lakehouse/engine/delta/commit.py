@@ -6,22 +6,27 @@ the newest version first and reads the new one afterwards: five answers of the s
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.log import Action
+from lakehouse.engine.delta.log import COMMIT_ID, Action, read_commit
 from lakehouse.engine.delta.place import log_name, root, storage_options
+from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
 
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -73,6 +78,32 @@ def is_plain(table: DeltaTable) -> bool:
         and configuration.get("delta.appendOnly") != "true"
         and not table.schema().invariants
     )
+
+
+class Base(Protocol):
+    """The version that a commit is put on top of."""
+
+    address: Address
+    version: int
+    identity: object
+
+
+def land(base: Base, change: Change, through: DeltaTable | None = None, schema: DeltaSchema | None = None) -> str:
+    """Commit exactly the next version, or raise Conflict. Gives the mark that it goes by.
+
+    through: the table, where it is deltalake that commits; with `schema` the files that come make it anew.
+    """
+    identity, version = secrets.token_hex(8), base.version + 1
+    change = replace(change, note={**change.note, COMMIT_ID: identity})
+    try:
+        if through is not None:
+            put_through_deltalake(base.address, through, change, schema)
+        else:
+            _refuse_another_table(base)
+            put(base.address, version, change)
+    except (DeltaError, OSError) as error:
+        _raise_unless_landed(base.address, version, identity, error)
+    return identity
 
 
 def put(address: Address, version: int, change: Change) -> None:
@@ -141,3 +172,33 @@ def _actions(change: Change) -> Iterator[Action]:
         }
     for app, number in change.transactions.items():
         yield {"txn": {"appId": app, "version": number}}
+
+
+def _refuse_another_table(base: Base) -> None:
+    """No version is put on top of a table that was made anew at this place meanwhile, or where none is left."""
+    with suppress(FileNotFoundError):
+        if read_commit(base.address, base.version).identity == base.identity:
+            return
+    raise Conflict(
+        f"{base.address} was removed or made anew since its version {base.version} was read; nothing was committed. "
+        "Run again."
+    )
+
+
+def _raise_unless_landed(address: Address, version: int, identity: str, error: Exception) -> None:
+    """An error is no proof of "not committed": a lost answer to the PUT is repeated, and conflicts with itself."""
+    try:
+        commit = read_commit(address, version)
+    except FileNotFoundError:
+        raise_where_refused(address, error)
+        kind = Transient if isinstance(error, CommitFailedError | OSError) else Terminal
+        raise kind(f"{address}: version {version} was not committed: {error}. Version {version - 1} stands.") from error
+    except (OSError, LakehouseError, ValueError) as unknown:  # a torn one is no JSON
+        raise Unreachable(
+            f"{address}: whether version {version} was committed is not known: {unknown}. Open it to see."
+        ) from error
+    if commit.info.get(COMMIT_ID) != identity:
+        raise Conflict(
+            f"{address}: another writer committed version {version} first; nothing of ours was committed. "
+            "Open it again, read again, decide."
+        ) from error

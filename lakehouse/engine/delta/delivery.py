@@ -16,12 +16,10 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.prepared import Prepared, Written, until_first
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.writes import (
-    SLICE_ATTEMPTS,
-    Prepared,
-    Written,
     prepare_append,
     prepare_merge,
     prepare_overwrite,
@@ -74,49 +72,52 @@ class Delivery:
 
 
 def deliver(delivery: Delivery) -> Written:
-    """Carry a delivery out. Raises Conflict when the table has moved since `delivery.handle`: nothing of it landed.
+    """Carry a delivery out: on `delivery.handle`, or on top of what rivals made of it, where it does not hang on that.
 
-    One that does not hang on what a rival wrote is carried out on top of it.
+    Else raises Conflict: nothing of it landed.
     """
-    for _ in range(SLICE_ATTEMPTS - 1):
-        try:
-            return _carry_out(delivery)
-        except Conflict:
-            newest = Handle.open(delivery.table)
-            if newest is None or not _may_follow(delivery, newest):
-                raise
-            delivery = replace(delivery, handle=newest)
-    return _carry_out(delivery)
-
-
-def _may_follow(delivery: Delivery, newest: Handle) -> bool:
-    """Whether what a rival made of the table is nothing that this delivery was worked out from, or would undo."""
-    before = delivery.handle
-    if not delivery.unless_moved or newest.schema != delivery.schema or (before and before.id != newest.id):
-        return False
-    return all(
-        newest.transaction(app) in (before and before.transaction(app), delivery.transactions.get(app))
-        for app in delivery.unless_moved
-    )
-
-
-def _carry_out(delivery: Delivery) -> Written:
-    columns = as_delta(delivery.schema, delivery.notes)
-    handle = delivery.handle or new_table(
-        delivery.table, columns, delivery.description, partition_by=delivery.partition_by
-    )
+    handle = delivery.handle or _made(delivery)
     if not delivery.whole:
         handle = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
-        attempted = beside.submit(
-            quarantine.write, handle, delivery.quarantine, delivery.rejected, whole=delivery.whole
-        )
+        first = beside.submit(_set_aside, delivery, handle)
         prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
-    attempt = attempted.result()
-    written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
-    if attempt.leaves:
+    attempts = [first.result()]
+
+    def commit(prepared: Prepared) -> Written:
+        if attempts[-1].version != prepared.handle.version + 1:
+            attempts.append(_set_aside(delivery, prepared.handle))
+        return prepared.once({**delivery.transactions, **attempts[-1].transactions}, delivery.note)
+
+    written = until_first(prepared, _guarded(delivery), commit)
+    if attempts[-1].leaves:
         tidy(written.handle, delivery.quarantine)
     return written
+
+
+def _guarded(delivery: Delivery) -> Mapping[str, int | None]:
+    """What no rival may have written: it would have done our work, or other work that ours hangs on."""
+    if delivery.unless_moved:
+        return {app: delivery.transactions.get(app) for app in delivery.unless_moved}
+    return dict.fromkeys([*delivery.transactions, quarantine.ATTEMPT])
+
+
+def _set_aside(delivery: Delivery, handle: Handle) -> quarantine.Attempt:
+    return quarantine.write(handle, delivery.quarantine, delivery.rejected, whole=delivery.whole)
+
+
+def _made(delivery: Delivery) -> Handle:
+    """The new table; where others made it first, theirs, if they may have: of one that has partitions."""
+    try:
+        columns = as_delta(delivery.schema, delivery.notes)
+        return new_table(delivery.table, columns, delivery.description, partition_by=delivery.partition_by)
+    except Conflict:
+        theirs = Handle.open(delivery.table)
+        if theirs is None or not delivery.unless_moved or theirs.schema != delivery.schema:
+            raise
+        if any(theirs.transaction(app) not in (None, may) for app, may in _guarded(delivery).items()):
+            raise
+        return theirs
 
 
 def tidy(table: Handle | None, aside: Address) -> None:
@@ -150,7 +151,11 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
         case Merge(replaces=replaces):
             return prepare_merge(handle, rows, delivery.key, replaces=[replaces] if replaces else None)
         case History():
-            return prepare_merge(handle, rows, delivery.key)
+            prepared = prepare_merge(handle, rows, delivery.key)
+            reads = prepared.reads and replace(
+                prepared.reads, finds=Handle.scan_paths
+            )  # any row may have been looked at
+            return replace(prepared, reads=reads)
         case Overwrite():
             return prepare_overwrite(handle, rows)
         case ReplacePartition():

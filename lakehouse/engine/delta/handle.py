@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,16 +14,16 @@ from typing import Any
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
+from lakehouse.engine.declare.errors import LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, now, put, put_through_deltalake
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
-from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
+from lakehouse.engine.delta.log import Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
-from lakehouse.engine.delta.refused import in_words, raise_where_refused
+from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
 from lakehouse.engine.delta.storable import check_columns
@@ -35,14 +33,6 @@ CHECKPOINT_EVERY = 10
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 _logger = logging.getLogger(__name__)
-
-
-class Unreachable(Transient):
-    """The store did not answer as it should; nothing is known to be wrong with the table."""
-
-
-class Unreadable(Terminal):
-    """The table's log or its protocol is not one that we can read or write."""
 
 
 class Handle:
@@ -272,34 +262,28 @@ class Handle:
         `schema` comes with the files that make the table anew: all others go.
         """
         self.address.refuse_a_write()
-        identity, at = secrets.token_hex(8), now()
+        at = now()
         reshaped = schema if schema is not None and pl.Schema(schema) != (self.stands_as or self.schema) else None
         gone = self._gone(paths := set(removed))
         meta = meta_data(self._table, reshaped) if reshaped else None
-        change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, at, rearranges, meta)
-        try:
-            if not self.is_ours:
-                put_through_deltalake(self.address, self._table, change, reshaped)
-            else:
-                self._refuse_another_table()
-                put(self.address, self.version + 1, change)
-        except (DeltaError, OSError) as error:
-            self._raise_unless_landed(identity, error)
-        committed = Handle(self.address, self._opened, version=self.version + 1)
-        committed.identity, committed._transactions = identity, {**self._transactions, **transactions}
-        if reshaped is None:
-            committed._carry_on(self, added_files(added, at, self.schema), paths)
+        change = Change(added, gone, transactions, note, at, rearranges, meta)
+        identity = land(self, change, None if self.is_ours else self._table, reshaped)
+        came = None if reshaped else added_files(added, at, self.schema)
+        committed: Handle = self._next(identity, transactions, came, paths)
         return committed._after_commit()
 
-    def _refuse_another_table(self) -> None:
-        """No version is put on top of a table that was made anew at this place meanwhile, or where none is left."""
-        with suppress(FileNotFoundError):
-            if read_commit(self.address, self.version).identity == self.identity:
-                return
-        raise Conflict(
-            f"{self.address} was removed or made anew since its version {self.version} was read; nothing was "
-            "committed. Run again."
-        )
+    def followed_by(self, commit: Commit, came: pl.DataFrame, went: set[str]) -> Handle:
+        """The next version, which this commit of a rival made of its files, without a look at anything else."""
+        newer = self._next(commit.identity, commit.transactions, came, went)
+        newer.tip = commit
+        return newer
+
+    def _next(self, identity: object, moved: Mapping[str, int], came: pl.DataFrame | None, went: set[str]) -> Handle:
+        newer = Handle(self.address, self._opened, version=self.version + 1)
+        newer.identity, newer._transactions = identity, {**self._transactions, **moved}
+        if came is not None:
+            newer._carry_on(self, came, went)
+        return newer
 
     def _gone(self, paths: set[str]) -> list[Gone]:
         if strangers := paths.difference(self._files["path"]):
@@ -311,27 +295,6 @@ class Handle:
         return [
             Gone(path, size, dict(zip(self.partition_by, values, strict=True))) for path, size, *values in told.rows()
         ]
-
-    def _raise_unless_landed(self, identity: str, error: Exception) -> None:
-        """An error is no proof of "not committed": a lost answer to the PUT is repeated, and conflicts with itself."""
-        version = self.version + 1
-        try:
-            commit = read_commit(self.address, version)
-        except FileNotFoundError:
-            raise_where_refused(self.address, error)
-            kind = Transient if isinstance(error, CommitFailedError | OSError) else Terminal
-            raise kind(
-                f"{self.address}: version {version} was not committed: {error}. Version {self.version} stands."
-            ) from error
-        except (OSError, LakehouseError) as unknown:
-            raise Unreachable(
-                f"{self.address}: whether version {version} was committed is not known: {unknown}. Open it to see."
-            ) from error
-        if commit.info.get(COMMIT_ID) != identity:
-            raise Conflict(
-                f"{self.address}: another writer committed version {version} first; nothing of ours was committed. "
-                "Open it again, read again, decide."
-            ) from error
 
     def _carry_on(self, before: Handle, came: pl.DataFrame, went: set[str]) -> None:
         """What the commit has made of the version before it is known without a look."""
@@ -382,7 +345,7 @@ class Handle:
                 f"not in the table. Remove {log_file(self.address, self.version)} and run again."
             )
         self.tip, self.identity = commit, commit.identity
-        self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
+        self._transactions = dict[str, int | None](commit.transactions)
         return self
 
 

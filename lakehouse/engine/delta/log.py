@@ -32,8 +32,12 @@ class Commit:
         """The bodies of the actions of one kind: add, remove, txn, commitInfo, metaData, protocol."""
         return (action[kind] for action in self.actions if kind in action)
 
+    @property
+    def transactions(self) -> dict[str, int]:
+        return {txn["appId"]: txn["version"] for txn in self.of("txn")}
+
     def transaction(self, app: str) -> int | None:
-        return next((txn["version"] for txn in self.of("txn") if txn["appId"] == app), None)
+        return self.transactions.get(app)
 
     @property
     def info(self) -> Action:

@@ -19,9 +19,10 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
-from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.known import knows
 from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
 
 # What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.
@@ -43,7 +44,7 @@ STORED = pl.Schema({"version": pl.Int64(), "attempt": pl.Int64(), **ROWS})
 # What may hold values of rows: it leaves none in the log, where no later deletion would reach them.
 _UNMEASURED = ("upstream", "source_name", "source_file", "reasons", "row")
 
-_ATTEMPT, _FROM = "quarantine attempt", "quarantine from"
+ATTEMPT, _FROM = "quarantine attempt", "quarantine from"
 _TRIES = 20
 
 
@@ -74,7 +75,7 @@ def write(table: Handle, address: Address, rows: pl.DataFrame, *, whole: bool) -
         )
         _commit(table, Handle.open(address) or _create(address), stamped)
     leaves = bool(rows.height) or settle(table, address)
-    return Attempt(version, rows.height, leaves, {_ATTEMPT: number, **({_FROM: version} if whole else {})})
+    return Attempt(version, rows.height, leaves, {ATTEMPT: number, **({_FROM: version} if whole else {})})
 
 
 def settle(table: Handle, address: Address) -> bool:
@@ -186,7 +187,7 @@ def _standing(table: Handle, quarantine: Handle) -> pl.DataFrame:
 def _winner(table: Handle, version: int) -> int | None:
     """The attempt that made this version of the table; None when its writer had set nothing aside."""
     try:
-        return table.commit_of(version).transaction(_ATTEMPT)
+        return table.commit_of(version).transaction(ATTEMPT)
     except FileNotFoundError as gone:
         raise Unreadable(
             f"{table.address}: the log of version {version} is gone ({gone}), so which quarantined rows count cannot "

@@ -6,76 +6,29 @@ must come first; when the commit meets a Conflict, the files are orphans that ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
-from deltalake import Schema as DeltaSchema
 
-from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
+from lakehouse.engine.delta.prepared import Prepared, Reads, Written
 from lakehouse.engine.delta.pruning import may_hold, within
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_names, check_storable
-
-# A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many
-# rivals as this each of them has lost at most once to each other.
-SLICE_ATTEMPTS = 20
 
 type Rows = pl.DataFrame | pl.LazyFrame
 """What is in memory is not read back to be measured."""
 
 # Holds a space, so that no column of a table can have this name (check_storable).
 _FILE = "data file"
-
-
-@dataclass(frozen=True)
-class Written:
-    """What one commit did. `rows` and `bytes` are the table's, `rows_written` those of the frame that was given."""
-
-    handle: Handle
-    version: int
-    rows: int
-    rows_written: int
-    files_added: int
-    files_removed: int
-    bytes: int
-    bytes_written: int
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Data files that lie beside the table, and what they take the place of; nothing until it is committed."""
-
-    handle: Handle
-    added: tuple[DataFile, ...]
-    removed: tuple[str, ...]
-    rows_written: int
-    schema: DeltaSchema | None = None
-
-    def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
-        """One version, exactly the next one of `handle`; else Conflict."""
-        handle = self.handle.commit(self.added, self.removed, transactions, note, schema=self.schema)
-        stay = self.handle.files().filter(~pl.col("path").is_in(self.removed))
-        is_counted = stay["rows"].null_count() == 0
-        bytes_written = sum(file.size for file in self.added)
-        return Written(
-            handle=handle,
-            version=handle.version,
-            # told without a look at what was committed: it is exactly this
-            rows=int(stay["rows"].sum()) + _rows(self.added) if is_counted else handle.rows,
-            rows_written=self.rows_written,
-            files_added=len(self.added),
-            files_removed=len(self.removed),
-            bytes=int(stay["size"].sum()) + bytes_written,
-            bytes_written=bytes_written,
-        )
 
 
 def prepare_append(handle: Handle, rows: Rows, written: Sequence[DataFile] = ()) -> Prepared:
@@ -95,7 +48,7 @@ def prepare_overwrite(
         check_names([name for name in schema if name not in stands], str(handle.address))
         columns = as_delta(schema, notes)
     added = tuple(write_files(handle, rows, schema=schema))
-    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), columns)
+    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), columns, is_whole=True)
 
 
 def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
@@ -114,20 +67,33 @@ def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: S
     matches = [list(replaces or key)]
     if replaces and not set(replaces) <= set(key):
         matches.append(list(key))  # a row that comes over from another group must not stay there
+    return _plan_merge(handle, incoming, matches)
+
+
+def _plan_merge(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[str]]) -> Prepared:
     sought = [_sought(handle, incoming, columns) for columns in matches] if incoming.height else []
     touched = _touched(handle, sought)
-    if not touched:
-        return Prepared(handle, tuple(write_files(handle, incoming)) if incoming.height else (), (), incoming.height)
     standing = handle.scan_paths(touched)
     for each in sought:
         standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
-    added = write_files(handle, pl.concat([standing, incoming.lazy()]))
-    return Prepared(handle, tuple(added), tuple(touched), incoming.height)
+    rows = pl.concat([standing, incoming.lazy()]) if touched else incoming
+    added = write_files(handle, rows) if incoming.height else []
+    reads = Reads(partial(_found, incoming, matches), lambda newest: _plan_merge(newest, incoming, matches))
+    return Prepared(handle, tuple(added), tuple(touched), incoming.height, reads=reads if incoming.height else None)
+
+
+def _found(incoming: pl.DataFrame, matches: Sequence[list[str]], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
+    """The rows of these files that have a key (or group) of `incoming`."""
+    files = at.files().filter(pl.col("path").is_in(list(paths)))
+    return pl.concat(
+        at.scan_paths(may_hold(files, incoming, columns)).join(incoming.lazy().select(columns), on=columns, how="semi")
+        for columns in matches
+    )
 
 
 def prepare_replace_slices(handle: Handle, rows: Rows, slices: Slices) -> Prepared:
     """Make these rows, all of which must be of one of the slices, all that these hold."""
-    return _plan_slice(handle, _slice_files(handle, rows, slices.holds), slices.holds, slices.files(handle))
+    return _plan_slice(handle, _slice_files(handle, rows, slices.holds), slices.holds, slices.files)
 
 
 def replace_slice(  # noqa: PLR0917 # as merge
@@ -135,22 +101,11 @@ def replace_slice(  # noqa: PLR0917 # as merge
 ) -> Written:
     """Make these rows all there is where `predicate` is true; rows where it is false or null stay.
 
-    A rival that took the version wrote another slice, so this one is planned again on top of it, unless the rival
-    moved one of the `transactions`: then what `rows` were computed from has changed, and Conflict is raised.
+    A rival that was first wrote another slice, so this one goes on top of it, unless the rival wrote one of the
+    `transactions`: then what `rows` were computed from has changed, and Conflict is raised.
     """
     incoming = _slice_files(handle, rows, predicate)
-    prepared = _plan_slice(handle, incoming, predicate)
-    for _ in range(SLICE_ATTEMPTS - 1):
-        try:
-            return prepared.commit(transactions, note)
-        except Conflict:
-            newest = Handle.open(handle.address)
-            if newest is None or newest.id != handle.id or newest.schema != handle.schema:
-                raise
-            if any(newest.transaction(app) != handle.transaction(app) for app in transactions):
-                raise
-            prepared = _plan_slice(newest, incoming, predicate)
-    return prepared.commit(transactions, note)
+    return _plan_slice(handle, incoming, predicate).commit(transactions, note)
 
 
 def _slice_files(handle: Handle, rows: Rows, predicate: pl.Expr) -> list[DataFile]:
@@ -167,7 +122,10 @@ def _slice_files(handle: Handle, rows: Rows, predicate: pl.Expr) -> list[DataFil
 
 
 def _plan_slice(
-    handle: Handle, incoming: Sequence[DataFile], predicate: pl.Expr, candidates: Sequence[str] | None = None
+    handle: Handle,
+    incoming: Sequence[DataFile],
+    predicate: pl.Expr,
+    candidates: Callable[[Handle], Sequence[str]] | None = None,
 ) -> Prepared:
     """Files that lie wholly in the slice go, those that hold some of it are written anew with the rest.
 
@@ -175,7 +133,7 @@ def _plan_slice(
     """
     files = handle.files()
     if candidates is not None:
-        files = files.filter(pl.col("path").is_in(list(candidates)))
+        files = files.filter(pl.col("path").is_in(list(candidates(handle))))
     names = dict(zip(full(handle.address, files["path"]), files["path"], strict=True))
     # The reader prunes by folder and by the statistics of the row groups, and reads the predicate's columns only.
     inside = handle.scan_paths(files["path"].to_list(), file=_FILE).filter(predicate).group_by(_FILE).len().collect()
@@ -185,7 +143,12 @@ def _plan_slice(
     ]
     rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate))) if mixed else []
     removed = tuple(path for path in files["path"] if path in touched)
-    return Prepared(handle, (*rest, *incoming), removed, _rows(incoming))
+    reads = Reads(
+        lambda at, paths: at.scan_paths(paths).filter(predicate),
+        lambda newest: _plan_slice(newest, incoming, predicate, candidates),
+        are_replaced=True,
+    )
+    return Prepared(handle, (*rest, *incoming), removed, _rows(incoming), reads=reads)
 
 
 def _is_outside(predicate: pl.Expr) -> pl.Expr:

@@ -15,9 +15,11 @@ from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Transient
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import commit as commit_module
 from lakehouse.engine.delta import handle as handle_module
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse_tests.engine.delta.opening import opened
 
@@ -120,14 +122,14 @@ def after_a_commit(request, address, monkeypatch):
     """A new table, committed to by us or by deltalake, and a way to let something happen as soon as that has landed."""
 
     def happens(then):
-        plain = getattr(handle_module, request.param)
+        plain = getattr(commit_module, request.param)
 
         def wrapped(*args):
-            monkeypatch.setattr(handle_module, request.param, plain)
+            monkeypatch.setattr(commit_module, request.param, plain)
             plain(*args)
             then()
 
-        monkeypatch.setattr(handle_module, request.param, wrapped)
+        monkeypatch.setattr(commit_module, request.param, wrapped)
 
     handle = Handle.create(address, SCHEMA)
     if request.param == "put_through_deltalake":
@@ -147,7 +149,7 @@ def test_a_commit_that_landed_although_it_failed_is_a_commit(after_a_commit):
 
 def test_a_failed_commit_that_nobody_took_is_transient_and_no_conflict(address, monkeypatch):
     handle = Handle.create(address, SCHEMA)
-    monkeypatch.setattr(handle_module, "put", no_answer)
+    monkeypatch.setattr(commit_module, "put", no_answer)
     with pytest.raises(Transient, match=r"was not committed: connection reset\. Version 0 stands") as failure:
         add(handle, 7)
     assert not isinstance(failure.value, Conflict)

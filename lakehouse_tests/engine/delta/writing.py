@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import Written, prepare_append, prepare_merge
+from lakehouse.engine.delta.prepared import Written
+from lakehouse.engine.delta.writes import prepare_append, prepare_merge
 
 
 def append(handle: Handle, frame: pl.LazyFrame, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:

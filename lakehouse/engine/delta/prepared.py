@@ -1,0 +1,160 @@
+"""Files that lie beside a table and wait for their commit, and that commit: again on top of what rivals made meanwhile.
+
+A commit is version + 1 or nothing (Handle.commit). Where a rival was first it is tried again on the newest version as
+long as it would have come out the same there: the files that it removes stand, the rows that were looked for are what
+they were, and no rival wrote its transactions, which would say that our work was done by another run. Where rows lie in
+other files only, what overlaps is prepared anew. All else is a Conflict: whoever planned must read again and decide.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+from deltalake import Schema as DeltaSchema
+
+from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.rivals import Since, since
+from lakehouse.engine.delta.statistics import DataFile
+
+ATTEMPTS = 100
+"""Each lost one is a commit of a rival's. Ten that commit without a pause lose six times in a row."""
+
+_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.1
+_SIGN = "came or went"  # holds a space, so that no column of a table can have this name
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one commit did. `rows` and `bytes` are the table's, `rows_written` those of the frame that was given."""
+
+    handle: Handle
+    version: int
+    rows: int
+    rows_written: int
+    files_added: int
+    files_removed: int
+    bytes: int
+    bytes_written: int
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a plan hangs on beside the files that it removes.
+
+    finds: of these files of that version, the rows that were looked for. plan: the same, prepared for that version.
+    are_replaced: such rows go whatever they say, so that they may change; where not, something was made of them.
+    """
+
+    finds: Callable[[Handle, Sequence[str]], pl.LazyFrame]
+    plan: Callable[[Handle], Prepared]
+    are_replaced: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data files that lie beside the table, and what they take the place of; nothing until it is committed.
+
+    reads: None where nothing was looked for: an append, or files that are laid together (`rearranges`).
+    is_whole: the rows are all there is, also of what a rival appends meanwhile: they are the later ones.
+    """
+
+    handle: Handle
+    added: tuple[DataFile, ...]
+    removed: tuple[str, ...]
+    rows_written: int
+    schema: DeltaSchema | None = None
+    reads: Reads | None = None
+    is_whole: bool = False
+    rearranges: bool = False
+
+    def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
+        """One version: the next one of `handle`, or one on top of what rivals made of it; else Conflict."""
+        return until_first(self, dict.fromkeys(transactions), lambda prepared: prepared.once(transactions, note))
+
+    def once(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
+        """One version, exactly the next one of `handle`; else Conflict."""
+        handle = self.handle.commit(
+            self.added, self.removed, transactions, note, schema=self.schema, rearranges=self.rearranges
+        )
+        stay = self.handle.files().filter(~pl.col("path").is_in(self.removed))
+        is_counted = stay["rows"].null_count() == 0
+        bytes_written = sum(file.size for file in self.added)
+        return Written(
+            handle=handle,
+            version=handle.version,
+            # told without a look at what was committed: it is exactly this
+            rows=int(stay["rows"].sum()) + sum(file.rows for file in self.added) if is_counted else handle.rows,
+            rows_written=self.rows_written,
+            files_added=len(self.added),
+            files_removed=len(self.removed),
+            bytes=int(stay["size"].sum()) + bytes_written,
+            bytes_written=bytes_written,
+        )
+
+
+def until_first(
+    prepared: Prepared, guarded: Mapping[str, int | None], commit: Callable[[Prepared], Written]
+) -> Written:
+    """Commit until no rival comes first: Delta's own loop. Raises Conflict where `on_top` does, or after ATTEMPTS."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return commit(prepared)
+        except Conflict as lost:
+            longest = min(_PAUSE_SECONDS * attempt, _LONGEST_PAUSE_SECONDS)
+            time.sleep(random.uniform(0, longest))  # noqa: S311 # so that rivals do not meet again
+            prepared = on_top(prepared, guarded, lost)
+    return commit(prepared)
+
+
+def on_top(prepared: Prepared, guarded: Mapping[str, int | None], lost: Conflict) -> Prepared:
+    """The same, ready to be committed on the newest version. Raises `lost` where it must be decided anew.
+
+    guarded: transactions that no rival may have written, and the number which it may have, if there is one.
+    """
+    before, now = prepared.handle, since(prepared.handle)
+    if now is None or now.moved(guarded) or not _is_alike(before, now.handle) or _reshapes(prepared):
+        raise lost
+    newest = now.handle.leaving_out(before.unmeasured)
+    overlaps = not now.went.isdisjoint(prepared.removed)
+    if prepared.is_whole and (now.rearranges or not overlaps):
+        return replace(prepared, handle=newest, removed=tuple(newest.files()["path"]))
+    if prepared.reads is None or prepared.is_whole:
+        if overlaps:
+            raise lost
+        return replace(prepared, handle=newest)
+    if not overlaps and _is_empty(prepared.reads.finds(newest, now.came)):
+        return replace(prepared, handle=newest)
+    if not prepared.reads.are_replaced and not now.rearranges and _differ(prepared, prepared.reads, now):
+        raise lost
+    return prepared.reads.plan(newest)
+
+
+def _is_alike(one: Handle, other: Handle) -> bool:
+    return (one.id, one.schema, one.partition_by) == (other.id, other.schema, other.partition_by)
+
+
+def _reshapes(prepared: Prepared) -> bool:
+    """Rows that rivals wrote are of the old shape."""
+    return prepared.schema is not None
+
+
+def _is_empty(rows: pl.LazyFrame) -> bool:
+    return rows.head(1).collect().is_empty()
+
+
+def _differ(prepared: Prepared, reads: Reads, now: Since) -> bool:
+    """Whether a row that was looked for came, went or changed, and was not only carried into another file."""
+    went = [path for path in prepared.handle.files()["path"] if path in now.went]
+    sides = ((prepared.handle, went, -1), (now.handle, now.came, 1))
+    signed = [reads.finds(at, paths).with_columns(pl.lit(sign).alias(_SIGN)) for at, paths, sign in sides]
+    moved = pl.concat(signed).group_by(prepared.handle.schema.names()).agg(pl.col(_SIGN).sum())
+    try:
+        return not _is_empty(moved.filter(pl.col(_SIGN) != 0))
+    except FileNotFoundError:  # cleaned away: it cannot be told
+        return True

@@ -1,0 +1,115 @@
+"""A storage account that answers badly for a while: what stands afterwards is what stands where it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+import pytest
+
+from lakehouse.engine.declare.errors import Conflict, LakehouseError, Transient
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.write import Append, Merge
+from lakehouse.engine.delta import known, quarantine
+from lakehouse.engine.delta.delivery import Delivery, deliver
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.writes import prepare_append
+from lakehouse_tests.azurite import Azurite
+from lakehouse_tests.faults.bad_storage import BadStorage
+
+pytestmark = pytest.mark.azurite
+
+SCHEMA = pl.Schema({"id": pl.Int64(), "qty": pl.Int64()})
+COMMIT = ("PUT ", "_delta_log/00000000000000000002.json")
+WRITES = {"append": Append(), "merge": Merge()}
+
+
+@pytest.fixture
+def storage(azurite: Azurite) -> Iterator[BadStorage]:
+    proxy = BadStorage(azurite.port)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def lake(azurite: Azurite, storage: BadStorage, new_container: Callable[[], str]) -> Address:
+    options = {
+        "account_name": azurite.account, "account_key": azurite.key, "allow_http": "true",
+        "endpoint": f"http://127.0.0.1:{storage.port}/{azurite.account}",
+    }  # fmt: skip
+    return Address(f"abfss://{new_container()}@{azurite.account}.dfs.core.windows.net", options)
+
+
+def rows(*lines: tuple[int, int]) -> pl.DataFrame:
+    return pl.DataFrame(lines, schema=SCHEMA, orient="row")
+
+
+def standing(lake: Address) -> Handle:
+    """A table of two rows, at version 1."""
+    return prepare_append(Handle.create(lake / "t", SCHEMA), rows((1, 1), (2, 2))).commit({"batch": 1}, {}).handle
+
+
+def delivery(lake: Address, handle: Handle, write: Append | Merge) -> Delivery:
+    return Delivery(
+        table=lake / "t", quarantine=lake / "q", schema=SCHEMA, description="", handle=handle, write=write, key=("id",),
+        whole=False, accepted=rows((2, 20), (3, 30)), rejected=quarantine.ROWS.to_frame(), transactions={"batch": 2},
+    )  # fmt: skip
+
+
+def held(lake: Address) -> list[tuple[int, ...]]:
+    known.forget(lake / "t")
+    table = Handle.open(lake / "t")
+    assert table is not None
+    assert (table.version, table.transaction("batch")) == (2, 2)
+    return sorted(table.scan().collect().rows())
+
+
+WANTED = {"append": [(1, 1), (2, 2), (2, 20), (3, 30)], "merge": [(1, 1), (2, 20), (3, 30)]}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    ("times", "fault", "words"),
+    [
+        (1, "lost answer", COMMIT),
+        (2, "503", COMMIT),
+        (2, "429", COMMIT),
+        (1, "reset", COMMIT),
+        (3, "503", (".parquet",)),
+        (3, "429", ("PUT ", ".parquet")),
+        (1, "reset", ("PUT ", ".parquet")),
+        (1, "lost answer", ("PUT ", ".parquet")),
+        (3, "503", ("GET ",)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_delivery_stands_once_however_the_storage_answers_for_a_while(  # noqa: PLR0917 # a drawn case
+    lake, storage, write, times, fault, words
+):
+    handle = standing(lake)
+    storage.first(times, fault, *words)
+    written = deliver(delivery(lake, handle, WRITES[write]))
+    assert written.version == 2
+    assert storage.met[fault] == times
+    assert held(lake) == WANTED[write]
+
+
+def test_a_lost_answer_is_a_conflict_where_a_rival_was_first(lake, storage):
+    handle = standing(lake)
+    late = delivery(lake, handle, Append())
+    deliver(delivery(lake, handle, Append()))
+    storage.first(1, "lost answer", *COMMIT)
+    with pytest.raises(Conflict):
+        deliver(late)
+    assert held(lake) == WANTED["append"]
+
+
+def test_what_cannot_be_committed_says_what_stands_and_lands_once_when_it_is_tried_again(lake, storage):
+    handle = standing(lake)
+    storage.first(1_000, "401", *COMMIT)
+    with pytest.raises(LakehouseError, match=r"version 2 was not committed.*Version 1 stands") as failure:
+        deliver(delivery(lake, handle, Append()))
+    assert isinstance(failure.value, Transient)
+    storage.first(0, "401")
+    deliver(delivery(lake, handle, Append()))
+    assert held(lake) == WANTED["append"]
