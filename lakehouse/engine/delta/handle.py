@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
-from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused
@@ -253,7 +252,7 @@ class Handle:
         note: Mapping[str, str],
         *,
         rearranges: bool = False,
-        schema: DeltaSchema | None = None,
+        schema: Columns | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
@@ -263,7 +262,7 @@ class Handle:
         """
         self.address.refuse_a_write()
         at = now()
-        reshaped = schema if schema is not None and pl.Schema(schema) != (self.stands_as or self.schema) else None
+        reshaped = as_delta(schema) if schema and pl.Schema(schema) != (self.stands_as or self.schema) else None
         gone = self._gone(paths := set(removed))
         meta = meta_data(self._table, reshaped) if reshaped else None
         change = Change(added, gone, transactions, note, at, rearranges, meta)
