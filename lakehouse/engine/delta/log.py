@@ -102,7 +102,7 @@ def only_upkeep(address: Address, since: int, version: int) -> bool:
         commits = read_commits(address, since + 1, version)
     except FileNotFoundError:
         return False
-    return all(commit.info.get(UPKEEP) and not any(changing(commit)) for commit in commits)
+    return since <= version and all(commit.info.get(UPKEEP) and not any(changing(commit)) for commit in commits)
 
 
 def changing(commit: Commit) -> Iterator[Action]:

@@ -260,7 +260,7 @@ def _groups(handle: Handle, part: pl.DataFrame, aim: Aim) -> Iterator[tuple[str,
         if not (is_small and follows and fits and group):
             if len(group) > 1:
                 yield tuple(group)
-            group, size, rows = [], 0, 0
+            group, size, rows = list[str](), 0, 0
         if is_small and (group or stems[_stem(path)] == 1):  # else where the new file would sort is not told
             group, size, rows = [*group, path], size + file_size, rows + file_rows
         last = place

@@ -18,7 +18,7 @@ import polars as pl
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Commit, read_commits
+from lakehouse.engine.delta.log import UPKEEP, Commit, read_commits
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
 
@@ -153,7 +153,7 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[str], l
     """The paths that came, and those that went; one that did both is neither. None where the columns are others."""
     net = Counter[str]()
     for commit in commits:
-        if any(commit.of("metaData")):
+        if any(commit.of("metaData")) and UPKEEP not in commit.info:  # which sets what the table promises, no columns
             return None
         for add in commit.of("add"):
             if add.get("deletionVector"):

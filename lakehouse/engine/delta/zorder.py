@@ -20,7 +20,7 @@ SAMPLE = 200_000
 
 @dataclass(frozen=True)
 class Curve:
-    """`ranks`: of each column the values at which a rank ends; `ends`: the places at which the stretch of a file does."""
+    """`ranks`: of each column the values at which a rank ends; `ends`: where a file's stretch does."""
 
     columns: tuple[str, ...]
     ranks: tuple[pl.Series, ...]
