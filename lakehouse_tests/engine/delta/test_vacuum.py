@@ -189,14 +189,9 @@ def test_the_log_stays_where_its_checkpoint_cannot_be_read(address: Address):
     pointer.unlink()
     assert plan_vacuum(handle, WEEK, {}).log == {}, "who opens the table would not find it"
     pointer.write_text(said)
-    whole = checkpoint.read_bytes()
-    footer = int.from_bytes(whole[-8:-4], "little")
-    at = (len(whole) - footer) // 2
-    checkpoint.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
-    try:
-        assert plan_vacuum(handle, WEEK, {}).log == {}
-    except pl.exceptions.PolarsError:  # it is also what tells which files are used
-        pass
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500])
+    with pytest.raises(Refused, match=r"checkpoint\.parquet cannot be read .* Nothing was removed"):
+        plan_vacuum(handle, WEEK, {})
 
 
 def test_less_than_a_week_or_than_is_promised_is_refused_with_who_could_break(address: Address):
@@ -238,7 +233,4 @@ def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():
     assert uuid.UUID(name[19:-4])
     absolute = {"storageType": "p", "pathOrInlineDv": "s3://mytable/deletion_vector_d2c6.bin"}
     assert vector_file(absolute) == "s3://mytable/deletion_vector_d2c6.bin"
-    assert (
-        vector_file({"storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L"})
-        is None
-    )
+    assert vector_file({"storageType": "i", "pathOrInlineDv": "wi5b=000010000siX"}) is None
