@@ -73,7 +73,7 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
     unused = {name: told for name, told in there.items() if _is_data(name) and name not in used}
     spare = {name: size for name, (size, at) in unused.items() if at < until}
     needed = set[str]().union(*kept.values())
-    held = {name: at for name, at in readers.items() if at < oldest or not kept[name].isdisjoint(spare)}
+    held = {name: at for name, at in readers.items() if kept[name] and at < oldest}
     first = min([oldest, *readers.values(), oldest if log_from is None else log_from])
     return Sweep(
         handle=handle,
