@@ -242,6 +242,9 @@ def _partitions(handle: Handle) -> Iterator[pl.DataFrame]:
 
 
 def _small(part: pl.DataFrame, aim: Aim) -> list[bool]:
+    """Of each file, whether it is. A partition's only file is what it can be."""
+    if part.height == 1:
+        return [False]
     few = (pl.col("rows") < aim.rows * SMALL).fill_null(value=True)
     return part.select((pl.col("size") < aim.bytes * SMALL) & few).to_series().to_list()
 
