@@ -86,10 +86,10 @@ def vacuum(
     everyone = [each.declaration for each in opened.tables]
     promised = policy.retention_hours if policy else max(hours_of(handle) or USUAL_HOURS, LEAST_HOURS)
     hours = promised if retain_hours is None else retain_hours
-    if policy and not dry_run:
-        handle = promise(handle, promised)
     if not override_retention:
         refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
+    if policy and retain_hours is None and not dry_run:
+        handle = promise(handle, promised)
     planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)
     if not dry_run:
         sweep(planned)
