@@ -25,7 +25,7 @@ from rich.text import Text
 from lakehouse.cli_config import config, doctor, env
 from lakehouse.cli_new import new
 from lakehouse.cli_progress import watched
-from lakehouse.cli_table import tables
+from lakehouse.cli_upkeep import tables
 from lakehouse.drawn import draw, draw_rows
 from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told

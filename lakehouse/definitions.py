@@ -6,7 +6,7 @@ from lakehouse import jobs, schedules, sensors, tables
 from lakehouse.engine.orchestrate.load import assets_in, connections_of, tables_in
 from lakehouse.engine.orchestrate.unpickled import unpickled
 from resources.delta_io_manager import DeltaIOManager
-from resources.environment import cluster, lake_behind, load_environment, storages
+from resources.environment import cluster, lake_behind, load_environment, policies, storages
 
 
 @dg.definitions
@@ -17,12 +17,13 @@ def lakehouse() -> dg.Definitions:
     return dg.Definitions(
         assets=assets_in(tables),
         sensors=[*sensors.arrivals, sensors.automation],
-        jobs=[jobs.everything],
-        schedules=[schedules.nightly],
+        jobs=[jobs.everything, *jobs.upkeep],
+        schedules=[schedules.nightly, *schedules.kept],
         resources={
             **connections,
             "io_manager": DeltaIOManager(lake=connections["lake"], behind=lake_behind(environment)),
             "spark": cluster(environment),
+            "upkeep": policies(environment),
         },
         executor=dg.in_process_executor if environment.executor == "in_process" else dg.multiprocess_executor,
     )

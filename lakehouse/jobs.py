@@ -3,7 +3,8 @@
 import dagster as dg
 
 from lakehouse import tables
-from lakehouse.engine.orchestrate.load import unpartitioned_in
+from lakehouse.engine.orchestrate.load import tables_in, unpartitioned_in
+from lakehouse.engine.orchestrate.upkeep_jobs import upkeep_jobs
 
 everything = dg.define_asset_job(
     "everything",
@@ -11,3 +12,5 @@ everything = dg.define_asset_job(
     description="Every table without partitions, in the order of the graph. Partitions are made by `lakehouse run`, "
     "by automation conditions, or by a backfill in the UI.",
 )
+
+upkeep = upkeep_jobs(tables_in(tables))

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from lakehouse.engine.orchestrate.sensor import WHY
-from lakehouse.jobs import everything
+from lakehouse.jobs import everything, upkeep
 
 nightly = dg.ScheduleDefinition(
     name="nightly",
@@ -13,3 +13,17 @@ nightly = dg.ScheduleDefinition(
     tags={WHY: "It is four in the morning, when every table is run once."},
     description="Every table once a night. Stopped until someone starts it.",
 )
+
+kept = [
+    dg.ScheduleDefinition(
+        name=job.name,
+        job=job,
+        cron_schedule=f"{20 * place} 2 * * *",
+        execution_timezone="Europe/London",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={WHY: "It is two in the morning, when tables are kept."},
+        description="Keeps a layer's tables once a night, as `upkeep:` of the environment file says; where it says "
+        "nothing of them, nothing is done.",
+    )
+    for place, job in enumerate(upkeep)
+]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from resources.local_disk import LocalDisk
     from resources.no_spark import NoSpark
     from resources.sail import Sail
+    from resources.upkeep_policies import UpkeepPolicies
 
 SHIPPED = Path(__file__).with_name("environments")
 PROJECT = Path(__file__).parents[1]
@@ -38,9 +39,10 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 _VARIABLE = re.compile(r"_variable['\"]?\s*:\s*['\"]?(\w+)")
 _OF_DAGSTER = {"postgres_url", "password"}
 """The settings of a database in dagster.yaml that are secrets."""
-TAKEN = {"io_manager", "spark"}  # by other resources of the code location
+TAKEN = {"io_manager", "spark", "upkeep"}  # by other resources of the code location
 
 TableKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
+KeptName = Annotated[str, Field(pattern=r"^(bronze|silver|gold)(/[A-Za-z0-9_]+)?$")]
 ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -65,6 +67,18 @@ class DatabricksWorkspace(Strict):
     timeout_minutes: int = Field(240, ge=1)
 
 
+class Upkeep(Strict):
+    """How a layer's tables are kept, or one of them: what it does not say itself is as its layer has it.
+
+    `retention_hours`: for so long every version can be read and restored. `target_mb`: of a file. `small_ratio`: the
+    share of a partition's files that must be small before they are joined.
+    """
+
+    retention_hours: int = Field(720, ge=168)
+    target_mb: int = Field(128, ge=1, le=4096)
+    small_ratio: float = Field(0.25, ge=0, le=1)
+
+
 def _as_said(switch: object) -> object:
     """YAML takes on and off for true and false."""
     return {True: "on", False: "off"}.get(switch, switch) if isinstance(switch, bool) else switch
@@ -75,7 +89,7 @@ class Settings(Strict):
 
     `reads_from` names another environment: its tables are read where this lake has none, and never written.
     `sources` are the tables that do not simply take what lands: `off` leaves it where it is; `shadow` takes it in a
-    place of its own, which nothing reads.
+    place of its own, which nothing reads. `upkeep` says how the tables of a layer are kept, or one table.
     """
 
     connections: dict[ConnectionName, Connection]
@@ -84,6 +98,7 @@ class Settings(Strict):
     reads_from: str | None = None
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     sources: dict[TableKey, Annotated[Switch, BeforeValidator(_as_said)]] = Field(default={})
+    upkeep: dict[KeptName, Upkeep] = Field(default={})
     executor: Literal["in_process", "multiprocess"] = "in_process"
     dagster_storage: Literal["sqlite", "postgres"] = "sqlite"
 
@@ -273,6 +288,14 @@ def _complaints(settings: Settings, name: str) -> Iterator[str]:
             )
 
 
+def policies(environment: Environment) -> UpkeepPolicies:
+    """How tables are kept here, as a Dagster resource."""
+    from resources.upkeep_policies import UpkeepPolicies
+
+    said = {name: each.model_dump(exclude_unset=True) for name, each in environment.upkeep.items()}
+    return UpkeepPolicies(said=said)
+
+
 def cluster(environment: Environment) -> Sail | Databricks | NoSpark:
     """What carries out scripts for Spark, as a Dagster resource. Asks for nothing and imports no SDK."""
     named = environment.spark
@@ -327,6 +350,8 @@ MEANT = {
 def _place(location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
     """The keys of an error's location, without the values that told models apart; and the model that knows them."""
     names = [str(part) for part in location]
+    if names[0] == "upkeep" and len(names) > len(("upkeep", "a layer")):
+        return names, Upkeep
     depth, kinds = (2, TYPES) if names[0] == "connections" else (1, CLUSTERS)
     keys, rest = names[:depth], names[depth:]
     model: Any = Settings

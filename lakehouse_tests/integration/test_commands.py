@@ -337,6 +337,37 @@ def test_a_table_is_shown_as_it_stood_and_what_two_versions_differ_in(drained: C
     assert "has versions 0 to 2, and no version 9." in drained("table", "diff", "silver/orders", "9", exits=1).stderr
 
 
+def test_a_table_is_optimized_vacuumed_and_profiled(drained: Command) -> None:
+    for day in ("02", "03"):
+        drained("land", "--from", f"2010-12-{day}", "--to", f"2010-12-{day}")
+        drained("run")
+    before = drained("sql", "select * from silver.orders order by all").stdout
+    assert "3 would become 1, 411 rows" in drained("table", "optimize", "silver/orders", "--dry-run").stdout
+    said = drained("table", "optimize", "silver/orders").stdout
+    assert said.startswith("silver/orders, version 3 to 4: 3 files, ")
+    assert "bytes, 100% small before, 1 file, " in said
+    assert "version 4: nothing to join: 1 file, " in drained("table", "optimize", "silver/orders").stdout
+    refused = drained("table", "optimize", "bronze/erp_orders", "--zorder", "country", exits=1).stderr
+    assert "bronze/erp_orders is written by Append" in refused
+    assert "it has no column land" in drained("table", "optimize", "silver/orders", "--zorder", "land", exits=1).stderr
+    assert "0 files would go" in drained("table", "vacuum", "silver/orders", "--dry-run").stdout
+    refused = drained("table", "vacuum", "silver/orders", "--retain-hours", "1", exits=1).stderr
+    assert "1 hours is less than" in refused
+    assert "gold/daily_sales stands at version 3 of 4" in refused
+    forced = ("table", "vacuum", "silver/orders", "--retain-hours", "0", "--override-retention")
+    assert "version 4: 3 files would go" in drained(*forced, "--dry-run").stdout
+    assert "version 4: 3 files removed" in drained(*forced).stdout
+    assert drained("sql", "select * from silver.orders order by all").stdout == before
+    gone = drained("table", "show", "silver/orders", "--version", "2", exits=1).stderr
+    assert "version 2 can no longer be read: 2 files of it were cleaned away" in gone
+    assert "Nothing changed: nothing is due" in drained("run").stdout
+    told = json.loads(drained("table", "profile", "silver/orders", "--json").stdout)
+    by = {each["column"]: each for each in told}
+    assert (by["customer_id"]["min"], by["customer_id"]["top"]) == ("•••", None)
+    assert by["country"]["top"].startswith("United Kingdom (385), ")
+    assert "411 rows of silver/orders, version 4" in drained("table", "profile", "silver/orders").stdout
+
+
 def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command, tmp_path: Path) -> None:
     def rows(key: str) -> str:
         return drained("sql", f"select * from {key.replace('/', '.')} order by all").stdout

@@ -25,7 +25,7 @@ ROWS_PER_FILE = 1_000_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
-def write_files(
+def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
     handle: Handle,
     rows: pl.DataFrame | pl.LazyFrame,
     *,
@@ -33,6 +33,8 @@ def write_files(
     unmeasured: Collection[str] = (),
     schema: pl.Schema | None = None,
     after: int = 0,
+    named: str = "",
+    spread: str | None = None,
 ) -> list[DataFile]:
     """The rows as new Parquet files beside the table's, in their order; the table does not show them yet.
 
@@ -40,19 +42,24 @@ def write_files(
     unmeasured: columns that leave no values in the log, beside those of the handle.
     schema: that of the table from this write on, where it makes the table anew; else the frame must fit the table's.
     after: how many files of the same commit hold the rows before these.
+    named: what the file's name begins with, where its rows have their place in the table already: one file, at most.
+    spread: a column of whole numbers that is not stored: rows that share one are a file, in their order. Its name is in
+    the files' names.
     """
     handle.address.refuse_a_write()
     shape = schema or handle.schema
-    rows = fitted(rows, shape, str(handle.address))
+    beside = {spread: rows.lazy().collect_schema()[spread]} if spread else {}
+    rows = fitted(rows, pl.Schema({**shape, **beside}), str(handle.address))
     frame = rows.lazy()
-    names = _Names(handle, after)
+    names = _Names(handle, after, named, spread)
+    keys = [*handle.partition_by, *([spread] if spread else [])]
     written: list[SinkedPathsCallbackArgs] = []
     try:
         frame.sink_parquet(
             pl.PartitionBy(
                 root(handle.address),
-                key=list(handle.partition_by) or None,
-                include_key=False if handle.partition_by else None,
+                key=keys or None,
+                include_key=False if keys else None,
                 file_path_provider=names,
                 max_rows_per_file=rows_per_file,
                 approximate_bytes_per_file=None,
@@ -99,16 +106,20 @@ def _remove_empty(written: Sequence[SinkedPathsCallbackArgs]) -> None:
 class _Names:
     """File names that sort in commit order: the version they are meant for, their place in it, a random part."""
 
-    def __init__(self, handle: Handle, after: int) -> None:
-        self._handle, self._after = handle, after
+    def __init__(self, handle: Handle, after: int, named: str, spread: str | None) -> None:
+        self._handle, self._after, self._named, self._spread = handle, after, named, spread
         self._write = secrets.token_hex(8)
         self._calls = itertools.count()
         self._unfit: str | None = None
 
     def __call__(self, file: FileProviderArgs) -> str:
         # Called from several threads, in any order: only the index tells the place of the file's rows.
-        place = f"{self._after + file.index_in_partition:06d}-{next(self._calls):06d}"
-        name = f"{self._handle.version + 1:020d}-{place}-{self._write}.parquet"
+        before = int(file.partition_keys[self._spread].item()) if self._spread else self._after
+        place = f"{before + file.index_in_partition:06d}-{next(self._calls):06d}"
+        name = f"{self._handle.version + 1:020d}-{place}-{self._write}"
+        if self._spread:
+            name += f"-{self._spread.strip()}"
+        name = f"{self._named}.{self._write}.parquet" if self._named else f"{name}.parquet"
         return "/".join([*(self._folder(file.partition_keys, key) for key in self._handle.partition_by), name])
 
     def _folder(self, keys: pl.DataFrame, column: str) -> str:

@@ -19,6 +19,8 @@ from lakehouse.engine.delta.place import LOG, for_polars, log_file, log_name
 Action = dict[str, Any]
 
 COMMIT_ID = "lakehouse commit"
+UPKEEP = "upkeep"
+"""In the note of a commit that changes how the table lies and none of its rows: what was done."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,20 @@ def appended(address: Address, position: int, version: int, tip: Commit | None =
             if add.get("dataChange", True):
                 paths.append(unquote(add["path"]))
     return paths
+
+
+def only_upkeep(address: Address, since: int, version: int) -> bool:
+    """Whether the versions (since, version] are all upkeep, so that each holds the same rows. False if unknown."""
+    try:
+        commits = read_commits(address, since + 1, version)
+    except FileNotFoundError:
+        return False
+    return since <= version and all(commit.info.get(UPKEEP) and not any(changing(commit)) for commit in commits)
+
+
+def changing(commit: Commit) -> Iterator[Action]:
+    """The actions by which rows come or go: all but those that only carry them into other files."""
+    return (body for kind in ("add", "remove") for body in commit.of(kind) if body.get("dataChange", True))
 
 
 def transactions_at(address: Address, version: int) -> dict[str, int]:

@@ -103,6 +103,15 @@ def count(table: Handle, address: Address) -> int:
     return 0 if quarantine is None else int(_standing(table, quarantine)["rows"].sum())
 
 
+def asks_from(table: Handle, address: Address) -> int | None:
+    """From which version on the table's log says which of these rows count; None where nothing hangs on it."""
+    quarantine = _opened(address)
+    if quarantine is None or quarantine.files().is_empty():
+        return None
+    versions = quarantine.files().filter(pl.col("min.version") > _looked_up_to(table, quarantine))["min.version"]
+    return None if versions.is_empty() else min(table.version, *versions.to_list())
+
+
 def _opened(address: Address) -> Handle | None:
     """None where there is none, as most tables have none: told by one answer of the store and not by two.
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore
 
 AT_ONCE = 16
+_REMOVED_AT_ONCE = 200
 _TOLD_OTHERWISE = {"account_name", "allow_http"}  # by the address; as an option of the client
 
 
@@ -53,12 +56,37 @@ def create(address: Address, name: str, content: bytes) -> None:
 
 def sizes(address: Address) -> dict[str, int]:
     """Every file below the table's folder, its bytes by its name there; one listing."""
+    return {name: size for name, (size, _) in listed(address).items()}
+
+
+def listed(address: Address) -> dict[str, tuple[int, datetime]]:
+    """The same with the time (UTC) at which each was written."""
     try:
         pages = obstore.list(_store(address), chunk_size=10_000)
-        return {each["path"]: each["size"] for page in pages for each in page}
+        return {each["path"]: (each["size"], each["last_modified"]) for page in pages for each in page}
     except BaseError as error:
         raise_where_refused(address, error)
         raise OSError(_said(error)) from error
+
+
+def remove(address: Address, names: Sequence[str]) -> None:
+    """Take these files away, in their order; one that is gone already is none. Raises OSError."""
+    address.refuse_a_write()
+    store = _store(address)
+    for first in range(0, len(names), _REMOVED_AT_ONCE):
+        try:
+            obstore.delete(store, list(names[first : first + _REMOVED_AT_ONCE]))
+        except FileNotFoundError:
+            _remove_one_by_one(address, names[first : first + _REMOVED_AT_ONCE])
+        except BaseError as error:
+            raise_where_refused(address, error)
+            raise OSError(_said(error)) from error
+
+
+def _remove_one_by_one(address: Address, names: Sequence[str]) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):
+            obstore.delete(_store(address), name)
 
 
 def _read(address: Address, store: ObjectStore, name: str) -> bytes:

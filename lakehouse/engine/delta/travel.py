@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
-from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.delta import store
+from lakehouse.engine.delta.handle import Handle, Unreadable
 from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
+from lakehouse.engine.delta.retention import hours_of
 
 HISTORY = pl.Schema(
     {
@@ -49,13 +53,37 @@ def version_at(handle: Handle, at: datetime) -> int:
 
 
 def at_version(handle: Handle, version: int) -> Handle:
-    """The same table as it stood at `version`. Refused where it has no such version."""
+    """The same table as it stood at `version`. Refused where it has no such version, or no longer all of its files."""
     if version == handle.version:
         return handle
-    found = Handle.open(handle.address, version) if 0 <= version < handle.version else None
-    if found is None:
+    if not 0 <= version < handle.version:
         raise Refused(f"{handle.address} has versions 0 to {handle.version}, and no version {version}.")
+    found = _opened(handle, version)
+    elsewhere = found.files().filter(~pl.col("path").is_in(handle.files()["path"].implode()))["path"].to_list()
+    there = store.sizes(handle.address) if elsewhere else {}
+    missing = [path for path in elsewhere if path not in there and not path.startswith("/") and "://" not in path]
+    if missing:
+        raise Refused(_gone(handle, version, f"{number(len(missing), 'file')} of it were cleaned away"))
     return found
+
+
+def _opened(handle: Handle, version: int) -> Handle:
+    try:
+        found = Handle.open(handle.address, version)
+    except Unreadable:
+        with suppress(FileNotFoundError):
+            handle.commit_of(version)
+            raise  # the log is there, and something is wrong with it
+        found = None
+    if found is None:
+        raise Refused(_gone(handle, version, "its log was cleaned away"))
+    return found
+
+
+def _gone(handle: Handle, version: int, why: str) -> str:
+    hours = hours_of(handle)
+    kept = f"the table keeps the versions of the last {hours:,} hours" if hours else "the table promises no time"
+    return f"{handle.address}: version {version} can no longer be read: {why}; {kept}. Nothing was read."
 
 
 def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:

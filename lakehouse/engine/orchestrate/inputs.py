@@ -16,6 +16,7 @@ from lakehouse.engine.declare.write import Merge, Reading
 from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import only_upkeep
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
@@ -40,10 +41,12 @@ class Input:
     reader: str
     slices: Slices | None = None
 
-    @property
+    @cached_property
     def is_idle(self) -> bool:
-        """Whether the upstream stands where it stood when it was last consumed."""
-        return self.handle is None or self.since == self.handle.version
+        """Whether the upstream holds what it held when it was last consumed: it was not written since, or only kept."""
+        if self.handle is None or self.since == self.handle.version:
+            return True
+        return self.since is not None and only_upkeep(self.handle.address, self.since, self.handle.version)
 
     @cached_property
     def stored(self) -> pl.LazyFrame:

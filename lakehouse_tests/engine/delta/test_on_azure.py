@@ -13,7 +13,10 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.optimize import Aim, compact, zorder
+from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.travel import history
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.writes import overwrite, prepare_append, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
@@ -154,3 +157,27 @@ def test_a_table_is_checked_without_checksums_of_its_own(lake):
     path = handle.files()["path"][0]
     rows(1).collect().write_parquet(f"{(lake / 't').uri}/{path}", storage_options=lake.options)
     assert "bytes, and" in check(handle).faults[path]
+
+
+def test_a_table_is_kept_as_on_a_disk(lake):
+    odd = "a/b'c=%&é"
+    handle = Handle.create(lake / "t", SCHEMA, partition_by=["day"])
+    for number in range(CHECKPOINT_EVERY + 1):
+        handle = append(handle, rows(number, day=odd), {}, {}).handle
+    behind, handle = handle.version, promise(handle, 168)
+    assert hours_of(opened(lake / "t")) == 168
+    done = compact(handle, Aim())
+    assert (done.rewritten, done.after.files) == (CHECKPOINT_EVERY + 1, 1)
+    done.handle.checkpoint()
+    handle = append(done.handle, rows(99, day=odd), {}, {}).handle
+    assert plan_vacuum(handle, 168, {}).files == {}, "all of it is of just now"
+    kept = plan_vacuum(handle, 0, {"silver/new": 1})
+    assert len(kept.files) == 1, "the first is read already"
+    swept = plan_vacuum(handle, 0, {"silver/new": behind})
+    assert (len(swept.files), len(swept.log)) == (CHECKPOINT_EVERY + 1, CHECKPOINT_EVERY)
+    sweep(swept)
+    handle = opened(lake / "t")
+    assert handle.scan().collect()["id"].to_list() == [*range(CHECKPOINT_EVERY + 1), 99]
+    assert handle.since(behind).collect()["id"].to_list() == [99]
+    assert zorder(handle, ["id"], Aim(rows=4)).handle.scan().sort("id").collect().height == CHECKPOINT_EVERY + 2
+    assert check(opened(lake / "t")).faults == {}

@@ -1,0 +1,160 @@
+"""`lakehouse table optimize | vacuum | profile`: keeping a table, and what its values are like."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.cli_table import Key, tables
+from lakehouse.drawn import draw_rows
+from lakehouse.engine.declare.number import number
+from lakehouse.opened import Lakehouse, out, told
+
+if TYPE_CHECKING:
+    from lakehouse.engine.declare.table import Declaration
+    from lakehouse.engine.declare.upkeep import Policy
+    from lakehouse.engine.delta.handle import Handle
+    from lakehouse.engine.delta.optimize import Layout
+    from lakehouse.engine.delta.vacuum import Sweep
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+@tables.command()
+def optimize(
+    key: Key,
+    *,
+    zorder: Annotated[
+        str, typer.Option("--zorder", metavar="COLUMNS", help="Lay all rows by these, up to four: country,day")
+    ] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Join small files, the order of rows kept; or lay all rows so that filters on some columns read few files."""
+    from lakehouse.cli_progress import watched
+    from lakehouse.engine.declare.upkeep import Policy
+    from lakehouse.engine.orchestrate.upkeep import facts_of_files, would_join
+    from lakehouse.engine.orchestrate.upkeep import optimize as optimized
+
+    opened = Lakehouse()
+    declared, handle, said = _own(opened, key)
+    policy = said or Policy()
+    if dry_run:
+        out.print(f"{declared.key}, version {handle.version}: {would_join(declared, handle, policy)}", soft_wrap=True)
+        return
+    columns = [name.strip() for name in zorder.split(",") if name.strip()]
+    with watched(told, f"Rewriting {declared.key}"):
+        done = optimized(declared, handle, policy, columns)
+    if not done.rewritten:
+        what = f"lies by {', '.join(columns)} already" if columns else "nothing to join"
+        out.print(f"{declared.key}, version {done.handle.version}: {what}: {_files(done.before)}", soft_wrap=True)
+        return
+    _tell(opened, declared, facts_of_files(done))
+    out.print(
+        f"{declared.key}, version {handle.version} to {done.handle.version}: {_files(done.before)} before, "
+        f"{_files(done.after)} now",
+        soft_wrap=True,
+    )
+    if done.left:
+        said = f"{number(done.left, 'file')} left, which others wrote meanwhile. Next: lakehouse table optimize {key}"
+        out.print(said, style="yellow", soft_wrap=True)
+    out.print(f"The files before stay until vacuum: lakehouse table vacuum {declared.key} --dry-run", style="dim")
+
+
+@tables.command()
+def vacuum(
+    key: Key,
+    *,
+    dry_run: DryRun = False,
+    retain_hours: Annotated[
+        int | None, typer.Option("--retain-hours", min=0, help="Keep so much. Default: what the table promises.")
+    ] = None,
+    override_retention: Annotated[
+        bool, typer.Option("--override-retention", help="Keep less than is promised: nobody is there who could break.")
+    ] = False,
+) -> None:
+    """Take away files that no version within the retention refers to, and the log that is older than that."""
+    from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, hours_of, promise
+    from lakehouse.engine.delta.vacuum import refuse_short, sweep
+    from lakehouse.engine.orchestrate.upkeep import facts_of_sweep, plan_sweep, readers_of
+
+    opened = Lakehouse()
+    declared, handle, policy = _own(opened, key)
+    everyone = [each.declaration for each in opened.tables]
+    promised = policy.retention_hours if policy else max(hours_of(handle) or USUAL_HOURS, LEAST_HOURS)
+    hours = promised if retain_hours is None else retain_hours
+    if not override_retention:
+        refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
+    if policy and retain_hours is None and not dry_run:
+        handle = promise(handle, promised)
+    planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)
+    if not dry_run:
+        sweep(planned)
+        _tell(opened, declared, {**facts_of_sweep(planned), "folder/bytes_before": planned.bytes_before})
+    _say(declared, planned, "would go" if dry_run else "removed")
+    if dry_run and planned.bytes:
+        out.print(f"Next: lakehouse table vacuum {declared.key}", style="yellow")
+
+
+@tables.command()
+def profile(key: Key, *, as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False) -> None:
+    """What the values of a table are like, column by column. Of personal columns no value is shown."""
+    from lakehouse.cli_progress import watched
+    from lakehouse.engine.declare.contract import personal_of
+    from lakehouse.engine.orchestrate.rebuild import named
+    from lakehouse.engine.orchestrate.versions import standing
+    from lakehouse.engine.quality.profile import profile as profiled
+
+    opened = Lakehouse()
+    declared = named(opened.tables, key).declaration
+    handle = standing(declared, opened.place)
+    with watched(told, f"Reading {declared.key}"):
+        rows, found = profiled(handle.scan(), personal_of(declared.contract))
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_dicts(), indent=1) + "\n")
+        return
+    draw_rows(found.columns, found.rows())
+    said = f"{number(rows, 'row')} of {declared.key}, version {handle.version}; distinct is an estimate"
+    out.print(said, style="dim")
+
+
+def _own(opened: Lakehouse, key: str) -> tuple[Declaration, Handle, Policy | None]:
+    from lakehouse.engine.declare.errors import Refused
+    from lakehouse.engine.orchestrate.rebuild import named
+    from lakehouse.engine.orchestrate.upkeep import own_table
+    from resources.environment import policies
+
+    declared = named(opened.tables, key).declaration
+    handle = own_table(declared, opened.place)
+    if handle is None:
+        raise Refused(f"{declared.key} was not written yet. Next: lakehouse run")
+    return declared, handle, policies(opened.environment).policy(declared.key)
+
+
+def _tell(opened: Lakehouse, declared: Declaration, facts: Mapping[str, object]) -> None:
+    """In the table's observations, as a job would."""
+    from lakehouse.engine.orchestrate.upkeep import observed
+
+    opened.instance.report_runless_asset_event(observed(declared, facts))
+
+
+def _say(declared: Declaration, planned: Sweep, what: str) -> None:
+    size, log = sum(planned.files.values()), sum(planned.log.values())
+    out.print(
+        f"{declared.key}, version {planned.handle.version}: {number(len(planned.files), 'file')} {what}, {size:,} bytes"
+        f"; of the log {number(len(planned.log), 'file')}, {log:,} bytes",
+        soft_wrap=True,
+    )
+    kept = f"Kept: versions {planned.oldest} to {planned.handle.version}, all of the last {planned.hours:,} hours"
+    young = f"; {number(planned.young, 'file')} of no version, too young to go" if planned.young else ""
+    out.print(kept + young, style="dim", soft_wrap=True)
+    for reader, at in planned.held.items():
+        said = f"Kept for {reader}, which has read up to version {at}: what it has yet to read. Next: lakehouse run"
+        out.print(said, style="yellow", soft_wrap=True)
+
+
+def _files(layout: Layout) -> str:
+    return f"{number(layout.files, 'file')}, {layout.bytes:,} bytes, {layout.small_ratio:.0%} small"

@@ -1,0 +1,293 @@
+"""How a table's files lie, and how they are made fewer: the same rows, written anew by us into files of a good size.
+
+Never by delta-rs' `optimize`, which doubles rows when two overlap. A commit here says that it changes no data, so that
+who reads what was appended goes on reading the files that were, as long as they lie there.
+
+Plain compaction keeps the order of rows: only files that follow each other are joined, and the file that holds them all
+sorts where the first of them did.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import polars as pl
+
+from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import UPKEEP, read_commits
+from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.zorder import MOST_COLUMNS, Curve, mark
+
+TARGET_BYTES = 128 << 20
+SMALL = 0.5
+"""A file is small that has less than this share of the size, and of the rows, that a file should have."""
+SMALL_RATIO = 0.25
+"""Of a partition's files so many must be small before it is worth the work."""
+COMMIT_BYTES = 4 << 30
+"""After so much was read, what was written so far is committed: an interruption costs no more than that."""
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What files should be like. `in_order`: rows keep their order in the whole table, and not only in a partition."""
+
+    bytes: int = TARGET_BYTES
+    rows: int = ROWS_PER_FILE
+    small_ratio: float = SMALL_RATIO
+    in_order: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files of one version lie. `small` of them are small; in one partition a share of `worst` is."""
+
+    version: int
+    files: int
+    bytes: int
+    small: int
+    worst: float
+
+    @property
+    def small_ratio(self) -> float:
+        return self.small / self.files if self.files else 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`groups` of files that become one each, in order; nothing is written yet."""
+
+    before: Layout
+    groups: tuple[tuple[str, ...], ...]
+    rows: int
+    bytes: int
+
+    @property
+    def files(self) -> int:
+        return sum(map(len, self.groups))
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """What was done. `left` files were written anew for nothing: another writer has replaced them meanwhile."""
+
+    handle: Handle
+    before: Layout
+    after: Layout
+    rewritten: int = 0
+    made: int = 0
+    left: int = 0
+
+
+class _Made(NamedTuple):
+    """Files that hold the very rows of others."""
+
+    removed: Sequence[str]
+    added: Sequence[DataFile]
+
+
+def layout(handle: Handle, aim: Aim) -> Layout:
+    """Measured on what the log says of this version."""
+    parts = [_small(part, aim) for part in _partitions(handle)]
+    worst = max((sum(small) / len(small) for small in parts), default=0.0)
+    return Layout(handle.version, len(handle.files()), handle.bytes, sum(map(sum, parts)), worst)
+
+
+def plan(handle: Handle, aim: Aim) -> Plan:
+    """What compaction would do to this version: told from the log alone."""
+    groups = [group for part in _partitions(handle) for group in _groups(handle, part, aim)]
+    files = handle.files().filter(pl.col("path").is_in([path for group in groups for path in group]))
+    return Plan(layout(handle, aim), tuple(groups), int(files["rows"].sum()), int(files["size"].sum()))
+
+
+def compact(handle: Handle, aim: Aim) -> Optimized:
+    """Join small files that follow each other, until none are left to join; a second time does nothing.
+
+    Costs no more memory than a file. Rows that others append or change meanwhile stand: a group that lost a file to
+    them is left. Raises Conflict where that was all of them.
+    """
+    before, done = layout(handle, aim), Optimized(handle, layout(handle, aim), layout(handle, aim))
+    while groups := plan(done.handle, aim).groups:
+        step = _rewrite(done.handle, groups, _joined, "compacted")
+        done = replace(done, handle=step.handle, rewritten=done.rewritten + step.rewritten, made=done.made + step.made)
+        if step.left:
+            done = replace(done, left=done.left + step.left)
+            break
+    return _finished(done, before, aim)
+
+
+def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
+    """Lay the rows of each partition by these columns along a Z-curve, in as many files as there should be.
+
+    Files that lie so already are left. The order of rows is lost. Memory: a sample of the columns, and a part of each
+    file that is being written.
+    """
+    _refuse_columns(handle, columns)
+    said, before = mark(columns), layout(handle, aim)
+    parts = [
+        part for part in _partitions(handle) if not part["path"].str.contains(f"-{said.strip()}.", literal=True).all()
+    ]
+    unsorted = [part["path"].to_list() for part in parts if part.height > 1 or _wanted(part, aim) > 1]
+
+    def written(standing: Handle, paths: Sequence[str]) -> Sequence[DataFile]:
+        rows, files = standing.scan_paths(paths), standing.files().filter(pl.col("path").is_in(paths))
+        curve = Curve.of(rows, columns, standing.rows_of(paths), _wanted(files, aim))
+        return write_files(standing, rows.with_columns(curve.file(handle.schema).alias(said)), spread=said)
+
+    return _finished(_rewrite(handle, unsorted, written, f"laid by {', '.join(columns)}"), before, aim)
+
+
+def _wanted(files: pl.DataFrame, aim: Aim) -> int:
+    """How many files should hold what these do."""
+    return max(1, math.ceil(max(files["size"].sum() / aim.bytes, files["rows"].sum() / aim.rows)))
+
+
+def _finished(done: Optimized, before: Layout, aim: Aim) -> Optimized:
+    if done.left and not done.rewritten:
+        raise Conflict(
+            f"{done.handle.address}: other writers have replaced each of the {number(done.left, 'file')} that were "
+            f"written anew; nothing of ours was committed, version {done.handle.version} stands. Run again."
+        )
+    return replace(done, before=before, after=layout(done.handle, aim))
+
+
+def _joined(handle: Handle, paths: Sequence[str]) -> Sequence[DataFile]:
+    return write_files(handle, handle.scan_paths(paths), rows_per_file=_UNCUT, named=_Z.sub("", _stem(paths[0])))
+
+
+_Z = re.compile(r"-z[0-9a-f]{8}$")
+_UNCUT = (1 << 32) - 1  # all that Polars counts to
+
+
+def _rewrite(handle: Handle, groups: Iterable[Sequence[str]], written: Any, what: str) -> Optimized:
+    """Each group written anew, a commit for every COMMIT_BYTES that were read."""
+    start = layout(handle, Aim())
+    newest, made, read = handle, list[_Made](), 0
+    done = Optimized(handle, start, start)
+    sizes = dict(handle.files().select("path", "size").rows())
+    for group in groups:
+        files = written(handle, group)
+        _refuse_other_count(handle, group, files)
+        made.append(_Made(group, files))
+        read += sum(sizes[path] for path in group)
+        if read >= COMMIT_BYTES:
+            newest, done = _counted(newest, made, what, done)
+            made, read = [], 0
+    if made:
+        newest, done = _counted(newest, made, what, done)
+    return replace(done, handle=newest)
+
+
+def _counted(handle: Handle, made: Sequence[_Made], what: str, done: Optimized) -> tuple[Handle, Optimized]:
+    newest, landed = _land(handle, made, what)
+    gone, new = (sum(map(len, each)) for each in ([group.removed for group in landed], [g.added for g in landed]))
+    lost = sum(len(each.removed) for each in made) - gone
+    return newest, replace(done, rewritten=done.rewritten + gone, made=done.made + new, left=done.left + lost)
+
+
+def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Sequence[_Made]]:
+    """Commit, and again on top of what others have committed, as long as they have left the files alone that go.
+
+    What lost a file to them is left out. Gives the newest version, and what was committed.
+    """
+    for _ in range(ATTEMPTS):
+        if not made:
+            return handle, made
+        added = [file for each in made for file in each.added]
+        removed = [path for each in made for path in each.removed]
+        said = f"{what}: {number(len(removed), 'file')} into {len(added):,}"
+        try:
+            return handle.commit(added, removed, {}, {UPKEEP: said}, rearranges=True), made
+        except Conflict:
+            newest = Handle.open(handle.address)
+            if newest is None or newest.id != handle.id or newest.schema != handle.schema:
+                raise
+            touched = _touched(handle, newest)
+            made = [each for each in made if touched.isdisjoint(each.removed)]
+            handle = newest
+    raise Conflict(f"{handle.address}: {ATTEMPTS} other writers came first; nothing of ours was committed. Run again.")
+
+
+def _touched(handle: Handle, newest: Handle) -> set[str]:
+    """Files that any commit since has named: also one that only took rows out of a file, by a deletion vector."""
+    commits = read_commits(handle.address, handle.version + 1, newest.version)
+    return {unquote(body["path"]) for commit in commits for kind in ("add", "remove") for body in commit.of(kind)}
+
+
+def _refuse_other_count(handle: Handle, paths: Sequence[str], files: Sequence[DataFile]) -> None:
+    held, written = handle.rows_of(paths), sum(file.rows for file in files)
+    if held != written:
+        raise Refused(
+            f"{handle.address}: {number(len(paths), 'file')} that hold {held:,} rows by the log were read as "
+            f"{written:,}; nothing was committed, version {handle.version} stands. Next: lakehouse table check"
+        )
+
+
+def _partitions(handle: Handle) -> Iterator[pl.DataFrame]:
+    """The files of each partition, with their `place` in the order of the whole table."""
+    files = handle.files().with_row_index("place")
+    if files.is_empty():
+        return
+    columns = [f"partition.{name}" for name in handle.partition_by]
+    yield from files.partition_by(columns, maintain_order=True) if columns else [files]
+
+
+def _small(part: pl.DataFrame, aim: Aim) -> list[bool]:
+    """Of each file, whether it is. A partition's only file is what it can be."""
+    if part.height == 1:
+        return [False]
+    few = (pl.col("rows") < aim.rows * SMALL).fill_null(value=True)
+    return part.select((pl.col("size") < aim.bytes * SMALL) & few).to_series().to_list()
+
+
+def _groups(handle: Handle, part: pl.DataFrame, aim: Aim) -> Iterator[tuple[str, ...]]:
+    """Small files that follow each other, as many as one file should hold; none where too few of them are small."""
+    small = _small(part, aim)
+    if sum(small) < aim.small_ratio * len(small):
+        return
+    stems = Counter(map(_stem, handle.files()["path"])) if sum(small) > 1 else Counter[str]()
+    group, size, rows, last = list[str](), 0, 0, -1
+    told: list[tuple[str, int, int, int]] = part.select("path", "size", pl.col("rows").fill_null(0), "place").rows()
+    for (path, file_size, file_rows, place), is_small in zip(told, small, strict=True):
+        follows = not aim.in_order or place == last + 1
+        fits = size + file_size <= aim.bytes and rows + file_rows <= aim.rows
+        if not (is_small and follows and fits and group):
+            if len(group) > 1:
+                yield tuple(group)
+            group, size, rows = list[str](), 0, 0
+        if is_small and (group or stems[_stem(path)] == 1):  # else where the new file would sort is not told
+            group, size, rows = [*group, path], size + file_size, rows + file_rows
+        last = place
+    if len(group) > 1:
+        yield tuple(group)
+
+
+def _stem(path: str) -> str:
+    """By what of its name a file sorts: a file that takes its place begins so too."""
+    return path.rpartition("/")[2].partition(".")[0]
+
+
+def _refuse_columns(handle: Handle, columns: Sequence[str]) -> None:
+    def why(name: str) -> str:
+        if name not in handle.schema:
+            return f"it has no column {name}; it has {', '.join(handle.schema)}"
+        if name in handle.partition_by:
+            return f"its folders are by {name} already"
+        if handle.schema[name].is_nested() or isinstance(handle.schema[name], pl.Binary):
+            return f"{name} is {handle.schema[name]}, of which no ranges are kept"
+        return f"{name} is personal and leaves no ranges in the log" if name in handle.unmeasured else ""
+
+    complaints = [said for name in columns if (said := why(name))]
+    if not 0 < len(set(columns)) == len(columns) <= MOST_COLUMNS:
+        complaints.append(f"1 to {MOST_COLUMNS} columns can be named, each once")
+    if complaints:
+        raise Refused(f"{handle.address} cannot be laid by {', '.join(columns)}: {'; '.join(complaints)}.")

@@ -1,0 +1,292 @@
+"""Taking away files that no version within a table's retention refers to, and the log that is older than that.
+
+By a listing of the table's own folder: what lies elsewhere, as a clone's files do, is not touched. Stay does what is
+not known to be a data file, what is younger than the retention (a writer may be about to commit it), and what a reader
+that the table has still has to read, however old.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
+
+import msgspec
+import polars as pl
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import store
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import Action, Commit, changing, read_commits
+from lakehouse.engine.delta.place import LOG, for_polars, full, root
+from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
+from lakehouse.engine.delta.travel import version_at
+
+_OURS = re.compile(r"\.(parquet|bin)$")
+_HIDDEN = re.compile(r"(^|/)(\.|_(?![^/]*=))")
+"""As Delta has it: what begins so is nobody's data, unless it is the folder of a partition."""
+_OF_THE_LOG = re.compile(rf"^{LOG}/(\d{{20}})\.(json|crc|checkpoint\.parquet|checkpoint\.\d{{10}}\.\d{{10}}\.parquet)$")
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+
+type Listing = Mapping[str, tuple[int, datetime]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What vacuum would take away, by name with its bytes; nothing is gone yet.
+
+    `oldest`: the oldest version that can be read afterwards. `held`: the readers for which more is kept than for the
+    retention, with their positions. `young`: files of no version that are too young to go.
+    """
+
+    handle: Handle
+    hours: int
+    oldest: int
+    files: Mapping[str, int]
+    log: Mapping[str, int]
+    held: Mapping[str, int]
+    young: int
+    bytes_before: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.files.values()) + sum(self.log.values())
+
+
+def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_from: int | None = None) -> Sweep:
+    """What may go, if all of the last `hours` stays. `readers`: how far each has read this table.
+
+    log_from: a version from which on the log is needed by others. Refused where the table is not whole.
+    """
+    there, until = store.listed(handle.address), datetime.now(UTC) - timedelta(hours=hours)
+    log = _Log(handle, there)
+    oldest = log.standing_at(until)
+    readers = {name: position for name, position in readers.items() if log.reaches_back_to(position)}
+    used, kept = log.used(oldest, readers)
+    _refuse_unless_whole(handle, there, used)
+    unused = {name: told for name, told in there.items() if _is_data(name) and name not in used}
+    spare = {name: size for name, (size, at) in unused.items() if at < until}
+    needed = set[str]().union(*kept.values())
+    held = {name: at for name, at in readers.items() if kept[name] and at < oldest}
+    first = min([oldest, *readers.values(), oldest if log_from is None else log_from])
+    return Sweep(
+        handle=handle,
+        hours=hours,
+        oldest=oldest,
+        files={name: size for name, size in spare.items() if name not in needed},
+        log=log.expired(first),
+        held=held,
+        young=len(unused) - len(spare),
+        bytes_before=sum(size for size, _ in there.values()),
+    )
+
+
+def sweep(planned: Sweep) -> None:
+    """Carry it out: data files first, then the log, the oldest first, so that what is left always hangs together."""
+    store.remove(planned.handle.address, list(planned.files))
+    store.remove(planned.handle.address, sorted(planned.log))
+
+
+def refuse_short(handle: Handle, hours: int, readers: Mapping[str, int]) -> None:
+    """Refuse to keep less than a week, or than the table promises, and say who could break."""
+    promised = hours_of(handle) or LEAST_HOURS
+    if hours >= max(promised, LEAST_HOURS):
+        return
+    oldest = _Log(handle, store.listed(handle.address)).standing_at(datetime.now(UTC) - timedelta(hours=hours))
+    less = (
+        f"{promised} that the table promises" if hours >= LEAST_HOURS else f"{LEAST_HOURS}, so that what runs may break"
+    )
+    behind = [
+        f"{name} stands at version {at} of {handle.version}" for name, at in readers.items() if at < handle.version
+    ]
+    told = f" ({'; '.join(behind)}: what it has yet to read is kept)" if behind else " (of the tables here none is)"
+    raise Refused(
+        f"{handle.address}: {hours} hours is less than {less}. Nothing was removed. Who could break: queries and runs "
+        "under way that read an older version; writers under way, whose files are not committed yet; whoever reads or "
+        f"restores a version before {max(oldest, 1)}; who reads the table's new rows and is behind{told}; other "
+        "engines, of whose readers nothing is known here. Where none of these is left: --override-retention"
+    )
+
+
+def _is_data(name: str) -> bool:
+    return bool(_OURS.search(name)) and not _HIDDEN.search(name)
+
+
+class _Log:
+    """A table's log, as it is listed."""
+
+    def __init__(self, handle: Handle, there: Listing) -> None:
+        self._handle, self._there = handle, there
+        self._versions = dict[int, list[tuple[str, str]]]()
+        for name in there:
+            if found := _OF_THE_LOG.match(name):
+                self._versions.setdefault(int(found[1]), []).append((found[2], name))
+
+    def standing_at(self, at: datetime) -> int:
+        """The version that stood then; the oldest that the log still tells of where it does not reach so far."""
+        with suppress(Refused):
+            return version_at(self._handle, at)
+        whole = [version for version in self._versions if self._checkpoint(version)]
+        return 0 if self._has(0) else min(whole, default=self._handle.version)
+
+    def reaches_back_to(self, position: int) -> bool:
+        """Whether what was committed since can be told. Who stands before that must be made anew in any case."""
+        return all(self._has(version) for version in range(position + 1, self._handle.version + 1))
+
+    def used(self, oldest: int, readers: Mapping[str, int]) -> tuple[set[str], dict[str, set[str]]]:
+        """The files that some version since `oldest` refers to, and those that each reader has yet to read."""
+        base = self._base(min([oldest, *readers.values()]))
+        commits = self._commits(base, oldest, readers)
+        standing = {_names(self._handle.address, add): None for add in self._summed_up(base)}
+        used = set[str]()
+        for commit in commits:
+            adds = [_names(self._handle.address, add) for add in commit.of("add")]
+            if commit.version <= oldest:
+                for gone in commit.of("remove"):
+                    standing.pop(_names(self._handle.address, gone), None)
+                standing |= dict.fromkeys(adds)
+            else:
+                used.update(name for names in adds for name in names)
+        used.update(name for names in standing for name in names)
+        kept = {
+            reader: {
+                name
+                for commit in commits
+                if commit.version > position
+                for body in changing(commit)
+                for name in _names(self._handle.address, body)
+            }
+            for reader, position in readers.items()
+        }
+        return used, kept
+
+    def expired(self, first: int) -> dict[str, int]:
+        """The files of the log that nobody needs who reads versions from `first` on: a checkpoint stands for them.
+
+        None where there is no checkpoint that can be read, or the pointer to the newest does not reach it.
+        """
+        base = self._base(min(first, self._pointed_to()))
+        if base is None or not self._can_be_read(base):
+            return {}
+        return {
+            name: self._there[name][0]
+            for version, files in self._versions.items()
+            if version < base
+            for _, name in files
+        }
+
+    def _commits(self, base: int | None, oldest: int, readers: Mapping[str, int]) -> Sequence[Commit]:
+        first = 0 if base is None else base + 1
+        try:
+            return read_commits(self._handle.address, first, self._handle.version)
+        except FileNotFoundError as gone:
+            raise Refused(
+                f"{self._handle.address}: its log does not reach back to version "
+                f"{min([oldest, *readers.values()])} ({gone}), so which files are needed cannot be told. Nothing was "
+                "removed."
+            ) from gone
+
+    def _has(self, version: int) -> bool:
+        return any(kind == "json" for kind, _ in self._versions.get(version, []))
+
+    def _checkpoint(self, version: int) -> list[str]:
+        """The parts of a checkpoint that is whole; none where it is not, or there is none."""
+        parts = sorted(name for kind, name in self._versions.get(version, []) if kind.startswith("checkpoint"))
+        if len(parts) > 1:
+            single = [name for name in parts if name.endswith(".checkpoint.parquet")]
+            parts = single or (parts if int(parts[0].split(".")[3]) == len(parts) else [])
+        elif parts and not parts[0].endswith(".checkpoint.parquet") and int(parts[0].split(".")[3]) != 1:
+            parts = []
+        return parts
+
+    def _base(self, version: int) -> int | None:
+        """The newest checkpoint up to this version; None where the log is read from its beginning."""
+        return max((each for each in self._versions if each <= version and self._checkpoint(each)), default=None)
+
+    def _summed_up(self, base: int | None) -> Iterator[Action]:
+        if base is None:
+            return
+        address = self._handle.address
+        for part in self._checkpoint(base):
+            try:
+                file = pl.scan_parquet(full(address, [part])[0], glob=False, **for_polars(address))
+                yield from file.select("add").collect().to_series().drop_nulls()
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise Refused(
+                    f"{address}: {part} cannot be read ({str(error).partition(chr(10))[0]}), so which files are needed "
+                    "cannot be told. Nothing was removed. Next: lakehouse table check"
+                ) from error
+
+    def _pointed_to(self) -> int:
+        if f"{LOG}/_last_checkpoint" not in self._there:
+            return -1
+        try:
+            return int(msgspec.json.decode(store.read(self._handle.address, [f"{LOG}/_last_checkpoint"])[0])["version"])
+        except (ValueError, KeyError, TypeError):
+            return -1
+
+    def _can_be_read(self, base: int) -> bool:
+        """A checkpoint that is damaged makes the table unreadable once the log that it sums up is gone."""
+        parts = full(self._handle.address, self._checkpoint(base))
+        try:
+            whole = pl.concat(
+                [pl.scan_parquet(part, glob=False, **for_polars(self._handle.address)) for part in parts],
+                how="diagonal_relaxed",
+            ).collect()
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            return False
+        return bool(whole["metaData"].drop_nulls().len()) and bool(whole["protocol"].drop_nulls().len())
+
+
+def _refuse_unless_whole(handle: Handle, there: Listing, used: Iterable[str]) -> None:
+    """Before anything goes: what the newest version holds must be seen, by the very names by which it is spared."""
+    spared = set(used)
+    own = {name for path in handle.files()["path"] if (name := _below(handle.address, path)) is not None}
+    if missing := sorted(name for name in own if name not in there or name not in spared):
+        raise Refused(
+            f"{handle.address}: {number(len(missing), 'file')} of version {handle.version} "
+            f"{'is' if len(missing) == 1 else 'are'} not where the log says ({missing[0]}). Nothing was removed. "
+            "Next: lakehouse table check"
+        )
+
+
+def _names(address: Address, body: Action) -> tuple[str, ...]:
+    """The files below the table's folder that an add or a remove refers to: data, and the deletion vector beside it."""
+    paths = [unquote(body["path"])]
+    vector = body.get("deletionVector")
+    if vector and (file := vector_file(vector)):
+        paths.append(file)
+    below = (_below(address, path) for path in paths)
+    return tuple(name for name in below if name is not None)
+
+
+def vector_file(vector: Mapping[str, object]) -> str | None:
+    """The file of a deletion vector, relative to the table or absolute; None where it stands in the log itself.
+
+    PROTOCOL.md, "Deletion Vector Descriptor Schema": for `u` a random prefix, then a UUID in 20 letters of Z85.
+    """
+    kind, said = vector["storageType"], str(vector["pathOrInlineDv"])
+    if kind == "p":
+        return unquote(said)
+    if kind != "u":
+        return None
+    prefix, letters = said[:-20], said[-20:]
+    fives = [letters[first : first + 5] for first in range(0, 20, 5)]
+    words = [sum(_Z85.index(letter) * 85 ** (4 - place) for place, letter in enumerate(five)) for five in fives]
+    name = f"deletion_vector_{uuid.UUID(bytes=b''.join(word.to_bytes(4) for word in words))}.bin"
+    return f"{prefix}/{name}" if prefix else name
+
+
+def _below(address: Address, path: str) -> str | None:
+    """A path of the log as the listing names it; None where it lies outside of the table's folder."""
+    local = path.removeprefix("file://")
+    if "://" not in local and not local.startswith("/"):
+        return local
+    base = f"{root(address)}/"
+    return local.removeprefix(base) if local.startswith(base) else None

@@ -1,0 +1,164 @@
+"""Keeping tables: small files joined, the log summed up, what is older than a table's retention taken away.
+
+The same for a command and for Dagster's jobs, which tell of it as observations: what a table was made of stays the
+newest materialization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import dagster as dg
+import msgspec
+
+from lakehouse.engine.declare.contract import personal_of
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.upkeep import Policy
+from lakehouse.engine.declare.write import Append, Reading
+from lakehouse.engine.delta import quarantine, store
+from lakehouse.engine.delta.delivery import tidy
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, Layout, Optimized, compact, plan, zorder
+from lakehouse.engine.delta.place import LOG
+from lakehouse.engine.delta.retention import promise
+from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
+from lakehouse.engine.orchestrate.catalog import shown
+from lakehouse.engine.orchestrate.work import position
+
+_POINTER = f"{LOG}/_last_checkpoint"
+
+
+def aim_of(declared: Declaration, policy: Policy) -> Aim:
+    """What its files should be like. Of appended rows a reader takes the later one, so that their order counts."""
+    in_order = isinstance(declared.write, Append)
+    return Aim(bytes=policy.target_mb << 20, small_ratio=policy.small_ratio, in_order=in_order)
+
+
+def readers_of(declared: Declaration, handle: Handle, tables: Sequence[Declaration], place: Place) -> dict[str, int]:
+    """How far each table that reads what changed has read it, by key; of partitions the one furthest behind."""
+    found = dict[str, int]()
+    for reader in tables:
+        readings = {read.reading for read in reader.reads if read.upstream is declared}
+        if not readings or (readings == {Reading.FRAME} and reader.partitions is None):
+            continue  # what reads it whole needs no more than what stands
+        own = Handle.open(place.table(reader))
+        done = own.transactions() if own else {}
+        ends = position(reader, handle).removeprefix(reader.key)
+        positions = [version for app, version in done.items() if app.startswith(reader.key) and app.endswith(ends)]
+        if positions:
+            found[reader.key] = min(positions)
+    return found
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was done for one table. `bytes_before`: of all that lay in its folder."""
+
+    done: Optimized
+    swept: Sweep
+    bytes_before: int
+    bytes_after: int
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return {
+            **facts_of_files(self.done),
+            **facts_of_sweep(self.swept),
+            "folder/bytes_before": self.bytes_before,
+            "folder/bytes_after": self.bytes_after,
+        }
+
+
+def facts_of_files(done: Optimized) -> dict[str, object]:
+    """Files, bytes and the share of small files before and after, as metadata."""
+
+    def of(layout: Layout, when: str) -> dict[str, object]:
+        ratio = round(layout.small_ratio, 3)
+        return {f"files_{when}": layout.files, f"bytes_{when}": layout.bytes, f"small_file_ratio_{when}": ratio}
+
+    joined = {"files_rewritten": done.rewritten, "delta/version": done.handle.version}
+    return {**of(done.before, "before"), **of(done.after, "after"), **joined}
+
+
+def facts_of_sweep(swept: Sweep) -> dict[str, object]:
+    held = {"held_for": dict(swept.held)} if swept.held else {}
+    return {
+        "retention_hours": swept.hours,
+        "oldest_version": swept.oldest,
+        "files_removed": len(swept.files),
+        "log_files_removed": len(swept.log),
+        "bytes_removed": swept.bytes,
+        **held,
+    }
+
+
+def own_table(declared: Declaration, place: Place) -> Handle | None:
+    """The table of this lake; what is written to it leaves nothing of personal columns in the log."""
+    handle = Handle.open(place.table(declared))
+    return handle and handle.leaving_out(personal_of(declared.contract))
+
+
+def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> Optimized:
+    """Join small files, or lay all rows by columns; then sum the log up. Refused where the order of rows counts."""
+    aim = aim_of(declared, policy)
+    if columns and aim.in_order:
+        raise Refused(
+            f"{declared.key} is written by Append, and a reader takes the later of two rows: by another order it would "
+            f"take another. Nothing was written. Lay a table by columns that reads it, or join its files without "
+            f"--zorder: lakehouse table optimize {declared.key}"
+        )
+    done = zorder(handle, columns, aim) if columns else compact(handle, aim)
+    _sum_up(done.handle)
+    return done
+
+
+def would_join(declared: Declaration, handle: Handle, policy: Policy) -> str:
+    """What `optimize` would do, in words."""
+    found = plan(handle, aim_of(declared, policy))
+    said = (
+        f"{number(found.before.files, 'file')}, of which {found.before.small:,} small ({found.before.small_ratio:.0%})"
+    )
+    return f"{said}: {found.files:,} would become {len(found.groups):,}, {found.rows:,} rows, {found.bytes:,} bytes"
+
+
+def plan_sweep(
+    declared: Declaration, handle: Handle, hours: int, *, tables: Sequence[Declaration], place: Place
+) -> Sweep:
+    """What vacuum may take from a table: never what a table here has yet to read, nor what its quarantine asks for."""
+    aside = place.quarantine(declared)
+    tidy(handle, aside)
+    readers = readers_of(declared, handle, tables, place)
+    return plan_vacuum(handle, hours, readers, log_from=quarantine.asks_from(handle, aside))
+
+
+def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Kept | None:
+    """All of it for one table, and its quarantine's old files; None where there is no table. Raises Conflict."""
+    handle = own_table(declared, place)
+    if handle is None:
+        return None
+    before = sum(store.sizes(handle.address).values())
+    handle = promise(handle, policy.retention_hours).leaving_out(handle.unmeasured)
+    done = optimize(declared, handle, policy)
+    swept = plan_sweep(declared, done.handle, policy.retention_hours, tables=tables, place=place)
+    sweep(swept)
+    if (aside := Handle.open(place.quarantine(declared))) is not None:
+        sweep(replace(plan_vacuum(aside, policy.retention_hours, {}), log={}))  # by it, rows are told that count
+    return Kept(done, swept, before, sum(store.sizes(handle.address).values()))
+
+
+def _sum_up(handle: Handle) -> None:
+    """A checkpoint of this very version, where there is none: the log before it may go some day."""
+    try:
+        summed_up = int(msgspec.json.decode(store.read(handle.address, [_POINTER])[0])["version"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        summed_up = -1
+    if summed_up != handle.version:
+        handle.checkpoint()
+
+
+def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:
+    return dg.AssetObservation(asset_key=[declared.layer, declared.name], metadata=shown(facts))

@@ -1,0 +1,236 @@
+"""What vacuum takes away, and what it must leave."""
+
+import os
+import shutil
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import store
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.place import log_file
+from lakehouse.engine.delta.retention import hours_of, promise
+from lakehouse.engine.delta.slices import changed_slices
+from lakehouse.engine.delta.travel import at_version
+from lakehouse.engine.delta.vacuum import plan_vacuum, refuse_short, sweep, vector_file
+from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append, merge
+
+SCHEMA = pl.Schema({"day": pl.String(), "id": pl.Int64()})
+WEEK = 168
+DAY = timedelta(days=1)
+
+
+def rows(*ids: int, day: str = "d") -> pl.LazyFrame:
+    return pl.LazyFrame({"day": [day] * len(ids), "id": ids}, schema=SCHEMA)
+
+
+def grown(address: Address, versions: int, *partition_by: str) -> Handle:
+    """Of so many appends of one row each."""
+    handle = Handle.create(address, SCHEMA, partition_by=partition_by)
+    for number in range(versions):
+        handle = append(handle, rows(number, day=f"a/b'c=%&é {number % 2}"), {}, {}).handle
+    return handle
+
+
+def aged(handle: Handle, ages: dict[int, timedelta]) -> Handle:
+    """As if these versions, and the files that they added, had been written so long ago."""
+    now = datetime.now(UTC)
+    for version, age in ages.items():
+        then = now - age
+        log = Path(log_file(handle.address, version))
+        said = handle.commit_of(version).info.get("timestamp") or 0
+        log.write_text(log.read_text().replace(f'"timestamp":{said}', f'"timestamp":{int(then.timestamp() * 1000)}'))
+        for add in handle.commit_of(version).of("add"):
+            for file in Path(handle.address.uri).rglob(add["path"].rpartition("/")[2]):
+                os.utime(file, (then.timestamp(), then.timestamp()))
+    return opened(handle.address)
+
+
+def names(handle: Handle) -> set[str]:
+    return {name for name in store.sizes(handle.address) if not name.startswith("_delta_log")}
+
+
+def readable(handle: Handle) -> list[int]:
+    def reads(version: int) -> bool:
+        try:
+            at_version(handle, version).scan().collect()
+        except Refused:
+            return False
+        return True
+
+    return [version for version in range(handle.version + 1) if reads(version)]
+
+
+@pytest.mark.parametrize("partition_by", [(), ("day",)], ids=["whole", "in folders of odd names"])
+def test_what_the_window_promises_stays_readable_and_what_is_older_is_refused(address: Address, partition_by):
+    handle = grown(address, 4, *partition_by)
+    handle = compact(handle, Aim(in_order=False)).handle
+    handle = append(handle, rows(9), {}, {}).handle
+    old = dict.fromkeys(range(3), 20 * DAY) | {3: 10 * DAY, 4: 9 * DAY, 5: 8 * DAY, 6: DAY}
+    handle = aged(handle, old)
+    before = handle.scan().sort("id").collect()
+
+    planned = plan_vacuum(handle, WEEK, {})
+    assert (planned.oldest, len(planned.files)) == (5, 4), "version 5 stood a week ago, and joined all four"
+    assert planned.files == {name: store.sizes(address)[name] for name in planned.files}
+    was = names(handle)
+    assert names(handle) == was, "a plan takes nothing away"
+    sweep(planned)
+    assert names(handle) == was - set(planned.files)
+    assert readable(handle) == [0, 5, 6]
+    assert handle.scan().sort("id").collect().equals(before)
+    with pytest.raises(Refused, match=r"version 3 can no longer be read: 3 files of it were cleaned away"):
+        at_version(handle, 3)
+    assert plan_vacuum(handle, WEEK, {}).files == {}
+
+
+def test_what_a_version_within_the_window_refers_to_stays(address: Address):
+    handle = compact(grown(address, 4), Aim()).handle
+    handle = aged(handle, dict.fromkeys(range(5), 20 * DAY))
+    assert plan_vacuum(handle, WEEK, {}).files == {}, "the compaction is of just now: its files went just now"
+    assert len(plan_vacuum(handle, 0, {}).files) == 4
+
+
+def test_a_file_that_may_be_committed_yet_stays_until_it_is_as_old_as_the_window(address: Address):
+    handle = grown(address, 1)
+    stray = Path(address.uri, "stray.parquet")
+    stray.write_bytes(b"PAR1")
+    assert (plan_vacuum(handle, WEEK, {}).files, plan_vacuum(handle, WEEK, {}).young) == ({}, 1)
+    then = time.time() - 8 * 86_400
+    os.utime(stray, (then, then))
+    assert plan_vacuum(handle, WEEK, {}).files == {"stray.parquet": 4}
+
+
+def test_what_is_no_data_file_or_hidden_stays(address: Address):
+    handle = grown(address, 1)
+    for name in ("notes.txt", "_change_data/cdc.parquet", ".hidden/x.parquet", "_tmp.parquet", "_day=1/x.parquet"):
+        file = Path(address.uri, name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+    assert set(plan_vacuum(handle, 0, {}).files) == {"_day=1/x.parquet"}, "a partition's folder may begin with _"
+
+
+def test_a_reader_that_is_behind_finds_all_that_it_has_yet_to_read(address: Address):
+    handle = grown(address, 4)
+    handle = compact(handle, Aim()).handle
+    handle = merge(handle, rows(1), ["id"], {}, {}).handle
+    handle = aged(handle, dict.fromkeys(range(handle.version), 20 * DAY))
+    behind = {"silver/new": 2}
+    planned = plan_vacuum(handle, 0, behind)
+    sweep(planned)
+    assert planned.held == behind
+    assert opened(address, 5).since(2).collect()["id"].to_list() == [2, 3], "these files were compacted away"
+    assert changed_slices(handle, 2, ["id"]) is not None
+    sweep(plan_vacuum(handle, 0, {}))
+    with pytest.raises(Refused, match="compacted and cleaned away"):
+        opened(address, 5).since(2)
+
+
+def test_files_of_a_clone_that_lie_elsewhere_are_not_touched(address: Address, tmp_path: Path):
+    origin = grown(address, 3)
+    clone = Address(str(tmp_path / "clone"))
+    shutil.copytree(Path(address.uri, "_delta_log"), Path(clone.uri, "_delta_log"))
+    for log in Path(clone.uri, "_delta_log").glob("*.json"):
+        log.write_text(log.read_text().replace('"path":"0', f'"path":"{address.uri}/0'))
+    assert opened(clone).scan().collect().height == 3
+    theirs = DeltaTable(clone.uri).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True)
+    ours = plan_vacuum(opened(clone), 0, {})
+    assert (ours.files, theirs) == ({}, [])
+    overwritten = merge(opened(clone), rows(0, 1, 2), ["id"], {}, {}).handle
+    sweep(plan_vacuum(overwritten, 0, {}))
+    assert origin.scan().collect()["id"].to_list() == [0, 1, 2]
+
+
+def test_a_table_that_is_not_whole_is_left_alone(address: Address):
+    handle = compact(grown(address, 3), Aim()).handle
+    handle = append(handle, rows(9), {}, {}).handle
+    Path(address.uri, handle.files()["path"][1]).unlink()
+    with pytest.raises(Refused, match=r"1 file of version 5 is not where the log says .* Nothing was removed"):
+        plan_vacuum(handle, 0, {})
+
+
+def test_the_log_goes_up_to_a_checkpoint_and_never_what_a_reader_needs(address: Address):
+    handle = grown(address, 2 * CHECKPOINT_EVERY + 3)
+    last = handle.version
+    handle = aged(handle, dict.fromkeys(range(last - 1), 20 * DAY))
+    logs = lambda planned: sorted({int(name[11:31]) for name in planned.log})  # noqa: E731
+    assert logs(plan_vacuum(handle, WEEK, {})) == list(range(2 * CHECKPOINT_EVERY))
+    assert logs(plan_vacuum(handle, WEEK, {"silver/new": CHECKPOINT_EVERY + 2})) == list(range(CHECKPOINT_EVERY))
+    assert logs(plan_vacuum(handle, WEEK, {"silver/new": 3})) == []
+    assert logs(plan_vacuum(handle, WEEK, {}, log_from=3)) == [], "a quarantine that was not looked through"
+    before = handle.scan().collect()
+    sweep(plan_vacuum(handle, WEEK, {}))
+    again = opened(address)
+    assert again.scan().collect().equals(before)
+    assert readable(again) == list(range(2 * CHECKPOINT_EVERY, last + 1))
+    with pytest.raises(Refused, match=r"version 3 can no longer be read: its log was cleaned away"):
+        at_version(again, 3)
+    again = append(again, rows(99), {}, {}).handle
+    assert again.since(last).collect()["id"].to_list() == [99]
+    assert plan_vacuum(again, WEEK, {}).log == {}
+
+
+def test_the_log_stays_where_its_checkpoint_cannot_be_read(address: Address):
+    handle = grown(address, CHECKPOINT_EVERY + 1)
+    handle = aged(handle, dict.fromkeys(range(handle.version + 1), 20 * DAY))
+    assert len(plan_vacuum(handle, WEEK, {}).log) == CHECKPOINT_EVERY
+    checkpoint = Path(log_file(address, CHECKPOINT_EVERY).replace(".json", ".checkpoint.parquet"))
+    pointer = Path(address.uri, "_delta_log", "_last_checkpoint")
+    said = pointer.read_text()
+    pointer.unlink()
+    assert plan_vacuum(handle, WEEK, {}).log == {}, "who opens the table would not find it"
+    pointer.write_text(said)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500])
+    with pytest.raises(Refused, match=r"checkpoint\.parquet cannot be read .* Nothing was removed"):
+        plan_vacuum(handle, WEEK, {})
+
+
+def test_less_than_a_week_or_than_is_promised_is_refused_with_who_could_break(address: Address):
+    handle = grown(address, 3)
+    refuse_short(handle, WEEK, {})
+    with pytest.raises(Refused) as why:
+        refuse_short(handle, 1, {"silver/orders": 1, "silver/lines": 3})
+    assert "1 hours is less than 168" in str(why.value)
+    assert "silver/orders stands at version 1 of 3: what it has yet to read is kept" in str(why.value)
+    assert "silver/lines" not in str(why.value)
+    assert "--override-retention" in str(why.value)
+    promised = promise(handle, 720)
+    with pytest.raises(Refused, match="200 hours is less than 720 that the table promises"):
+        refuse_short(promised, 200, {})
+
+
+def test_a_promise_is_delta_s_own_properties_and_no_reader_takes_it_for_new_rows(address: Address):
+    handle = grown(address, 2)
+    assert hours_of(handle) is None
+    promised = promise(handle, 720)
+    assert (promised.version, hours_of(promised), promised.protocol) == (3, 720, (1, 2))
+    assert promise(promised, 720).version == 3
+    configuration = DeltaTable(address.uri).metadata().configuration
+    assert configuration["delta.deletedFileRetentionDuration"] == "interval 720 hours"
+    assert configuration["delta.logRetentionDuration"] == "interval 720 hours"
+    assert configuration["delta.enableExpiredLogCleanup"] == "false", "others would clean away what readers need"
+    assert promised.appended(2) == []
+    changed = changed_slices(promised, 0, ["id"])
+    assert changed is not None
+    assert len(changed) == 2, "the columns are the same, so what changed can be told"
+    assert append(promised, rows(7), {}, {}).handle.scan().collect().height == 3
+
+
+def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():
+    """PROTOCOL.md, "Deletion Vector Descriptor Schema", its own examples."""
+    told = {"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^", "sizeInBytes": 40, "cardinality": 6}
+    name = vector_file(told)
+    assert name == "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
+    assert uuid.UUID(name[19:-4])
+    absolute = {"storageType": "p", "pathOrInlineDv": "s3://mytable/deletion_vector_d2c6.bin"}
+    assert vector_file(absolute) == "s3://mytable/deletion_vector_d2c6.bin"
+    assert vector_file({"storageType": "i", "pathOrInlineDv": "wi5b=000010000siX"}) is None

@@ -1,0 +1,288 @@
+"""Tables are kept by jobs, one for each layer, and by commands that call the same."""
+
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse import (
+    Append,
+    Bronze,
+    Files,
+    Frame,
+    Gold,
+    JsonLines,
+    Merge,
+    New,
+    Overwrite,
+    Quarantine,
+    Silver,
+    column,
+    table,
+)
+from lakehouse import tables as business
+from lakehouse.definitions import lakehouse
+from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.upkeep import Policies, Policy
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.retention import hours_of
+from lakehouse.engine.orchestrate import upkeep, upkeep_jobs
+from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse.engine.orchestrate.upkeep import keep_up, optimize, own_table, readers_of
+from lakehouse.jobs import upkeep as jobs_of_the_business
+from lakehouse.schedules import kept as schedules
+from lakehouse_tests.engine.delta.opening import opened
+from resources.delta_io_manager import DeltaIOManager
+from resources.local_disk import LocalDisk
+from resources.upkeep_policies import UpkeepPolicies
+
+pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
+
+SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+DAYS_20 = 20 * 86_400
+
+
+class Notes(Bronze):
+    """One row per note. Source: this test."""
+
+    no: str = column("Number of the note")
+    pieces: int = column("Pieces")
+
+
+class Sums(Silver):
+    """One row per note. Source: this test."""
+
+    no: str = column("Number of the note", key=True)
+    pieces: int = column("Pieces", ge=0)
+
+
+class All(Gold):
+    """One row. Source: this test."""
+
+    name: str = column("What is counted", key=True)
+    pieces: int = column("All pieces")
+
+
+@table(source=Files("notes/*.jsonl", formats=JsonLines(), settle=timedelta(0)), write=Append())
+def notes() -> Frame[Notes]: ...
+
+
+@table(write=Merge(), rejects=Quarantine())
+def sums(sent: New[Notes]) -> Frame[Sums]:
+    return sent.select("no", "pieces")
+
+
+@table(write=Overwrite())
+def all_of_them(counted: Frame[Sums]) -> Frame[All]:
+    return counted.select(name=pl.lit("pieces"), pieces=pl.col("pieces").sum())
+
+
+TABLES = [notes, sums, all_of_them]
+DECLARED = [each.declaration for each in TABLES]
+
+
+class House:
+    """A lake and a landing on a disk, and a Dagster instance in memory."""
+
+    def __init__(self, home: Path, **said: dict[str, Any]) -> None:
+        self.home, self.said = home, said or {"bronze": {}, "silver": {}, "gold": {}}
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.lake = LocalDisk(path=str(home / "lake"))
+        self.landing = LocalDisk(path=str(home / "landing"))
+        self.place = Place(self.lake, self.landing)
+
+    def definitions(self) -> dg.Definitions:
+        resources = {
+            "lake": self.lake, "landing": self.landing, "io_manager": DeltaIOManager(lake=self.lake),
+            "upkeep": UpkeepPolicies(said=self.said),
+        }  # fmt: skip
+        jobs = upkeep_jobs.upkeep_jobs(TABLES)
+        return dg.Definitions(TABLES, jobs=jobs, resources=resources, executor=dg.in_process_executor)
+
+    def run(self, *keys: str) -> None:
+        for key in keys or ("bronze/notes", "silver/sums", "gold/all_of_them"):
+            job = self.definitions().resolve_implicit_global_asset_job_def()
+            done = job.execute_in_process(SILENT, asset_selection=[dg.AssetKey(key.split("/"))], instance=self.instance)
+            assert done.success
+
+    def land(self, name: str, *pieces: int) -> None:
+        file = self.home / "landing/notes" / f"{name}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f'{{"no": "{name}-{i}", "pieces": {each}}}\n' for i, each in enumerate(pieces)))
+
+    def keep(self, layer: str) -> dg.ExecuteInProcessResult:
+        job = self.definitions().resolve_job_def(f"upkeep_{layer}")
+        return job.execute_in_process(SILENT, instance=self.instance, raise_on_error=False)
+
+    def observed(self, key: str) -> dict[str, Any]:
+        found = self.instance.fetch_observations(dg.AssetKey(key.split("/")), limit=1).records
+        observation = found[0].asset_observation if found else None
+        return {name: each.value for name, each in observation.metadata.items()} if observation else {}
+
+    def materialized(self, key: str) -> int:
+        return len(self.instance.fetch_materializations(dg.AssetKey(key.split("/")), limit=100).records)
+
+    def rows(self, key: str) -> list[tuple[object, ...]]:
+        return opened(self.lake.address(*key.split("/"))).scan().collect().rows()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    house = House(tmp_path)
+    for number in range(3):
+        house.land(f"n{number}", 1, 2, -1)
+        house.run()
+    return house
+
+
+def test_a_job_keeps_the_tables_of_its_layer_and_tells_it_as_an_observation(house: House):
+    before = house.rows("bronze/notes")
+    materialized = house.materialized("bronze/notes")
+    assert house.keep("bronze").success
+    told = house.observed("bronze/notes")
+    assert (told["files_before"], told["files_after"], told["files_rewritten"]) == (3, 1, 3)
+    assert told["bytes_before"] > told["bytes_after"] > 0
+    assert told["folder/bytes_after"] > told["folder/bytes_before"], "the files before stay for as long as was promised"
+    assert (told["small_file_ratio_before"], told["small_file_ratio_after"]) == (1.0, 0.0)
+    assert (told["retention_hours"], told["files_removed"]) == (720, 0)
+    assert house.rows("bronze/notes") == before
+    assert house.materialized("bronze/notes") == materialized, "what made its rows stays the newest materialization"
+    assert house.observed("silver/sums") == {}
+
+
+def test_who_reads_a_table_that_was_only_kept_has_nothing_to_do(house: House):
+    versions = {each.key: opened(house.place.table(each)).version for each in DECLARED}
+    for layer in ("bronze", "silver", "gold"):
+        assert house.keep(layer).success
+    kept = {each.key: opened(house.place.table(each)).version for each in DECLARED}
+    assert all(kept[key] > versions[key] for key in kept)
+    house.run()
+    assert {each.key: opened(house.place.table(each)).version for each in DECLARED} == kept
+    house.land("late", 5)
+    house.run()
+    assert house.rows("gold/all_of_them") == [("pieces", 14)]
+
+
+def test_a_reader_that_is_behind_reads_right_after_all_was_kept_and_cleaned(house: House):
+    house.land("waits", 7)
+    house.run("bronze/notes")
+    table = house.place.table(notes.declaration)
+    old = time.time() - DAYS_20
+    assert house.keep("bronze").success
+    for file in Path(table.uri).rglob("*.parquet"):
+        os.utime(file, (old, old))
+    handle = opened(table)
+    assert readers_of(notes.declaration, handle, DECLARED, house.place) == {"silver/sums": handle.version - 3}
+    swept = upkeep.plan_sweep(notes.declaration, handle, 0, tables=DECLARED, place=house.place)
+    assert swept.held == {"silver/sums": handle.version - 3}
+    assert len(swept.files) == 3, "of the four that were joined one is not read yet"
+    upkeep.sweep(swept)
+    house.run()
+    assert ("waits-0", 7) in house.rows("silver/sums")
+    behind = readers_of(notes.declaration, handle, DECLARED, house.place)
+    assert behind == {"silver/sums": handle.version}
+
+
+def test_a_table_promises_what_its_policy_says_and_a_table_s_own_words_go_first(tmp_path: Path):
+    house = House(
+        tmp_path, bronze={"retention_hours": 200, "small_ratio": 1.0}, **{"bronze/notes": {"retention_hours": 999}}
+    )
+    policies = UpkeepPolicies(said=house.said)
+    assert isinstance(policies, Policies)
+    assert policies.policy("bronze/notes") == Policy(retention_hours=999, small_ratio=1.0)
+    assert policies.policy("bronze/others") == Policy(retention_hours=200, small_ratio=1.0)
+    assert policies.policy("silver/sums") is None
+    house.land("one", 1)
+    house.run()
+    assert house.keep("bronze").success
+    assert hours_of(opened(house.place.table(notes.declaration))) == 999
+    assert house.keep("silver").success
+    assert (house.observed("silver/sums"), hours_of(opened(house.place.table(sums.declaration)))) == ({}, None)
+
+
+def test_one_table_that_is_refused_stops_no_other_and_is_told(house: House, monkeypatch: pytest.MonkeyPatch):
+    """Two ops of one job: the one that fails makes the run fail, the other is done all the same."""
+    real = upkeep_jobs.keep_up
+
+    def refusing(declared: Any, *arguments: Any) -> Any:
+        if declared.key == "bronze/notes":
+            raise Refused("bronze/notes: a file of it is not there. Nothing was removed.")
+        return real(declared, *arguments)
+
+    monkeypatch.setattr(upkeep_jobs, "keep_up", refusing)
+    together = dg.GraphDefinition(
+        name="together", node_defs=[upkeep_jobs._op(each, DECLARED) for each in DECLARED]
+    ).to_job(resource_defs={"lake": house.lake, "upkeep": UpkeepPolicies(said=house.said)})
+    done = together.execute_in_process(SILENT, instance=house.instance, raise_on_error=False)
+    assert not done.success
+    failed = [each for each in done.all_events if each.event_type_value == "STEP_FAILURE"]
+    assert [each.step_key for each in failed] == ["keep__bronze__notes"]
+    assert "Nothing was removed" in str(failed[0].event_specific_data)
+    assert house.observed("silver/sums")["files_after"] == 1
+    assert house.observed("gold/all_of_them")["files_after"] == 1
+
+
+def test_a_conflict_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch):
+    real, calls = upkeep_jobs.keep_up, list[str]()
+
+    def rivalled(*arguments: Any) -> Any:
+        calls.append("")
+        if len(calls) == 1:
+            raise Conflict("another was first")
+        return real(*arguments)
+
+    monkeypatch.setattr(upkeep_jobs, "keep_up", rivalled)
+    assert house.keep("bronze").success
+    assert len(calls) == 2
+
+
+def test_rows_of_which_the_later_one_counts_are_not_laid_by_columns(house: House):
+    handle = own_table(notes.declaration, house.place)
+    assert handle is not None
+    with pytest.raises(Refused, match="bronze/notes is written by Append, and a reader takes the later of two rows"):
+        optimize(notes.declaration, handle, Policy(), ["no"])
+    standing = own_table(sums.declaration, house.place)
+    assert standing is not None
+    done = optimize(sums.declaration, standing, Policy(), ["no"])
+    assert (done.before.files, done.after.files) == (3, 1)
+
+
+def test_a_kept_table_is_summed_up_so_that_its_log_may_go(house: House):
+    done = keep_up(sums.declaration, house.place, Policy(), DECLARED)
+    assert done is not None
+    pointer = Path(house.place.table(sums.declaration).uri, "_delta_log/_last_checkpoint").read_text()
+    assert f'"version":{done.done.handle.version}' in pointer
+    assert keep_up(sums.declaration, replace(house.place, within=("nowhere",)), Policy(), DECLARED) is None
+    assert DeltaTable(house.place.table(sums.declaration).uri).metadata().configuration[
+        "delta.deletedFileRetentionDuration"
+    ] == "interval 720 hours"  # fmt: skip
+
+
+def test_the_quarantine_of_a_kept_table_still_tells_what_was_set_aside(house: House):
+    from lakehouse.engine.delta import quarantine
+
+    aside = house.place.quarantine(sums.declaration)
+    before = quarantine.count(opened(house.place.table(sums.declaration)), aside)
+    assert before == 3
+    assert house.keep("silver").success
+    assert quarantine.count(opened(house.place.table(sums.declaration)), aside) == before
+
+
+def test_every_layer_of_the_business_is_kept_by_night_and_by_no_io_manager_that_pickles():
+    names = [each.name for each in jobs_of_the_business]
+    assert names == ["upkeep_bronze", "upkeep_silver", "upkeep_gold"]
+    assert [each.job_name for each in schedules] == names
+    assert {each.default_status for each in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+    ops = {op.name for job in jobs_of_the_business for op in job.nodes}
+    assert len(ops) == len(tables_in(business))
+    loaded = lakehouse()
+    assert {each.name for each in loaded.schedules or ()} >= set(names)
+    assert Handle.open(LocalDisk(path="/nowhere").address("a", "b")) is None
