@@ -11,9 +11,11 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.writes import (
@@ -41,6 +43,7 @@ class Delivery:
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
     other slices, of which nothing was read here, unless it moved one of these.
     `unmeasured`: the columns that leave no values in the log.
+    `readers`: the engines that must be able to read what is committed.
     `written`: files that lie beside the table already and hold the first of the rows that are appended.
     """
 
@@ -63,6 +66,7 @@ class Delivery:
     unless_moved: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
     written: tuple[DataFile, ...] = ()
+    readers: tuple[Reader, ...] = EVERY_READER
 
     def let_go(self) -> None:
         """Forget the rows once they are in the lake: Dagster keeps what a step gave until its run ends."""
@@ -99,13 +103,17 @@ def _may_follow(delivery: Delivery, newest: Handle) -> bool:
 
 def _carry_out(delivery: Delivery) -> Written:
     handle = delivery.handle or new_table(
-        delivery.table, delivery.schema, delivery.description, partition_by=delivery.partition_by
+        delivery.table,
+        delivery.schema,
+        delivery.description,
+        partition_by=delivery.partition_by,
+        readers=delivery.readers,
     )
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
         attempted = beside.submit(
             quarantine.write, handle, delivery.quarantine, delivery.rejected, whole=delivery.whole
         )
-        prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
+        prepared = _prepare(for_readers(handle.leaving_out(delivery.unmeasured), delivery.readers), delivery)
     attempt = attempted.result()
     written = prepared.commit({**delivery.transactions, **attempt.transactions}, delivery.note)
     if attempt.leaves:
@@ -126,9 +134,16 @@ def tidy(table: Handle | None, aside: Address) -> None:
         _logger.warning("%s: what lost was not taken away: %s", aside, passing)
 
 
-def new_table(address: Address, schema: pl.Schema, description: str, *, partition_by: tuple[str, ...] = ()) -> Handle:
+def new_table(
+    address: Address,
+    schema: pl.Schema,
+    description: str,
+    *,
+    partition_by: tuple[str, ...] = (),
+    readers: tuple[Reader, ...] = EVERY_READER,
+) -> Handle:
     """The table, made by us and empty; else Conflict."""
-    handle = Handle.create(address, schema, description=description, partition_by=partition_by)
+    handle = Handle.create(address, schema, description=description, partition_by=partition_by, readers=readers)
     if handle.version > 0:
         raise Conflict(f"{address}: another run made the table first; nothing of ours was committed. Run again.")
     return handle

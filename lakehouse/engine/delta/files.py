@@ -14,9 +14,9 @@ from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta.handle import Handle, Unreachable
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
-from lakehouse.engine.delta.refused import raise_where_refused
+from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, measure
 from lakehouse.engine.delta.storable import check_same

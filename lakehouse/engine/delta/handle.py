@@ -20,28 +20,22 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
-from lakehouse.engine.delta.refused import in_words, raise_where_refused
+from lakehouse.engine.delta.protocol import check_commit, check_new
+from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
-from lakehouse.engine.delta.storable import check_partition, check_storable
+from lakehouse.engine.delta.storable import check_partition
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 _logger = logging.getLogger(__name__)
-
-
-class Unreachable(Transient):
-    """The store did not answer as it should; nothing is known to be wrong with the table."""
-
-
-class Unreadable(Terminal):
-    """The table's log or its protocol is not one that we can read or write."""
 
 
 class Handle:
@@ -56,6 +50,7 @@ class Handle:
         self.address = address
         self.version = table.version() if version is None else version
         self.unmeasured = unmeasured
+        self.readers: tuple[Reader, ...] | None = None  # nobody has said who reads it
         self.identity: object = None
         self._opened = table
         self.tip: Commit | None = None
@@ -82,11 +77,17 @@ class Handle:
 
     @classmethod
     def create(
-        cls, address: Address, schema: pl.Schema, *, description: str = "", partition_by: Sequence[str] = ()
+        cls,
+        address: Address,
+        schema: pl.Schema,
+        *,
+        description: str = "",
+        partition_by: Sequence[str] = (),
+        readers: Sequence[Reader] | None = None,
     ) -> Handle:
         """The new, empty table; when another was first, the table that the other made."""
         address.refuse_a_write()
-        check_storable(schema, str(address))
+        check_new(str(address), readers, schema)
         check_partition(address, schema, partition_by)
         try:
             created = DeltaTable.create(
@@ -130,8 +131,6 @@ class Handle:
 
     def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:
         """The same version; what is written beside it leaves no values of these columns in the log."""
-        if not unmeasured:
-            return self
         same = copy(self)
         same.unmeasured = unmeasured
         return same
@@ -261,6 +260,7 @@ class Handle:
         comes with the files that make the table anew; all others go, whatever `removed` says.
         """
         self.address.refuse_a_write()
+        check_commit(self, schema)
         identity, now = secrets.token_hex(8), _now()
         reshapes = schema is not None and schema != self.schema
         paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself

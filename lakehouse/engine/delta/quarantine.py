@@ -18,9 +18,10 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.known import knows
 from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_same
 

@@ -152,6 +152,8 @@ def _as_json(row: dict[str, object], schema: pl.Schema) -> str:
 def _as_number_or_text(value: object) -> object:
     if isinstance(value, Decimal):
         return msgspec.Raw(format(value, "f").encode())  # all digits: a float would round
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.isoformat(timespec="microseconds")
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     if isinstance(value, date):

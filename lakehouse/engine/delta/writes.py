@@ -16,10 +16,11 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
+from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.delta.pruning import may_hold, within
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.storable import check_same, check_storable
+from lakehouse.engine.delta.storable import check_same
 
 # A slice is planned again on every version that a rival took: Delta's own compare-and-swap loop. With as many
 # rivals as this each of them has lost at most once to each other.
@@ -84,7 +85,7 @@ def prepare_append(handle: Handle, rows: Rows, written: Sequence[DataFile] = ())
 def prepare_overwrite(handle: Handle, rows: Rows, schema: pl.Schema | None = None) -> Prepared:
     """Make these rows all there is; with `schema` the table takes that shape from then on."""
     if schema is not None:
-        check_storable(schema, str(handle.address))
+        check_new(str(handle.address), handle.readers, schema)
     added = tuple(write_files(handle, rows, schema=schema))
     return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), schema)
 

@@ -85,7 +85,7 @@ def land(
 
 
 def _new_table(declared: Declaration, place: Place) -> Handle:
-    return new_table(place.table(declared), declared.stored_schema, declared.grain)
+    return new_table(place.table(declared), declared.stored_schema, declared.grain, readers=declared.readers)
 
 
 def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, *, rebuild: bool) -> Delivery:
@@ -106,6 +106,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         transactions={**batch.plan.transactions(declared.key), **logic},
         note={"table": declared.key, "batch": str(batch.plan.number)},
         unmeasured=personal_of(declared.contract),
+        readers=declared.readers,
     )
 
 

@@ -17,7 +17,8 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, T
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import handle as handle_module
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse_tests.engine.delta.opening import opened
 
