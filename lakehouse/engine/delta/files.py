@@ -14,6 +14,7 @@ from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
@@ -42,6 +43,7 @@ def write_files(
     after: how many files of the same commit hold the rows before these.
     """
     handle.address.refuse_a_write()
+    check_writable(handle)
     shape, frame = schema or handle.schema, rows.lazy()
     check_same(frame.collect_schema(), shape, str(handle.address))
     names = _Names(handle, after)

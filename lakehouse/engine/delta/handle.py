@@ -22,7 +22,8 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, T
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, now_in_delta, put, put_through_deltalake
+from lakehouse.engine.delta.foreign import check_change, data_files, readable
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.protocol import check_commit, check_new
@@ -197,8 +198,8 @@ class Handle:
     def files(self) -> pl.DataFrame:
         """One row per data file, in commit order.
 
-        Columns: path, size, rows, modified_at, then min.<column>, max.<column> and null_count.<column> for every
-        column that was measured, and partition.<column>.
+        Columns: path, logged (the path as the log spells it), size, rows, modified_at, then min.<column>, max.<column>
+        and null_count.<column> for every column that was measured, and partition.<column>.
 
         Null is unknown. A minimum is a lower bound and a maximum an upper one, not always a value that occurs.
         """
@@ -206,7 +207,7 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return _in_commit_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
+        return _in_commit_order(standing_files(data_files(self.address, self._table), self.schema))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
@@ -261,13 +262,14 @@ class Handle:
         """
         self.address.refuse_a_write()
         check_commit(self, schema)
-        identity, now = secrets.token_hex(8), _now()
+        identity, now = secrets.token_hex(8), now_in_delta()
         reshapes = schema is not None and schema != self.schema
         paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself
         gone = self._gone(paths)
+        check_change(self, added, self._files.height if reshapes else len(gone), rearranges=rearranges)
         change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
         try:
-            if reshapes or self.identity is None or not is_plain(self._opened):
+            if reshapes or self.identity is None:
                 put_through_deltalake(self.address, self._table, change, schema if reshapes else None)
             else:
                 self._refuse_another_table()
@@ -296,9 +298,11 @@ class Handle:
                 f"{self.address}: version {self.version} holds no file {min(strangers)}; nothing was removed."
             )
         partition = [f"partition.{name}" for name in self.partition_by]
-        told = self._files.filter(pl.col("path").is_in(paths)).select("path", "size", pl.col(partition).cast(pl.String))
+        columns = ("path", "logged", "size", pl.col(partition).cast(pl.String))
+        told = self._files.filter(pl.col("path").is_in(paths)).select(*columns)
         return [
-            Gone(path, size, dict(zip(self.partition_by, values, strict=True))) for path, size, *values in told.rows()
+            Gone(path, logged, size, dict(zip(self.partition_by, values, strict=True)))
+            for path, logged, size, *values in told.rows()
         ]
 
     def _raise_unless_landed(self, identity: str, error: Exception) -> None:
@@ -381,16 +385,10 @@ def _in_commit_order(files: pl.DataFrame) -> pl.DataFrame:
     return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
 
 
-def _now() -> datetime:
-    """As exactly as Delta keeps it."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 def _load(address: Address, version: int | None) -> DeltaTable | None:
     """None when there is no table."""
     try:
-        return DeltaTable(root(address), version=version, storage_options=storage_options(address))
+        return readable(address, DeltaTable(root(address), version=version, storage_options=storage_options(address)))
     except TableNotFoundError:
         return None
     except OSError as error:

@@ -107,7 +107,7 @@ def check_commit(handle: Handle, schema: pl.Schema | None = None) -> None:
     `schema` is that of a commit which makes the table anew. Of a handle for which no readers were declared only what
     the commit itself would bring is asked.
     """
-    stands = standing(_table(handle))
+    stands = standing(table_of(handle))
     coming = needed(schema) if schema is not None else Protocol()
     brought = {feature: why for feature, why in coming.features.items() if feature not in stands.features}
     check_needed(str(handle.address), handle.readers, Protocol(brought))
@@ -121,7 +121,7 @@ def check_commit(handle: Handle, schema: pl.Schema | None = None) -> None:
 
 
 def _check_standing(handle: Handle) -> None:
-    for feature, _, strangers in _beyond(handle.readers, standing(_table(handle))) if handle.readers else ():
+    for feature, _, strangers in _beyond(handle.readers, standing(table_of(handle))) if handle.readers else ():
         raise Refused(
             f"{handle.address} stands with Delta's reader feature {feature}, which {_and(strangers)} cannot read. "
             f"Nothing was written; version {handle.version} stands. Take it away in Spark or Databricks (alter table "
@@ -138,7 +138,8 @@ def for_readers(handle: Handle, readers: Sequence[Reader]) -> Handle:
     return same
 
 
-def _table(handle: Handle) -> DeltaTable:
+def table_of(handle: Handle) -> DeltaTable:
+    """What the handle's protocol and properties are told by: an opened version, the same or an earlier one."""
     return handle._opened  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # our commits leave the protocol as it is
 
 
