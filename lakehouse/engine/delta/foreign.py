@@ -132,11 +132,11 @@ def _nulls(column: Column, added: Sequence[DataFile]) -> str:
     """What is known of the nulls of these files in a column that must have none; empty where there are none."""
     if column.path in {name for each in added for name in each.partition}:
         nulls = sum(each.rows for each in added if each.partition[column.path] is None)
-        return f"{number(nulls, 'row')} hold a null" if nulls else ""
+        return f"it is null in {number(nulls, 'row')}" if nulls else ""
     counts = [msgspec.json.decode(each.statistics)["nullCount"].get(column.path) for each in added]
     if None in counts:
         return "whether it holds a null is not counted, as it is nested or personal"
-    return f"{number(sum(counts), 'row')} hold a null" if sum(counts) else ""
+    return f"it is null in {number(sum(counts), 'row')}" if sum(counts) else ""
 
 
 def _unread(table: DeltaTable, features: Sequence[str]) -> Iterator[tuple[str, str]]:
