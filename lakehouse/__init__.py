@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lakehouse.engine.declare.dtypes import Gbp, Int32, Measure, Utc
     from lakehouse.engine.declare.formats import Avro, Csv, Excel, Json, JsonLines, Limits, Parquet
     from lakehouse.engine.declare.frames import Affected, Frame, New
+    from lakehouse.engine.declare.readers import Reader
     from lakehouse.engine.declare.source import Files, Snapshots
     from lakehouse.engine.declare.spark import Spark
     from lakehouse.engine.declare.text import date_text, local_time, number_text, true_false
@@ -25,6 +26,7 @@ _ROOMS = {
     "declare.dtypes": "Gbp Int32 Measure Utc",
     "declare.formats": "Avro Csv Excel Json JsonLines Limits Parquet",
     "declare.frames": "Affected Frame New",
+    "declare.readers": "Reader",
     "declare.source": "Files Snapshots",
     "declare.spark": "Spark",
     "declare.text": "date_text local_time number_text true_false",
@@ -55,6 +57,7 @@ __all__ = [
     "Overwrite",
     "Parquet",
     "Quarantine",
+    "Reader",
     "ReplacePartition",
     "Silver",
     "Snapshots",

@@ -15,9 +15,11 @@ import lakehouse.engine.declare.pandera_alone  # noqa: F401 # first: a test that
 from lakehouse_tests import azure_cloud as azure_clouds
 from lakehouse_tests import azurite as azurites
 from lakehouse_tests import postgres as postgreses
+from lakehouse_tests import spark as sparks
 from lakehouse_tests.azure_cloud import ACCOUNTS, Cloud
 from lakehouse_tests.azurite import Azurite
 from lakehouse_tests.postgres import Postgres
+from lakehouse_tests.spark import Spark
 
 # No deadlines: on a busy machine they fail honest code. A failure prints how to repeat it.
 settings.register_profile(
@@ -73,6 +75,15 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL that lives as long as the tests. Take a database of your own: `postgres.new_database(name)`."""
     leave_out(postgreses.why_missing())
     server = postgreses.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
+    """Spark with Delta, half a minute until its first answers: for the long tests, and one that is not."""
+    leave_out(sparks.why_missing())
+    server = sparks.start(tmp_path_factory.mktemp("spark"))
     yield server
     server.stop()
 

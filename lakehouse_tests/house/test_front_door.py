@@ -22,6 +22,8 @@ WORDS = {
     "Append", "Overwrite", "ReplacePartition", "Merge", "History", "Vanished", "Quarantine",
     # on what it is made, where one machine is too small
     "Spark",
+    # who reads it beside us
+    "Reader",
 }  # fmt: skip
 
 

@@ -76,6 +76,13 @@ def test_every_jar_that_maven_brings_is_of_one_version_and_has_a_hash():
     assert [line for line in lines if not re.fullmatch(r"[0-9a-f]{64}  \S+", line)] == []
 
 
+def test_spark_and_delta_are_of_one_version_and_every_jar_that_comes_with_them_has_a_hash():
+    lines = (ROOT / "lakehouse_tests/spark.sha256").read_text().splitlines()
+    assert {"spark-connect_2.13-4.2.0.jar", "delta-spark_4.2_2.13-4.4.0.jar"} < {line[66:] for line in lines}
+    assert [line for line in lines if not re.fullmatch(r"[0-9a-f]{64}  \S+\.jar", line)] == []
+    assert len(lines) > 150
+
+
 def test_the_dev_lock_holds_the_core_lock():
     core, dev = (
         set(re.findall(r"^([\w.-]+==[^\s;]+)", (ROOT / name).read_text(), re.MULTILINE))

@@ -23,6 +23,7 @@ from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.frames import Affected, Frame, New
 from lakehouse.engine.declare.logic import fingerprint
 from lakehouse.engine.declare.partitions import Partitions
+from lakehouse.engine.declare.readers import EVERY_READER, Reader, checked_readers
 from lakehouse.engine.declare.refusals import refuse
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.spark import Spark, meaning_of
@@ -84,6 +85,7 @@ class Declaration:
     partition_by: tuple[str, ...] = ()
     partitions: Partitions | None = None
     runs_on: Spark | None = None
+    readers: tuple[Reader, ...] = EVERY_READER
 
     @property
     def layer(self) -> str:
@@ -236,6 +238,7 @@ def declare(  # noqa: PLR0913 # one parameter per declared fact
     partition_by: str | Sequence[str] = (),
     partitions: Partitions | None = None,
     runs_on: Spark | None = None,
+    readers: Sequence[Reader] = EVERY_READER,
 ) -> Declaration:
     """Read a table function's signature, check it against the matrix, try it on empty frames, bind its contract."""
     name = transform.__name__
@@ -245,6 +248,7 @@ def declare(  # noqa: PLR0913 # one parameter per declared fact
     folders = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
     counts: dict[str, Any] = {"rejects": rejects, "conserves": conserves, "drops": drops or {}}
     stored: dict[str, Any] = {"partition_by": folders, "partitions": partitions, "runs_on": runs_on}
+    stored["readers"] = checked_readers(name, readers)
     declared = Declaration(name, contract, write, transform, reads, source, **counts, **stored)
     refuse(declared, STORED_BESIDE)
     if not declared.is_bronze:

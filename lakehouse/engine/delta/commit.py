@@ -1,4 +1,4 @@
-"""One version of a table, put into its log: by us in one request, or by deltalake where a table asks for more.
+"""One version of a table, put into its log: by us in one request, or by deltalake where it takes another shape.
 
 A version is a file of the log that is there whole or not at all, and that only one writer can make. deltalake looks for
 the newest version first and reads the new one afterwards: five answers of the store, one after the other.
@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from typing import NamedTuple, Protocol
-from urllib.parse import quote
 
 import msgspec
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
@@ -24,7 +23,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.log import COMMIT_ID, Action, read_commit
+from lakehouse.engine.delta.log import COMMIT_ID, Action, as_logged, read_commit
 from lakehouse.engine.delta.place import log_name, root, storage_options
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
@@ -33,7 +32,6 @@ NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_log
 _ENGINE = f"lakehouse:{version_of('lakehouse')}"
 SHA256 = "lakehouse.sha256"
 """The tag of a file in the log; other engines pass it on."""
-_KEPT = "!$&'()+,/:;=@~"  # as deltalake has it: a file goes by the name it came with
 
 
 def now() -> datetime:
@@ -43,9 +41,10 @@ def now() -> datetime:
 
 
 class Gone(NamedTuple):
-    """A file that goes: what the log knows of it."""
+    """A file that goes: what the log knows of it. `logged` is its path, letter by letter as the log has it."""
 
     path: str
+    logged: str
     size: int
     partition: Mapping[str, str | None]
 
@@ -68,16 +67,6 @@ class Change:
     @property
     def milliseconds(self) -> int:
         return int(self.at.timestamp() * 1000)
-
-
-def is_plain(table: DeltaTable) -> bool:
-    """Whether a writer of this table need know nothing but how files come and go."""
-    protocol, configuration = table.protocol(), table.metadata().configuration
-    return (
-        (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
-        and configuration.get("delta.appendOnly") != "true"
-        and not table.schema().invariants
-    )
 
 
 class Base(Protocol):
@@ -107,12 +96,15 @@ def land(base: Base, change: Change, through: DeltaTable | None = None, schema: 
 
 
 def put(address: Address, version: int, change: Change) -> None:
-    """Commit to a plain table. Raises FileExistsError where another has made that version, else OSError."""
+    """Commit files that come and go: nothing else is asked of a writer here (foreign.py).
+
+    Raises FileExistsError where another has made that version, else OSError.
+    """
     store.create(address, log_name(version), b"\n".join(map(msgspec.json.encode, _actions(change))))
 
 
 def put_through_deltalake(address: Address, table: DeltaTable, change: Change, schema: DeltaSchema | None) -> None:
-    """Commit by deltalake, which knows what features ask for. With `schema` the files that come make the table anew."""
+    """Commit by deltalake, which writes a schema as well. With `schema` the files that come make the table anew."""
     if address.token:  # it keeps the one that it was opened by, which may have ended since
         table = DeltaTable(root(address), version=table.version(), storage_options=storage_options(address))
     at, changes = change.milliseconds, not change.rearranges
@@ -150,7 +142,7 @@ def _actions(change: Change) -> Iterator[Action]:
     for file in change.added:
         yield {
             "add": {
-                "path": quote(file.path, safe=_KEPT),
+                "path": as_logged(file.path),
                 "partitionValues": file.partition,
                 "size": file.size,
                 "modificationTime": at,
@@ -162,7 +154,7 @@ def _actions(change: Change) -> Iterator[Action]:
     for gone in change.removed:
         yield {
             "remove": {
-                "path": quote(gone.path, safe=_KEPT),
+                "path": gone.logged,
                 "deletionTimestamp": at,
                 "dataChange": changes,
                 "extendedFileMetadata": True,

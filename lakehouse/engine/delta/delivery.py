@@ -11,12 +11,14 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.prepared import Prepared, Written, until_first
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.writes import (
@@ -42,6 +44,7 @@ class Delivery:
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
     other slices, of which nothing was read here, unless it moved one of these.
     `unmeasured`: the columns that leave no values in the log.
+    `readers`: the engines that must be able to read what is committed.
     `written`: files that lie beside the table already and hold the first of the rows that are appended.
     """
 
@@ -64,6 +67,7 @@ class Delivery:
     unless_moved: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
     written: tuple[DataFile, ...] = ()
+    readers: tuple[Reader, ...] = EVERY_READER
 
     def let_go(self) -> None:
         """Forget the rows once they are in the lake: Dagster keeps what a step gave until its run ends."""
@@ -76,7 +80,7 @@ def deliver(delivery: Delivery) -> Written:
 
     Else raises Conflict: nothing of it landed.
     """
-    handle = delivery.handle or _made(delivery)
+    handle = for_readers(delivery.handle or _made(delivery), delivery.readers)
     if not delivery.whole:
         handle = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
@@ -110,7 +114,13 @@ def _made(delivery: Delivery) -> Handle:
     """The new table; where others made it first, theirs, if they may have: of one that has partitions."""
     try:
         columns = as_delta(delivery.schema, delivery.notes)
-        return new_table(delivery.table, columns, delivery.description, partition_by=delivery.partition_by)
+        return new_table(
+            delivery.table,
+            columns,
+            delivery.description,
+            partition_by=delivery.partition_by,
+            readers=delivery.readers,
+        )
     except Conflict:
         theirs = Handle.open(delivery.table)
         if theirs is None or not delivery.unless_moved or theirs.schema != delivery.schema:
@@ -133,9 +143,16 @@ def tidy(table: Handle | None, aside: Address) -> None:
         _logger.warning("%s: what lost was not taken away: %s", aside, passing)
 
 
-def new_table(address: Address, schema: Columns, description: str, *, partition_by: tuple[str, ...] = ()) -> Handle:
+def new_table(
+    address: Address,
+    schema: Columns,
+    description: str,
+    *,
+    partition_by: tuple[str, ...] = (),
+    readers: tuple[Reader, ...] = EVERY_READER,
+) -> Handle:
     """The table, made by us and empty; else Conflict."""
-    handle = Handle.create(address, schema, description=description, partition_by=partition_by)
+    handle = Handle.create(address, schema, description=description, partition_by=partition_by, readers=readers)
     if handle.version > 0:
         raise Conflict(f"{address}: another run made the table first; nothing of ours was committed. Run again.")
     return handle

@@ -16,6 +16,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta.compatibility import Answer, Compatibility, check_compatibility
 from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.storable import check_names, check_partition
 
@@ -66,10 +67,11 @@ def _refuse_more(handle: Handle, found: Compatibility) -> None:
     stands = f"Nothing was written; version {handle.version} stands."
     if not found.goes_on:
         raise Refused(f"{handle.address} cannot go on with other columns: {found}. {stands} Make the table anew.")
+    check_writable(handle)
     if not handle.is_ours:
         raise Refused(
-            f"{handle.address} asks more of its writers than we know, and cannot be given other columns: {found}. "
-            f"{stands} Make the table anew."
+            f"{handle.address}: the log of version {handle.version} is gone, so that it cannot be given other columns: "
+            f"{found}. {stands} Make the table anew."
         )
 
 

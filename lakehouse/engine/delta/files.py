@@ -15,6 +15,7 @@ from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.fitting import fitted
+from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
@@ -47,6 +48,7 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
     the files' names.
     """
     handle.address.refuse_a_write()
+    check_writable(handle)
     shape = schema or handle.schema
     beside = {spread: rows.lazy().collect_schema()[spread]} if spread else {}
     rows = fitted(rows, pl.Schema({**shape, **beside}), str(handle.address))

@@ -17,11 +17,14 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, land, now
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
+from lakehouse.engine.delta.foreign import check_change, data_files, readable
 from lakehouse.engine.delta.log import Commit, appended, read_commit, transactions_at
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
+from lakehouse.engine.delta.protocol import check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
@@ -47,6 +50,7 @@ class Handle:
         self.address = address
         self.version = table.version() if version is None else version
         self.unmeasured = unmeasured
+        self.readers: tuple[Reader, ...] | None = None  # nobody has said who reads it
         self.identity: object = None
         self._opened = table
         self.tip: Commit | None = None
@@ -75,11 +79,18 @@ class Handle:
 
     @classmethod
     def create(
-        cls, address: Address, schema: Columns, *, description: str = "", partition_by: Sequence[str] = ()
+        cls,
+        address: Address,
+        schema: Columns,
+        *,
+        description: str = "",
+        partition_by: Sequence[str] = (),
+        readers: Sequence[Reader] | None = None,
     ) -> Handle:
         """The new, empty table; when another was first, the table that the other made."""
         address.refuse_a_write()
         check_columns(address, pl.Schema(schema), partition_by)
+        check_new(str(address), readers, pl.Schema(schema))
         try:
             created = DeltaTable.create(
                 root(address),
@@ -117,8 +128,8 @@ class Handle:
 
     @property
     def is_ours(self) -> bool:
-        """Whether our own writer knows all that the table asks of one."""
-        return self.identity is not None and is_plain(self._opened)
+        """Whether a commit is ours to write; deltalake's where this version's own is not in the log any more."""
+        return self.identity is not None
 
     def newest_version(self) -> int:
         """That the table stands at now. Costs a listing."""
@@ -127,8 +138,6 @@ class Handle:
 
     def leaving_out(self, unmeasured: tuple[str, ...]) -> Handle:
         """The same version; what is written beside it leaves no values of these columns in the log."""
-        if not unmeasured:
-            return self
         same = copy(self)
         same.unmeasured = unmeasured
         return same
@@ -195,8 +204,8 @@ class Handle:
     def files(self) -> pl.DataFrame:
         """One row per data file, in commit order.
 
-        Columns: path, size, rows, modified_at, then min.<column>, max.<column> and null_count.<column> for every
-        column that was measured, and partition.<column>.
+        Columns: path, logged (the path as the log spells it), size, rows, modified_at, then min.<column>, max.<column>
+        and null_count.<column> for every column that was measured, and partition.<column>.
 
         Null is unknown. A minimum is a lower bound and a maximum an upper one, not always a value that occurs.
         """
@@ -204,7 +213,7 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return files_in_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
+        return files_in_order(standing_files(data_files(self.address, self._table), self.schema))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
@@ -263,7 +272,9 @@ class Handle:
         self.address.refuse_a_write()
         at = now()
         reshaped = as_delta(schema) if schema and pl.Schema(schema) != (self.stands_as or self.schema) else None
+        check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = self._gone(paths := set(removed))
+        check_change(self, added, len(gone), rearranges=rearranges)
         meta = meta_data(self._table, reshaped) if reshaped else None
         change = Change(added, gone, transactions, note, at, rearranges, meta)
         identity = land(self, change, None if self.is_ours else self._table, reshaped)
@@ -290,9 +301,11 @@ class Handle:
                 f"{self.address}: version {self.version} holds no file {min(strangers)}; nothing was removed."
             )
         partition = [f"partition.{name}" for name in self.partition_by]
-        told = self._files.filter(pl.col("path").is_in(paths)).select("path", "size", pl.col(partition).cast(pl.String))
+        columns = ("path", "logged", "size", pl.col(partition).cast(pl.String))
+        told = self._files.filter(pl.col("path").is_in(paths)).select(*columns)
         return [
-            Gone(path, size, dict(zip(self.partition_by, values, strict=True))) for path, size, *values in told.rows()
+            Gone(path, logged, size, dict(zip(self.partition_by, values, strict=True)))
+            for path, logged, size, *values in told.rows()
         ]
 
     def _carry_on(self, before: Handle, came: pl.DataFrame, went: set[str]) -> None:
@@ -351,7 +364,7 @@ class Handle:
 def _load(address: Address, version: int | None) -> DeltaTable | None:
     """None when there is no table."""
     try:
-        return DeltaTable(root(address), version=version, storage_options=storage_options(address))
+        return readable(address, DeltaTable(root(address), version=version, storage_options=storage_options(address)))
     except TableNotFoundError:
         return None
     except OSError as error:

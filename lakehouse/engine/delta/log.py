@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 import polars as pl
@@ -21,6 +21,7 @@ Action = dict[str, Any]
 COMMIT_ID = "lakehouse commit"
 UPKEEP = "upkeep"
 """In the note of a commit that changes how the table lies and none of its rows: what was done."""
+_KEPT = "!$&'()+,/:;=@~"  # as deltalake has it
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Commit:
     def identity(self) -> object:
         """What another commit of the same version has not: the mark that we give to ours, or all that it holds."""
         return self.info.get(COMMIT_ID) or self.actions
+
+
+def as_logged(path: str) -> str:
+    """How we write a path into the log. Others keep other characters, and a file goes by the name it came with."""
+    return quote(path, safe=_KEPT)
 
 
 def read_commit(address: Address, version: int) -> Commit:

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 import msgspec
 import polars as pl
 
+from lakehouse.engine.delta.log import as_logged
+
 # A longer text is cut to its beginning for the minimum (still a lower bound); its maximum is left out.
 LONGEST_TEXT = 32
 
@@ -48,6 +50,7 @@ def standing_files(actions: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The add actions of deltalake, a row per file, with one flat column per measure: see Handle.files."""
     columns = [
         pl.col("path").map_elements(unquote, return_dtype=pl.String),
+        pl.col("path").alias("logged"),
         pl.col("size_bytes").alias("size"),
         pl.col("num_records").alias("rows")
         if "num_records" in actions.columns
@@ -68,6 +71,7 @@ def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Sch
     rows = [
         {
             "path": file.path,
+            "logged": as_logged(file.path),
             "size": file.size,
             "rows": file.rows,
             "modified_at": modified_at,
@@ -81,7 +85,8 @@ def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Sch
     columns = {
         f"{kind}.{name}": pl.Int64() if kind == "null_count" else schema[name] for kind in kinds for name in schema
     }
-    shape = {"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64(), "modified_at": pl.Datetime("us", "UTC")}
+    known = pl.Schema({"path": pl.String(), "logged": pl.String(), "size": pl.Int64(), "rows": pl.Int64()})
+    shape = {**known, "modified_at": pl.Datetime("us", "UTC")}
     frame = pl.DataFrame(rows, shape | {name: dtype for name, dtype in columns.items() if name in there})
     return _with_folders(frame, schema)
 
@@ -152,6 +157,8 @@ def _as_json(row: dict[str, object], schema: pl.Schema) -> str:
 def _as_number_or_text(value: object) -> object:
     if isinstance(value, Decimal):
         return msgspec.Raw(format(value, "f").encode())  # all digits: a float would round
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.isoformat(timespec="microseconds")
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     if isinstance(value, date):

@@ -75,8 +75,8 @@ def _faults(path: str, dtype: pl.DataType) -> Iterator[str]:
         for field in dtype.fields:
             yield from _faults(f"{path}.{field.name}", as_instance(field.dtype))
     elif isinstance(dtype, pl.Datetime):
-        if dtype.time_unit != "us" or dtype.time_zone != "UTC":
-            yield f"{path} is {dtype}: make it Datetime('us', 'UTC'), since anything else raises the protocol or rounds"
+        if dtype.time_unit != "us" or dtype.time_zone not in {"UTC", None}:
+            yield f"{path} is {dtype}: make it Datetime('us', 'UTC'), which is all that Delta holds exactly"
     elif isinstance(dtype, pl.Decimal):
         if dtype.precision > _MOST_DIGITS:
             yield f"{path} is {dtype}: Delta holds {_MOST_DIGITS} digits at most"

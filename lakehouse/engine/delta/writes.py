@@ -19,10 +19,11 @@ from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
 from lakehouse.engine.delta.prepared import Prepared, Reads, Written
+from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.delta.pruning import may_hold, within
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.storable import check_names, check_storable
+from lakehouse.engine.delta.storable import check_names
 
 type Rows = pl.DataFrame | pl.LazyFrame
 """What is in memory is not read back to be measured."""
@@ -44,7 +45,7 @@ def prepare_overwrite(
     stands = handle.stands_as or handle.schema
     columns = None
     if schema is not None and schema != stands:
-        check_storable(schema, str(handle.address))
+        check_new(str(handle.address), handle.readers, schema)
         check_names([name for name in schema if name not in stands], str(handle.address))
         columns = as_delta(schema, notes)
     added = tuple(write_files(handle, rows, schema=schema))

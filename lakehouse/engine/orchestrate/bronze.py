@@ -87,7 +87,7 @@ def land(
 
 def _new_table(declared: Declaration, place: Place) -> Handle:
     columns = as_delta(declared.stored_schema, declared.notes)
-    return new_table(place.table(declared), columns, declared.grain)
+    return new_table(place.table(declared), columns, declared.grain, readers=declared.readers)
 
 
 def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, *, rebuild: bool) -> Delivery:
@@ -108,6 +108,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         transactions={**batch.plan.transactions(declared.key), **logic},
         note={"table": declared.key, "batch": str(batch.plan.number)},
         unmeasured=personal_of(declared.contract),
+        readers=declared.readers,
     )
 
 

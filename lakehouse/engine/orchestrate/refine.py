@@ -324,6 +324,7 @@ class _Run:
             partition_by=declared.partition_by,
             unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),
             unmeasured=personal_of(declared.contract),
+            readers=declared.readers,
         )
 
     def _positions(self, inputs: Sequence[Input]) -> dict[str, int]:

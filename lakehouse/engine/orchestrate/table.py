@@ -13,12 +13,13 @@ import polars as pl
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from lakehouse.engine.declare.errors import DeclarationError, Refused
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.spark import Spark
 from lakehouse.engine.declare.sql_words import SQL_WORDS
 from lakehouse.engine.declare.table import Conserves, Declaration, declare
 from lakehouse.engine.declare.write import Quarantine, Write
-from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.orchestrate.catalog import check_specs, definition_metadata, specs_of
 from lakehouse.engine.orchestrate.partitions import DagsterPartitions
 from lakehouse.engine.orchestrate.step import config_of, step_of
@@ -68,7 +69,7 @@ class Table(dg.AssetsDefinition):
         return self.declaration.transform(*frames, **named)
 
 
-def table(
+def table(  # noqa: PLR0913 # one parameter per declared fact
     *,
     write: Write,
     source: Files | None = None,
@@ -77,6 +78,7 @@ def table(
     drops: Mapping[str, pl.Expr] | None = None,
     partition_by: str | Sequence[str] = (),
     runs_on: Spark | None = None,
+    readers: Sequence[Reader] = EVERY_READER,
     **dagster: Unpack[DagsterWords],
 ) -> Callable[[Callable[..., pl.LazyFrame]], Table]:
     """Make a function of frames a table of the lake.
@@ -85,7 +87,8 @@ def table(
     conserves: "rows", or (expression over the input, expression over the output) that must be equal; drops: by name,
     a predicate over the input for what is left out on purpose. partition_by: the columns by whose values the files lie
     in folders (Hive's way), for a table so large that most reads and merges want a few of them: a million rows each.
-    runs_on: Spark("a script"), where one machine is too small. All other words are Dagster's.
+    runs_on: Spark("a script"), where one machine is too small. readers: the engines beside ours that read it, all of
+    them where it is not said: a commit that one of them could not read is refused. All other words are Dagster's.
     Raises DeclarationError when the declaration cannot work.
     """
 
@@ -95,6 +98,7 @@ def table(
             "drops": drops,
             "partition_by": partition_by,
             "runs_on": runs_on,
+            "readers": readers,
         }
         if (partitions := dagster.get("partitions_def")) is not None:
             said["partitions"] = DagsterPartitions(partitions)
@@ -118,7 +122,7 @@ def _refuse_unknown(declared: Declaration, words: Mapping[str, object]) -> None:
 def _refuse_in_lake(declared: Declaration) -> None:
     """What the lake cannot hold and Dagster could not tell apart is said at load, before a run meets it."""
     try:
-        check_storable(declared.stored_schema, declared.key)
+        check_new(declared.key, declared.readers, declared.stored_schema)
     except Refused as why:
         raise DeclarationError(str(why)) from why
     if words := [name for name in declared.stored_schema if name.lower() in SQL_WORDS]:

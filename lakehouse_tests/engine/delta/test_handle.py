@@ -10,10 +10,9 @@ from typing import cast
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from deltalake import Schema as DeltaSchema
 from polars.testing import assert_frame_equal
 
-from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Transient
+from lakehouse.engine.declare.errors import Conflict, Refused, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import commit as commit_module
 from lakehouse.engine.delta import handle as handle_module
@@ -133,7 +132,7 @@ def after_a_commit(request, address, monkeypatch):
 
     handle = Handle.create(address, SCHEMA)
     if request.param == "put_through_deltalake":
-        monkeypatch.setattr(handle_module, "is_plain", lambda _: False)
+        handle.identity = None
     return handle, happens
 
 
@@ -156,22 +155,23 @@ def test_a_failed_commit_that_nobody_took_is_transient_and_no_conflict(address, 
     assert opened(address).version == 0
 
 
-def test_a_commit_says_to_the_log_what_deltalake_says(address, tmp_path, monkeypatch):
+def test_a_commit_says_to_the_log_what_deltalake_says(address, tmp_path):
     """The same actions; deltalake is the oracle. A path with all that a URI escapes, values with and without one."""
     odd = "".join(map(chr, range(32, 128))) + "é€.parquet"
     shape = pl.Schema({**SCHEMA, "day": pl.Date()})
     logs: list[list[dict[str, object]]] = []
-    for root, is_plain in ((address, True), (Address(str(tmp_path / "by deltalake")), False)):
-        monkeypatch.setattr(handle_module, "is_plain", lambda _, ours=is_plain: ours)
+    for root in (address, by_deltalake := Address(str(tmp_path / "by deltalake"))):
         handle = Handle.create(root, shape, partition_by=["day", "note"])
         files = [
             DataFile(odd, 5, 1, MEASURED, {"day": "2024-05-01", "note": None}),
             DataFile("b", 6, 1, MEASURED, {"day": None, "note": "é=/%"}),
         ]
+        handle.identity = None if root is by_deltalake else handle.identity
         handle = handle.commit(files, [], {"a ← b": 2**60}, {"table": "orders"})
-        handle.commit([replace(files[0], path="c")], [odd, "b"], {}, {}, rearranges=True)
+        handle.identity = None if root is by_deltalake else handle.identity
+        handle.commit([replace(files[0], path="day=2024-05-01/note=x/c")], [odd, "b"], {}, {}, rearranges=True)
         logs.append([json.loads(line) for number in (1, 2) for line in log(root, number).read_text().splitlines()])
-        assert opened(root).files()["path"].to_list() == ["c"]
+        assert opened(root).files()["path"].to_list() == ["day=2024-05-01/note=x/c"]
     ours, theirs = (sorted(map(_said, actions), key=str) for actions in logs)
     assert ours == theirs
     assert len(ours) == 8  # two adds, a transaction; an add, two removes; of each commit the information
@@ -185,15 +185,6 @@ def _said(action):
     return kind, {
         name: value for name, value in body.items() if value is not None and not name.endswith(("Time", "Timestamp"))
     }
-
-
-def test_a_table_that_asks_its_writers_for_more_is_committed_to_by_deltalake(address):
-    DeltaTable.create(address.uri, DeltaSchema.from_arrow(SCHEMA), configuration={"delta.appendOnly": "true"})
-    handle = add(opened(address), 1)
-    assert handle.rows == 1
-    with pytest.raises(LakehouseError, match="append"):
-        handle.commit([], handle.files()["path"], {}, {})
-    assert opened(address).rows == 1
 
 
 def test_a_transaction_is_known_of_versions_that_were_not_read_again(address):

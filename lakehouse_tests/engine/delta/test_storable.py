@@ -8,12 +8,12 @@ from lakehouse.engine.delta.storable import check_storable
 
 UNFIT = [
     pl.Categorical(), pl.Enum(["a"]), pl.Time(), pl.Duration("us"), pl.Null(), pl.Int128(), pl.UInt128(), pl.UInt64(),
-    pl.UInt32(), pl.UInt16(), pl.UInt8(), pl.Float16(), pl.Object(), pl.Array(pl.Int64, 2), pl.Datetime("us"),
+    pl.UInt32(), pl.UInt16(), pl.UInt8(), pl.Float16(), pl.Object(), pl.Array(pl.Int64, 2),
     pl.Datetime("ms", "UTC"), pl.Datetime("ns", "UTC"), pl.Datetime("us", "Europe/London"),
 ]  # fmt: skip
 FIT = [
     pl.String(), pl.Int64(), pl.Int32(), pl.Int16(), pl.Int8(), pl.Float64(), pl.Float32(), pl.Boolean(), pl.Date(),
-    pl.Binary(), pl.Datetime("us", "UTC"), pl.Decimal(38, 3), pl.List(pl.Struct({"x": pl.String})),
+    pl.Binary(), pl.Datetime("us", "UTC"), pl.Datetime("us"), pl.Decimal(38, 3), pl.List(pl.Struct({"x": pl.String})),
 ]  # fmt: skip
 
 

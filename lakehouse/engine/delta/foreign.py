@@ -1,0 +1,199 @@
+"""Tables that somebody else wrote: what we read of them is right, and what we commit leaves them right, or is refused.
+
+Every refusal names Delta's feature, or the column, that is in the way. A protocol that only lists a feature is no
+reason: what counts is whether the table makes use of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.protocol import COLUMN_MAPPING, DELETION_VECTORS, TIMESTAMP_NTZ, table_of
+from lakehouse.engine.delta.refused import Unreadable
+from lakehouse.engine.delta.storable import check_partition
+
+if TYPE_CHECKING:
+    from lakehouse.engine.delta.handle import Handle
+    from lakehouse.engine.delta.statistics import DataFile
+
+_VARIANT = {"variantType", "variantType-preview", "variantShredding-preview"}
+_WIDENING = {"typeWidening", "typeWidening-preview"}
+# Those that change what a file or a log means are looked for where they are used, by `_unread` and `data_files`.
+_READ = {COLUMN_MAPPING, DELETION_VECTORS, TIMESTAMP_NTZ, "v2Checkpoint", "vacuumProtocolCheck", *_VARIANT, *_WIDENING}
+# Those of which a writer must know something are looked for where they are used, by `_unwritten` and `check_change`.
+_WRITTEN = _READ | {
+    "allowColumnDefaults", "appendOnly", "changeDataFeed", "checkConstraints", "checkpointProtection",
+    "generatedColumns", "identityColumns", "invariants",
+}  # fmt: skip
+
+_WIDENED_BY_POLARS = {"byte", "short", "integer", "long"}, {"float", "double"}
+_OF_A_COLUMN = {
+    "delta.generationExpression": "generated columns",
+    "delta.identity.start": "identity columns",
+    "delta.invariants": "column invariants",
+}
+
+
+class Column(NamedTuple):
+    """One field of a table's schema, as deep as it lies: Delta's name of its type, and what is said beside it."""
+
+    path: str
+    type: Any
+    nullable: bool
+    metadata: Mapping[str, Any]
+
+
+def readable(address: Address, table: DeltaTable) -> DeltaTable:
+    """The same table. Raises Unreadable where our way of reading would make something else of it."""
+    protocol = table.protocol()
+    if protocol.min_reader_version > 1:
+        for feature, why in _unread(table, protocol.reader_features or []):
+            raise Unreadable(
+                f"{address} has Delta's reader feature {feature} ({why}), which is not read here: nothing was. Read it "
+                "with DuckDB or Spark, or have its writer take the feature away (in Spark: alter table "
+                f"delta.`{address}` drop feature {feature})."
+            )
+    return table
+
+
+def data_files(address: Address, table: DeltaTable) -> pl.DataFrame:
+    """The add actions of the table, as deltalake tells them. Raises Unreadable where a file is not as it seems."""
+    actions = pl.DataFrame(table.get_add_actions())
+    away = actions.filter(pl.col("path").str.contains(r"^(/|[A-Za-z][A-Za-z0-9+.-]*:)"))
+    if away.height:
+        raise Unreadable(
+            f"{address} holds {number(away.height, 'file')} of another folder ({away['path'][0]}), as a shallow clone "
+            "does: nothing was read. Read the table that it was cloned from, or have it cloned deep."
+        )
+    folders = len(table.metadata().partition_columns)
+    odd = actions.filter(~pl.col("path").str.contains(f"^(?:[^/=]+=[^/]*/){{{folders}}}[^/]*$")) if folders else away
+    if odd.height:
+        raise Unreadable(
+            f"{address} is partitioned, and {number(odd.height, 'file')} ({odd['path'][0]}) not in folders that say "
+            "by which values (delta.randomizeFilePrefixes): nothing was read. Have its writer turn that off and write "
+            "the table anew."
+        )
+    if DELETION_VECTORS in (table.protocol().reader_features or []):
+        for batch in map(pl.DataFrame, table.deletion_vectors()):
+            raise Unreadable(
+                f"{address} has rows taken away by deletion vectors, {batch['filepath'][0]} among its files: nothing "
+                "was read, since they would come back. Have its writer purge it (in Spark: reorg table "
+                f"delta.`{address}` apply (purge))."
+            )
+    return actions
+
+
+def check_writable(handle: Handle) -> None:
+    """Refuse to write to a table that asks more of a writer than to add and to remove files, before anything is."""
+    for feature, why in _unwritten(table_of(handle)):
+        raise Refused(
+            f"{handle.address} has {feature} ({why}), which our writer would not keep. Nothing was written; version "
+            f"{handle.version} stands. Have it written by the engine that made it, or the feature taken away there."
+        )
+    check_partition(handle.address, handle.schema, handle.partition_by)
+
+
+def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool) -> None:
+    """Refuse a commit that the table's own rules forbid: `removed` files go, and `added` come."""
+    check_writable(handle)
+    table = table_of(handle)
+    configuration = table.metadata().configuration
+    asks = {name for name, value in configuration.items() if str(value).lower() == "true"}
+    stands = f"Nothing was committed; version {handle.version} stands."
+    if removed and not rearranges and "delta.appendOnly" in asks:
+        raise Refused(
+            f"{handle.address} is append-only (delta.appendOnly), and {number(removed, 'file')} would go. {stands} "
+            "Append to it, or have its owner take the property away."
+        )
+    is_mixed = added and removed and removed < handle.files().height
+    if is_mixed and not rearranges and "delta.enableChangeDataFeed" in asks:
+        raise Refused(
+            f"{handle.address} keeps a change data feed (delta.enableChangeDataFeed), in which rows that only move to "
+            f"another file would count as changed. {stands} Append to it, write it whole, or have its owner turn the "
+            "feed off."
+        )
+    for column in _columns(table):
+        if not column.nullable and (nulls := _nulls(column, added)):
+            raise Refused(
+                f"{handle.address}: column {column.path} is NOT NULL, and {nulls}. {stands} Filter such rows, or have "
+                "the column made nullable."
+            )
+
+
+def _nulls(column: Column, added: Sequence[DataFile]) -> str:
+    """What is known of the nulls of these files in a column that must have none; empty where there are none."""
+    if column.path in {name for each in added for name in each.partition}:
+        nulls = sum(each.rows for each in added if each.partition[column.path] is None)
+        return f"it is null in {number(nulls, 'row')}" if nulls else ""
+    counts = [msgspec.json.decode(each.statistics)["nullCount"].get(column.path) for each in added]
+    if None in counts:
+        return "whether it holds a null is not counted, as it is nested or personal"
+    return f"it is null in {number(sum(counts), 'row')}" if sum(counts) else ""
+
+
+def _unread(table: DeltaTable, features: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each reader feature that the table makes use of and our scan does not know, with what makes use of it."""
+    for feature in features:
+        if feature not in _READ:
+            yield feature, "its protocol lists it"
+    mode = table.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mode != "none":
+        yield COLUMN_MAPPING, f"its property delta.columnMapping.mode is {mode}"
+    for column in _columns(table):
+        if column.type == "variant":
+            yield next((each for each in features if each in _VARIANT), "variantType"), f"its column {column.path}"
+        for change in column.metadata.get("delta.typeChanges", []):
+            old, new = change["fromType"], change["toType"]
+            if not any({old, new} <= kind for kind in _WIDENED_BY_POLARS):
+                feature = next((each for each in features if each in _WIDENING), "typeWidening")
+                yield feature, f"its column {column.path} was {old} and is {new}"
+
+
+def _unwritten(table: DeltaTable) -> Iterator[tuple[str, str]]:
+    """Each thing that a writer of the table must do and ours does not, with what asks for it."""
+    for feature in table.protocol().writer_features or []:
+        if feature not in _WRITTEN:
+            yield f"Delta's writer feature {feature}", "its protocol lists it"
+    for name, rule in table.metadata().configuration.items():
+        if name.startswith("delta.constraints."):
+            yield f"the CHECK constraint {name.removeprefix('delta.constraints.')}", str(rule)
+    for column in _columns(table):
+        for key, feature in _OF_A_COLUMN.items():
+            if key in column.metadata:
+                yield feature, f"column {column.path}"
+
+
+def _columns(table: DeltaTable) -> Iterator[Column]:
+    fields: list[Any] = msgspec.json.decode(table.schema().to_json())["fields"]
+    return (column for each in fields for column in _in_field("", each))
+
+
+def _in_field(prefix: str, field: Mapping[str, Any]) -> Iterator[Column]:
+    path, kind = prefix + field["name"], field["type"]
+    yield Column(path, kind, field["nullable"], field["metadata"])
+    yield from _in_type(path, kind)
+
+
+def _in_type(path: str, kind: Any) -> Iterator[Column]:
+    """The columns within one that is nested."""
+    match kind:
+        case {"type": "struct", "fields": fields}:
+            for each in fields:
+                yield from _in_field(f"{path}.", each)
+        case {"type": "array", "elementType": element, "containsNull": nullable}:
+            yield Column(f"{path}[]", element, nullable, {})
+            yield from _in_type(f"{path}[]", element)
+        case {"type": "map", "keyType": key, "valueType": value, "valueContainsNull": nullable}:
+            yield Column(f"{path}{{}}", value, nullable, {})
+            yield from _in_type(f"{path}{{}}", value)
+            yield from _in_type(f"{path}{{key}}", key)
+        case _:
+            return
