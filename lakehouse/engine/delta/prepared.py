@@ -20,8 +20,8 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.rivals import Since, since
 from lakehouse.engine.delta.statistics import DataFile
 
-ATTEMPTS = 100
-"""Each lost one is a commit of a rival's. Ten that commit without a pause lose six times in a row."""
+ATTEMPTS = 200
+"""Each lost one is a commit of a rival's. Of ten that append without a pause one lost 26 times in a row."""
 
 _PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.1

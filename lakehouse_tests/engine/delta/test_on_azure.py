@@ -13,7 +13,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.travel import history
-from lakehouse.engine.delta.writes import overwrite, replace_slice
+from lakehouse.engine.delta.writes import overwrite, prepare_append, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
 
@@ -79,7 +79,7 @@ def test_two_commits_on_one_version_are_one_commit_and_one_conflict(lake):
     mine = Handle.create(lake / "t", SCHEMA)
     append(opened(lake / "t"), rows(1), {}, {})
     with pytest.raises(Conflict):
-        append(mine, rows(2), {}, {})
+        prepare_append(mine, rows(2)).once({}, {})
 
 
 def test_checkpoints_come_by_themselves_and_the_log_stays(lake):
