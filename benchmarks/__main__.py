@@ -8,7 +8,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import dagster_alone, idle, landing, newest, secrets, side_by_side, starts
+from benchmarks import dagster_alone, idle, landing, newest, secrets, side_by_side, starts, together
 from benchmarks.figures import publish
 
 MEASURES = {
@@ -19,6 +19,7 @@ MEASURES = {
     "idle": idle.nothing_new,
     "starts": starts.starts,
     "secrets": secrets.secrets,
+    "together": together.together,
     "overhead": dagster_alone.overhead_per_asset,
     "landing": landing.many_files,
 }

@@ -82,7 +82,8 @@ def deliver(delivery: Delivery) -> Written:
     """
     handle = for_readers(delivery.handle or _made(delivery), delivery.readers)
     if not delivery.whole:
-        handle = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
+        evolved = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
+        handle = for_readers(evolved, delivery.readers)
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
         first = beside.submit(_set_aside, delivery, handle)
         prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)

@@ -188,8 +188,7 @@ class Handle:
 
     def ask(self, *apps: str) -> None:
         """Read the log for each of them side by side, as a store far away answers late; `transaction` then knows."""
-        unknown = [app for app in apps if app not in self._transactions]
-        if unknown:
+        if unknown := [app for app in apps if app not in self._transactions]:
             with ThreadPoolExecutor(len(unknown)) as pool:
                 deque(pool.map(self.transaction, unknown), maxlen=0)
 
@@ -279,21 +278,23 @@ class Handle:
         change = Change(added, gone, transactions, note, at, rearranges, meta)
         identity = land(self, change, None if self.is_ours else self._table, reshaped)
         came = None if reshaped else added_files(added, at, self.schema)
-        committed: Handle = self._next(identity, transactions, came, paths)
+        committed: Handle = self._later(self.version + 1, transactions, came, paths)
+        committed.identity = identity
         return committed._after_commit()
 
-    def followed_by(self, commit: Commit, came: pl.DataFrame, went: set[str]) -> Handle:
-        """The next version, which this commit of a rival made of its files, without a look at anything else."""
-        newer = self._next(commit.identity, commit.transactions, came, went)
-        newer.tip = commit
-        return newer
+    def followed_by(self, commits: Sequence[Commit], came: pl.DataFrame, went: set[str]) -> Handle:
+        """The version that these commits of rivals made of its files, without a look at anything else."""
+        moved = dict(each for commit in commits for each in commit.transactions.items())
+        later = self._later(self.version + len(commits), moved, came, went)
+        later.tip, later.identity = commits[-1], commits[-1].identity
+        return later
 
-    def _next(self, identity: object, moved: Mapping[str, int], came: pl.DataFrame | None, went: set[str]) -> Handle:
-        newer = Handle(self.address, self._opened, version=self.version + 1)
-        newer.identity, newer._transactions = identity, {**self._transactions, **moved}
+    def _later(self, version: int, moved: Mapping[str, int], came: pl.DataFrame | None, went: set[str]) -> Handle:
+        later = Handle(self.address, self._opened, version=version)
+        later._transactions = {**self._transactions, **moved}
         if came is not None:
-            newer._carry_on(self, came, went)
-        return newer
+            later._carry_on(self, came, went)
+        return later
 
     def _gone(self, paths: set[str]) -> list[Gone]:
         if strangers := paths.difference(self._files["path"]):
@@ -331,8 +332,8 @@ class Handle:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return
         if self.address.is_local:
-            log = log_file(self.address, self.version)
-            make_durable([log.replace(".json", ".checkpoint.parquet"), f"{root(self.address)}/{LOG}/_last_checkpoint"])
+            file = log_file(self.address, self.version).replace(".json", ".checkpoint.parquet")
+            make_durable([file, f"{root(self.address)}/{LOG}/_last_checkpoint"])
 
     def _refuse_missing(self, paths: Sequence[str]) -> None:
         """Files that a compaction took out of the table are read as long as they lie there."""
@@ -357,7 +358,7 @@ class Handle:
                 f"not in the table. Remove {log_file(self.address, self.version)} and run again."
             )
         self.tip, self.identity = commit, commit.identity
-        self._transactions = dict[str, int | None](commit.transactions)
+        self._transactions.update(commit.transactions)
         return self
 
 

@@ -1,8 +1,9 @@
 """The newest version of each table that this process has seen.
 
 Whether it still is the newest is told by one listing of its log, and by its newest commit, read meanwhile: it must be
-the very one that was seen, since a table that was removed and made anew, or put back, has another. To open it anew
-takes five answers of the store, one after the other.
+the very one that was seen, since a table that was removed and made anew, or put back, has another. Where writers of
+ours have gone on since, their commits tell the rest. To open it anew takes five answers of the store, one after the
+other.
 """
 
 from __future__ import annotations
@@ -53,7 +54,18 @@ def still_newest(address: Address) -> Handle | None:
     with suppress(DeltaError, OSError), ThreadPoolExecutor(1) as pool:
         newest = pool.submit(known.newest_version)
         tip = read_commit(address, known.version)
-        if newest.result() == known.version and tip.identity == known.identity:
-            known.tip = tip
-            return known
+        if newest.result() < known.version or tip.identity != known.identity:
+            return None
+        known.tip = tip
+        return known if newest.result() == known.version else _carried_on(known)
     return None
+
+
+def _carried_on(known: Handle) -> Handle | None:
+    """What writers of ours have made of it, told from their commits; None where another engine's are among them."""
+    from lakehouse.engine.delta.rivals import followed
+
+    newest = followed(known)
+    if newest is not None:
+        keep(newest)
+    return newest

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import groupby
 from urllib.parse import unquote
 
 import msgspec
+import polars as pl
 
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.handle import Handle
@@ -56,39 +59,66 @@ def since(handle: Handle) -> Since | None:
     What writers of ours commit is carried on from `handle`, so that nothing is opened; after any other the newest
     version is opened anew.
     """
-    newest, commits = handle, list[Commit]()
     try:
         if handle.identity is not None and read_commit(handle.address, handle.version).identity != handle.identity:
             return None
-        while len(commits) < _AT_MOST:
-            try:
-                commit = read_commit(handle.address, newest.version + 1)
-            except FileNotFoundError:
-                return Since(newest, tuple(commits))
-            if (after := _after(newest, commit)) is None:
-                break
-            newest, commits = after, [*commits, commit]
+        if (commits := _ours_after(handle)) is not None:
+            return Since(_after(handle, commits), tuple(commits))
         known.forget(handle.address)
         opened = Handle.open(handle.address)
-        if opened is None or opened.id != handle.id or opened.version < newest.version:
+        if opened is None or opened.id != handle.id or opened.version < handle.version:
             return None
         return Since(opened, tuple(read_commits(handle.address, handle.version + 1, opened.version)))
     except FileNotFoundError:
         return None
 
 
-def _after(before: Handle, commit: Commit) -> Handle | None:
-    """What this commit made of `before`; None where it is not one of ours, or changes more than files."""
-    added = list(commit.of("add"))
-    times = {each["modificationTime"] for each in added}
-    is_plain = {kind for action in commit.actions for kind in action} <= _PLAIN and len(times) <= 1
-    if COMMIT_ID not in commit.info or not is_plain or any(each.get("deletionVector") for each in added):
+def followed(handle: Handle) -> Handle | None:
+    """The newest version, where what came after `handle` tells it; `handle` stands in the log."""
+    return None if (commits := _ours_after(handle)) is None else _after(handle, commits)
+
+
+def _ours_after(handle: Handle) -> list[Commit] | None:
+    """Up to the newest. None where others are among them, or too many are."""
+    commits = list[Commit]()
+    with suppress(FileNotFoundError):
+        while len(commits) < _AT_MOST:
+            commit = read_commit(handle.address, handle.version + 1 + len(commits))
+            if not _only_moves_files(commit):
+                return None
+            commits.append(commit)
         return None
-    at = datetime.fromtimestamp(max(times, default=0) / 1000, UTC)
-    went = {unquote(each["path"]) for each in commit.of("remove")}
-    return before.followed_by(commit, added_files([_file(each) for each in added], at, before.schema), went)
+    return commits
 
 
-def _file(added: Action) -> DataFile:
+def _only_moves_files(commit: Commit) -> bool:
+    """Whether it is one of ours, and adds and removes whole files."""
+    kinds = {kind for action in commit.actions for kind in action}
+    return COMMIT_ID in commit.info and kinds <= _PLAIN and not any(map(_has_vector, commit.of("add")))
+
+
+def _has_vector(added: Action) -> bool:
+    return added.get("deletionVector") is not None
+
+
+def _after(before: Handle, commits: Sequence[Commit]) -> Handle:
+    """What these commits made of `before`."""
+    if not commits:
+        return before
+    added, went = dict[str, Action](), set[str]()
+    for commit in commits:
+        for gone in (unquote(each["path"]) for each in commit.of("remove")):
+            went.add(gone)
+            added.pop(gone, None)
+        added |= {unquote(each["path"]): each for each in commit.of("add")}
+    times = groupby(added.items(), key=lambda each: each[1]["modificationTime"])
+    came = [added_files([], datetime.now(UTC), before.schema)]
+    for time, files in times:
+        at = datetime.fromtimestamp(time / 1000, UTC)
+        came.append(added_files([_file(path, each) for path, each in files], at, before.schema))
+    return before.followed_by(commits, pl.concat(came, how="diagonal_relaxed"), went | added.keys())
+
+
+def _file(path: str, added: Action) -> DataFile:
     rows = msgspec.json.decode(added["stats"])["numRecords"]
-    return DataFile(unquote(added["path"]), added["size"], rows, added["stats"], added["partitionValues"])
+    return DataFile(path, added["size"], rows, added["stats"], added["partitionValues"])

@@ -12,6 +12,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle, _load
+from lakehouse.engine.delta.rivals import followed
 from lakehouse_tests.engine.delta.opening import opened
 
 SCHEMA = pl.Schema({"id": pl.Int64()})
@@ -121,13 +122,16 @@ EVERY = pl.DataFrame(
 
 @pytest.mark.parametrize("partition_by", [(), ("day",), ("small",)])
 def test_what_a_commit_has_made_is_known_as_it_reads(address, partition_by):
-    handle = Handle.create(address, EVERY.schema, partition_by=partition_by)
+    begun = handle = Handle.create(address, EVERY.schema, partition_by=partition_by)
     for part in (EVERY, EVERY.head(1), EVERY.clear(), EVERY.tail(2)):
         removed = handle.files()["path"].to_list()[:1]
         handle = handle.commit(write_files(handle, part.lazy()), removed, {}, {})
         told, reads = handle.files(), opened(address).files()
         assert set(told.columns) == set(reads.columns)
         assert_frame_equal(told, reads, check_column_order=False)
+        carried_on = followed(begun)  # as another process does
+        assert carried_on is not None
+        assert_frame_equal(carried_on.files(), reads, check_column_order=False)
         assert (handle.rows, handle.bytes) == (opened(address).rows, opened(address).bytes)
     assert handle.schema == EVERY.schema
     assert handle.id == DeltaTable(address.uri).metadata().id
