@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.log import Action
+from lakehouse.engine.delta.log import RESTORED, Action
 from lakehouse.engine.delta.place import log_name, root, storage_options
 from lakehouse.engine.delta.statistics import DataFile
 
@@ -42,7 +42,10 @@ class Gone(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version."""
+    """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version.
+
+    `metadata`: the action that gives the table another shape.
+    """
 
     added: Sequence[DataFile]
     removed: Sequence[Gone]
@@ -50,6 +53,7 @@ class Change:
     note: Mapping[str, str]
     at: datetime
     rearranges: bool
+    metadata: Action | None = None
 
     @property
     def milliseconds(self) -> int:
@@ -102,8 +106,13 @@ def _actions(change: Change) -> Iterator[Action]:
         "mode": "Overwrite" if change.removed else "Append",
         "partitionBy": msgspec.json.encode(list(columns)).decode(),
     }
-    own = {"timestamp": at, "operation": "WRITE", "operationParameters": parameters, "engineInfo": _ENGINE}
+    operation = "WRITE"
+    if (restored := change.note.get(RESTORED)) is not None:
+        operation, parameters = "RESTORE", {"version": restored}
+    own = {"timestamp": at, "operation": operation, "operationParameters": parameters, "engineInfo": _ENGINE}
     yield {"commitInfo": {**change.note, **own}}
+    if change.metadata is not None:
+        yield {"metaData": change.metadata}
     for file in change.added:
         yield {
             "add": {

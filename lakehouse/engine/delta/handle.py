@@ -21,11 +21,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
+from lakehouse.engine.delta import log
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
-from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
+from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, appended, read_commit
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
-from lakehouse.engine.delta.scan import in_commit_order, scan_files
+from lakehouse.engine.delta.scan import scan_files, sorted_as_committed
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
 from lakehouse.engine.delta.storable import check_partition, check_storable
 
@@ -178,7 +179,8 @@ class Handle:
         if app not in self._transactions:  # deltalake reads the log for every answer
             is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
             self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
-        return self._transactions[app]
+        found = self._transactions[app]
+        return None if found == log.NEVER else found
 
     def ask(self, *apps: str) -> None:
         """Read the log for each of them side by side, as a store far away answers late; `transaction` then knows."""
@@ -189,7 +191,7 @@ class Handle:
 
     def transactions(self) -> dict[str, int]:
         """All at once: asking for one takes a millisecond."""
-        return transactions_at(self.address, self.version)
+        return log.transactions_at(self.address, self.version)
 
     def commit_of(self, version: int) -> Commit:
         """What one version of this table holds. Raises FileNotFoundError when its log is gone or never was."""
@@ -207,7 +209,7 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return _in_commit_order(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
+        return sorted_as_committed(standing_files(pl.DataFrame(self._table.get_add_actions()), self.schema))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
@@ -253,21 +255,24 @@ class Handle:
         *,
         rearranges: bool = False,
         schema: pl.Schema | None = None,
+        metadata: Action | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). A new `schema`
-        comes with the files that make the table anew; all others go, whatever `removed` says.
+        comes with the files that make the table anew; all others go, whatever `removed` says. `metadata`: the action
+        of the log that says so, of a version that is put back.
         """
         self.address.refuse_a_write()
         identity, now = secrets.token_hex(8), _now()
         reshapes = schema is not None and schema != self.schema
-        paths = set[str]() if reshapes else set(removed)  # overwrite finds them itself
-        gone = self._gone(paths)
-        change = Change(added, gone, transactions, {**note, COMMIT_ID: identity}, now, rearranges=rearranges)
+        is_ours = self.identity is not None and is_plain(self._opened) and (metadata is not None or not reshapes)
+        paths = set[str]() if reshapes and not is_ours else set(removed)  # overwrite finds them itself
+        said = {**note, COMMIT_ID: identity}
+        change = Change(added, self._gone(paths), transactions, said, now, rearranges=rearranges, metadata=metadata)
         try:
-            if reshapes or self.identity is None or not is_plain(self._opened):
+            if not is_ours:
                 put_through_deltalake(self.address, self._table, change, schema if reshapes else None)
             else:
                 self._refuse_another_table()
@@ -276,7 +281,7 @@ class Handle:
             self._raise_unless_landed(identity, error)
         committed = Handle(self.address, self._opened, version=self.version + 1)
         committed.identity, committed._transactions = identity, {**self._transactions, **transactions}
-        if not reshapes:
+        if not reshapes and log.RESTORED not in note:  # whose files another engine may have measured, in its own way
             committed._carry_on(self, added_files(added, now, self.schema), paths)
         return committed._after_commit()
 
@@ -328,7 +333,7 @@ class Handle:
             before.id, before.description, before.schema, before.partition_by
         )  # fmt: skip
         stay = before._files.filter(~pl.col("path").is_in(went))
-        self._files = _in_commit_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
+        self._files = sorted_as_committed(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
@@ -374,11 +379,6 @@ class Handle:
         self.tip, self.identity = commit, commit.identity
         self._transactions = {txn["appId"]: txn["version"] for txn in commit.of("txn")}
         return self
-
-
-def _in_commit_order(files: pl.DataFrame) -> pl.DataFrame:
-    order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
-    return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
 
 
 def _now() -> datetime:

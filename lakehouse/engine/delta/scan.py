@@ -25,6 +25,12 @@ def in_commit_order(paths: Sequence[str]) -> list[str]:
     return sorted(paths, key=lambda path: (path.rpartition("/")[2], path))
 
 
+def sorted_as_committed(files: pl.DataFrame) -> pl.DataFrame:
+    """Rows that have a `path`, in commit order."""
+    order = {path: place for place, path in enumerate(in_commit_order(files["path"].to_list()))}
+    return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
+
+
 def scan_files(
     address: Address, paths: Sequence[str], schema: pl.Schema, partition_by: Sequence[str], *, file: str | None = None
 ) -> pl.LazyFrame:

@@ -25,7 +25,7 @@ HISTORY = pl.Schema(
     }
 )
 _AT_ONCE = 64
-_NO_NOTE = {COMMIT_ID, "table", "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
+_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
 
 def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
@@ -70,6 +70,11 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     return one.scan_paths(only[0]), other.scan_paths(only[1]), one.rows_of(both) if both else 0
 
 
+def note_of(commit: Commit) -> dict[str, str]:
+    """What was noted with a version, for people and for the next run."""
+    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+
 def _commits(handle: Handle) -> Iterator[Commit]:
     """The newest first, until the first one or the first that is no longer in the log."""
     last = handle.version
@@ -98,7 +103,7 @@ def _committed_at(commit: Commit) -> datetime | None:
 
 
 def _row(commit: Commit) -> tuple[object, ...]:
-    added, said = list(commit.of("add")), commit.info.items()
+    added = list(commit.of("add"))
     new = [_rows(each) for each in added if each.get("dataChange", True)]
     return (
         commit.version,
@@ -108,7 +113,7 @@ def _row(commit: Commit) -> tuple[object, ...]:
         len(added),
         sum(each["size"] for each in added),
         sum(1 for _ in commit.of("remove")),
-        ", ".join(f"{name} {text}" for name, text in said if isinstance(text, str) and name not in _NO_NOTE),
+        ", ".join(f"{name} {text}" for name, text in note_of(commit).items() if name != "table"),
     )
 
 
