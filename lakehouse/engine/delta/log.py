@@ -140,8 +140,15 @@ class Past:
             version = version - 1 if commit.restored is None else commit.restored
         return version
 
+    def back(self, version: int) -> Iterator[int]:
+        """A version and all that it grew from, newest first."""
+        while version >= 0:
+            yield version
+            restored = self.commit(version).restored
+            version = version - 1 if restored is None else restored
+
     def line(self, version: int) -> Iterator[int]:
-        """What a version grew from, itself included, newest first: the versions that changed rows."""
+        """Of these the ones that changed rows."""
         while version >= 0:
             version = self.origin(version)
             yield version
@@ -168,6 +175,16 @@ class Past:
             if (found := self.commit(each).transaction(app)) is not None:
                 return None if found == NEVER else found
         return None
+
+
+def took_back(address: Address, position: int, version: int) -> bool:
+    """Whether the table was put back in between to what stood before `position`. A log that is gone does not tell."""
+    try:
+        commits = read_commits(address, position + 1, version) if position < version else []
+        is_back = any(each.restored is not None for each in commits)
+        return is_back and not Past(address, commits).grew_from(version, position)
+    except FileNotFoundError:
+        return False
 
 
 def transactions_at(address: Address, version: int) -> dict[str, int]:

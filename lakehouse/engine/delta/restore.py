@@ -135,9 +135,8 @@ def _data_file(path: str, add: Action) -> DataFile:
         raise Refused(f"{path} carries a deletion vector, which is not put back yet. Nothing was written.")
     statistics = add.get("stats") or "{}"
     rows = msgspec.json.decode(statistics).get("numRecords", 0)
-    return DataFile(
-        path, add["size"], rows, statistics, add["partitionValues"], (add.get("tags") or {}).get(SHA256, "")
-    )
+    tags: Mapping[str, str] = add.get("tags") or {}
+    return DataFile(path, add["size"], rows, statistics, add["partitionValues"], tags.get(SHA256, ""))
 
 
 def _metadata(past: Past, version: int) -> Action:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import polars as pl
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
 
@@ -58,6 +58,11 @@ def at_version(handle: Handle, version: int) -> Handle:
     return found
 
 
+def as_it_stood(handle: Handle, said: str) -> Handle:
+    """The table at a version, `12`, or at a time, `2026-01-31T12:00:00Z`. Refused where there is no such."""
+    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, _time(said)))
+
+
 def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     """The rows of the files that only `one` holds, those that only `other` holds, and the number of rows in both's.
 
@@ -73,6 +78,16 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
 def note_of(commit: Commit) -> dict[str, str]:
     """What was noted with a version, for people and for the next run."""
     return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
+    if time.tzinfo is None:
+        raise WrongUsage(f"as of {text}: of which zone? Say {text}Z for UTC, or an offset such as {text}+01:00.")
+    return time
 
 
 def _commits(handle: Handle) -> Iterator[Commit]:

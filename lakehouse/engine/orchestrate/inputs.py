@@ -12,8 +12,9 @@ from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.table import Declaration, Read, differences
-from lakehouse.engine.declare.write import Merge, Reading
+from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import took_back
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
@@ -136,6 +137,11 @@ def open_inputs(
     return opened
 
 
+def keeps_what_it_read(declared: Declaration) -> bool:
+    """Whether rows that it made of an upstream stay when the upstream no longer holds what they were made of."""
+    return not (declared.is_written_whole or isinstance(declared.write, ReplacePartition))
+
+
 def refuse_other_columns(declared: Declaration, handle: Handle | None, *, reader: Declaration | None = None) -> None:
     """Refuse a table that stands with other columns than its contract declares; a `reader` may find more than it needs.
 
@@ -220,6 +226,13 @@ def _refuse_strangers(declared: Declaration, own: Handle, each: Input) -> None:
         raise Refused(
             f"{declared.key} has read {upstream} up to version {since}, and it stands at {handle.version}: it was put "
             f"back. {stands} {anew}"
+        )
+    is_told_later = each.read.reading is Reading.NEW  # when they are read
+    if not is_told_later and keeps_what_it_read(declared) and took_back(handle.address, since, handle.version):
+        raise Refused(
+            f"{declared.key} holds rows that it made of {upstream} at version {since}, and {upstream} was put back to "
+            f"what stood before. {stands} Put it back too (lakehouse table history {declared.key}; lakehouse table "
+            f"restore {declared.key} --version …), or make it anew: lakehouse rebuild {declared.key}+"
         )
 
 
