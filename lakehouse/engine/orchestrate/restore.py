@@ -206,7 +206,8 @@ def _remarks(declared: Declaration, prepared: Restore, thens: dict[str, Handle],
             continue
         upstream = thens.get(read.upstream.key) or as_read(read.upstream, place)
         since = prepared.then.transaction(position(declared, upstream)) if upstream else None
-        if upstream is None or since is None:
+        is_equal = read.upstream.key in thens and upstream is not None and (since or 0) > upstream.version
+        if upstream is None or since is None or is_equal:  # it has read what changed no row, and is put back too
             continue
         try:
             upstream.appended(since)

@@ -213,6 +213,19 @@ def test_a_version_of_which_the_upstream_was_put_back_since_is_told_beforehand(h
     assert seen(house) == before
 
 
+def test_a_file_without_records_changes_nothing_that_could_not_be_gone_on_from(tmp_path: Path):
+    house = House(tmp_path)
+    land(house, 1)
+    house.drain(*TABLES)
+    land(house, 2, order("1"))
+    house.drain(*TABLES)
+    planned = plan(ERP, 0, TABLES, house.place, downstream=True)
+    assert [step.remarks for step in planned.steps] == [()] * len(planned.steps)
+    carry_out(planned, house.place, lambda *_: None)
+    house.drain(*TABLES)
+    house.assert_counts_add_up(ERP)
+
+
 def test_what_its_ledger_does_not_tell_of_is_refused(house: House):
     ledger = house.root / "lake/ledger/bronze/erp_orders"
     shutil.rmtree(ledger)
