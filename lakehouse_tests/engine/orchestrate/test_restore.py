@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Storage
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.ledger import SCHEMA
 from lakehouse.engine.orchestrate import restore
 from lakehouse.engine.orchestrate.restore import Step, carry_out, plan
+from lakehouse_tests.azurite import A_KEY
 from lakehouse_tests.driver import House, files_per_batch, lines, order
 from lakehouse_tests.engine.orchestrate.test_any_sequence_of_landings import (
     DAILY,
@@ -28,6 +32,7 @@ from lakehouse_tests.engine.orchestrate.test_any_sequence_of_landings import (
     documents,
 )
 from lakehouse_tests.faults.standing import Standing, standing
+from resources.adls import Adls
 
 
 def land(house: House, day: int, *documents: str) -> None:
@@ -232,6 +237,36 @@ def test_what_its_ledger_does_not_tell_of_is_refused(house: House):
     Handle.create(house.place.ledger(ERP), SCHEMA)
     with pytest.raises(Refused, match=r"does not tell of batch 2 .*lakehouse rebuild bronze/erp_orders"):
         plan(ERP, 2, TABLES, house.place)
+
+
+@dataclass
+class OnAzure(House):
+    """Its lake is a container."""
+
+    lake: Storage | None = None
+
+    @property
+    def place(self) -> Place:
+        assert self.lake is not None
+        return replace(super().place, lake=self.lake)
+
+
+@pytest.mark.azurite
+def test_tables_go_back_on_a_storage_account_as_on_a_disk(azurite, new_container, tmp_path, monkeypatch):
+    monkeypatch.setenv("A_KEY", azurite.key)
+    lake = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
+    house, stood = OnAzure(tmp_path, lake=lake), list[list[set[tuple[object, ...]]]]()
+    for day in (2, 1, 3):
+        land(house, day, order("1", (1, day, "1.50")), order("2", (1, day, '"1O"')))
+        house.drain(*TABLES)
+        stood.append([set(house.rows(each).drop("batch", strict=False).rows()) for each in TABLES])
+    assert put_back(house, ERP, 1, downstream=True)[-1] == "bronze/erp_orders"
+    assert [set(house.rows(each).drop("batch", strict=False).rows()) for each in TABLES] == stood[0]
+    assert house.set_aside(LINES).height == 1
+    house.drain(*TABLES)
+    assert [set(house.rows(each).drop("batch", strict=False).rows()) for each in TABLES] == stood[2]
+    assert house.set_aside(LINES).height == 3
+    house.assert_counts_add_up(ERP)
 
 
 class Cut(BaseException):
