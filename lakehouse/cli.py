@@ -232,10 +232,13 @@ def rebuild(
     selection: Annotated[str, typer.Argument(help="A table, silver/orders; with + also all that is downstream.")],
     compare: Annotated[bool, typer.Option("--compare", help="Show first what it changes, exactly, and ask.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --compare: show, and write without asking.")] = False,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="From what stood upstream then: 2026-01-31T12:00:00Z.")
+    ] = None,
 ) -> None:
     """Make silver/orders anew, or silver/orders+ with all that is downstream: from all that their upstreams hold."""
     from lakehouse.engine.orchestrate.rebuild import compare as differ
-    from lakehouse.engine.orchestrate.rebuild import left_behind, selected
+    from lakehouse.engine.orchestrate.rebuild import left_behind, read_as_of, selected
     from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
 
     opened = Lakehouse()
@@ -243,10 +246,11 @@ def rebuild(
     tables = [each for each in chosen if each.declaration.key not in opened.left_out] or chosen
     if behind := left_behind(opened.tables, tables):
         out.print(f"{_keys(behind)} will have to be made anew after it; {selection}+ does both.", style="yellow")
+    then = [read_as_of(each.declaration, as_of, tables) for each in tables]
     for place, table in enumerate(tables):
         if compare:
             with watched(told, f"Working out what {table.declaration.key} would be"):
-                difference = differ(table.declaration, opened.place)
+                difference = differ(table.declaration, opened.place, then[place])
             out.print(f"{table.declaration.key}: {difference}", markup=False, soft_wrap=True)
             draw(difference)
             if difference.is_none:
@@ -256,7 +260,7 @@ def rebuild(
                 _tell_due(opened, left_behind(opened.tables, tables[:place]))
                 raise typer.Exit(DRAINED)
         with watched(told, table.declaration.key):
-            ran = make_anew(opened.definitions, table, opened.instance)
+            ran = make_anew(opened.definitions, table, opened.instance, then[place])
         _tell(ran)
         if ran.error:
             if rest := tables[place + 1 :]:

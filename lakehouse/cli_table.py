@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,11 @@ if TYPE_CHECKING:
 tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
 
 Key = Annotated[str, typer.Argument(metavar="TABLE", help="A table, silver/orders.")]
+
+
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="TIME", help="The version that stood then: 2026-01-31T12:00:00Z.")
+]
 
 
 @tables.command()
@@ -46,21 +50,18 @@ def show(
     key: Key,
     *,
     version: Annotated[int | None, typer.Option("--version", help="Of `lakehouse table history`.")] = None,
-    as_of: Annotated[
-        str | None, typer.Option("--as-of", metavar="TIME", help="The version that stood then: 2026-01-31T12:00:00Z.")
-    ] = None,
+    as_of: AsOf = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="So many rows.")] = 10,
 ) -> None:
     """Rows of a table as it stands, or as it stood at a version or a time."""
     from lakehouse.engine.declare.errors import WrongUsage
-    from lakehouse.engine.delta.travel import at_version, version_at
+    from lakehouse.engine.delta.travel import as_it_stood
 
     if version is not None and as_of is not None:
         raise WrongUsage("--version and --as-of both name a version: say one of them.")
     declared, handle = _opened(key)
-    if as_of is not None:
-        version = version_at(handle, _time(as_of))
-    then = handle if version is None else at_version(handle, version)
+    said = str(version) if version is not None else as_of
+    then = handle if said is None else as_it_stood(handle, said)
     rows = then.scan().head(limit).collect()
     draw_rows(rows.columns, rows.rows())
     out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {declared.key}, version {then.version}", style="dim")
@@ -83,6 +84,57 @@ def diff(
     said = f"{declared.key}, version {one.version} to {other.version}: {found}"
     out.print(said, markup=False, soft_wrap=True)
     draw(found)
+
+
+@tables.command()
+def restore(
+    key: Key,
+    *,
+    version: Annotated[int | None, typer.Option("--version", help="Of `lakehouse table history`.")] = None,
+    as_of: AsOf = None,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="Put back also what has read later versions, as far as needed.")
+    ] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Also where files that would have to land again are gone.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Put a table back to a version or a time, and with it how far it has read. Exit 1: refused, nothing was written.
+
+    It is a new version, so that this can be taken back too. The next `lakehouse run` reads again what came since.
+    """
+    from lakehouse.engine.declare.errors import Refused, WrongUsage
+    from lakehouse.engine.delta.travel import as_it_stood
+    from lakehouse.engine.orchestrate.rebuild import named
+    from lakehouse.engine.orchestrate.restore import Step, carry_out, plan, record
+    from lakehouse.engine.orchestrate.versions import standing
+
+    opened = Lakehouse()
+    declared = named(opened.tables, key).declaration
+    said = as_of if version is None else str(version)
+    if said is None or (as_of is not None and version is not None):
+        raise WrongUsage("Say to which version: --version 12 or --as-of 2026-01-31T12:00:00Z (lakehouse table history)")
+    then = as_it_stood(standing(declared, opened.place), said).version
+    planned = plan(declared, then, [each.declaration for each in opened.tables], opened.place, downstream=downstream)
+    for step in planned.steps:
+        out.print(str(step), markup=False, soft_wrap=True)
+        for remark in step.remarks:
+            out.print(f"  {remark}", style="yellow", markup=False, soft_wrap=True)
+    if (refusal := planned.refusal(accept_loss=accept_loss)) is not None:
+        raise Refused(refusal)
+    if dry_run:
+        out.print("Nothing was written: --dry-run.")
+        return
+
+    def tell(step: Step, restored: Handle) -> None:
+        record(opened.instance, step, restored)
+        back = f"lakehouse table restore {step.declared.key} --version {step.restore.now.version}"
+        out.print(f"{step.declared.key} is put back, as version {restored.version}. To undo: {back}", soft_wrap=True)
+
+    carry_out(planned, opened.place, tell)
+    if not all(step.is_done for step in planned.steps):
+        out.print("To read again what came since: lakehouse run")
 
 
 @tables.command()
@@ -116,15 +168,3 @@ def _opened(key: str) -> tuple[Declaration, Handle]:
     opened = Lakehouse()
     declared = named(opened.tables, key).declaration
     return declared, standing(declared, opened.place)
-
-
-def _time(text: str) -> datetime:
-    from lakehouse.engine.declare.errors import WrongUsage
-
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise WrongUsage(f"--as-of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
-    if time.tzinfo is None:
-        raise WrongUsage(f"--as-of {text}: of which zone? Say {text}Z for UTC, or an offset such as {text}+01:00.")
-    return time

@@ -24,6 +24,7 @@ from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.prepared import Written
 from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.delta.writes import overwrite, replace_slice
 from resources.partition_slices import Slices
 
@@ -56,10 +57,10 @@ def write_plain(context: dg.OutputContext, lake: Storage, obj: Any) -> None:
 
 
 def load_plain(context: dg.InputContext, lake: Storage) -> Any:
-    """The rows of an asset's table, pinned at its newest version; of the mapped partitions only, where it has some.
+    """The rows of an asset's table, pinned at its newest version, or at the version or time that `as_of` says.
 
-    The annotation decides: pl.DataFrame (also without one, as in dagster-polars), pl.LazyFrame, dict[str, either] by
-    partition key; None where it is Optional and there is nothing.
+    Of the mapped partitions only, where it has some. The annotation decides: pl.DataFrame (also without one, as in
+    dagster-polars), pl.LazyFrame, dict[str, either] by partition key; None where it is Optional and there is nothing.
     """
     asset = _asset_of(context)
     is_optional, wanted = _unwrapped(context.dagster_type.typing_type)
@@ -203,8 +204,9 @@ def _open(asset: str, context: dg.InputContext, address: Address) -> Handle | No
     for word in ("pyarrow_options", "delta_table_options"):
         if context.definition_metadata.get(word):
             raise Refused(f"{context.name}: {word} are not taken. Leave them out and filter the frame of {asset}.")
-    version = context.definition_metadata.get("version")
-    return Handle.open(address, None if version is None else int(version))
+    then = context.definition_metadata.get("as_of", context.definition_metadata.get("version"))
+    handle = Handle.open(address)
+    return handle if handle is None or then is None else as_it_stood(handle, str(then))
 
 
 def _read(context: dg.InputContext, handle: Handle) -> pl.LazyFrame:

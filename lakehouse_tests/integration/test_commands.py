@@ -29,7 +29,7 @@ from lakehouse_tests.without_spark import without_spark
 TABLES = tables_in(tables)
 STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
-    "last_run", "foreign",
+    "last_run", "foreign", "restored",
 ]  # fmt: skip
 SHOW_ASIDE = 'lakehouse sql "select source_file, source_row, reasons, row from quarantine.bronze_erp_orders"'
 ENVIRONMENT: str | None = None  # another than that without Spark
@@ -366,6 +366,51 @@ def test_a_table_is_optimized_vacuumed_and_profiled(drained: Command) -> None:
     assert (by["customer_id"]["min"], by["customer_id"]["top"]) == ("•••", None)
     assert by["country"]["top"].startswith("United Kingdom (385), ")
     assert "411 rows of silver/orders, version 4" in drained("table", "profile", "silver/orders").stdout
+
+
+def test_a_table_is_put_back_with_all_that_has_read_it_and_a_run_reads_again_what_came_since(drained: Command) -> None:
+    drained("land", "--from", "2010-12-02", "--to", "2010-12-02")
+    drained("run")
+    asking = "select count(*), sum(net_amount) from gold.daily_sales"
+    was, restore = asked(drained, asking), ("table", "restore", "bronze/erp_orders", "--version", "1")
+    refused = drained(*restore, exits=1)
+    assert "tables downstream would keep rows that were made of what goes: silver/" in refused.stderr
+    assert refused.stderr.strip().endswith("lakehouse table restore bronze/erp_orders --version 1 --downstream")
+    planned = drained(*restore, "--downstream", "--dry-run").stdout
+    assert "bronze/erp_orders: from version 2 to what stood at version 1: 0 rows in 0 files come back, " in planned
+    assert "1 file of its source will count as new again" in planned
+    assert planned.endswith("Nothing was written: --dry-run.\n")
+    done = drained(*restore, "--downstream").stdout
+    assert "silver/orders is put back, as version 3. To undo: lakehouse table restore silver/orders --version 2" in done
+    assert done.endswith("To read again what came since: lakehouse run\n")
+    assert asked(drained, asking) != was
+    newest = json.loads(drained("table", "history", "bronze/erp_orders", "--json").stdout)[0]
+    assert (newest["operation"], newest["note"]) == ("RESTORE", "batch 1, restored 1")
+    [orders] = [each for each in json.loads(drained("status", "--json").stdout) if each["key"] == "silver/orders"]
+    assert (orders["version"], orders["restored"]) == (3, 1)
+    assert "put back to version 1" in drained("status").stdout
+    assert "Landed, and not read yet: 1 file for bronze/erp_orders" in drained("status").stdout
+    assert "stands as it did at version 1" in drained(*restore, "--downstream").stdout
+    drained("run")
+    assert asked(drained, asking) == was
+    assert "--version 12 or --as-of" in drained("table", "restore", "silver/orders", exits=2).stderr
+    before = json.loads(drained("table", "history", "silver/orders", "--json").stdout)[0]["committed_at"]
+    assert "as it did at version 4" in drained("table", "restore", "silver/orders", "--as-of", before).stdout
+
+
+def test_a_table_is_made_anew_as_of_a_time_and_the_next_run_reads_on_from_there(drained: Command) -> None:
+    first = json.loads(drained("table", "history", "silver/orders", "--json").stdout)[0]["committed_at"]
+    drained("land", "--from", "2010-12-02", "--to", "2010-12-02")
+    drained("run")
+    asking = "select count(*) from silver.orders"
+    was = asked(drained, asking)
+    drained("rebuild", "silver/orders", "--as-of", first)
+    assert asked(drained, asking) != was
+    newest = json.loads(drained("table", "history", "silver/orders", "--json").stdout)[0]
+    assert newest["note"].endswith(f"reads bronze/erp_orders as of {first}, bronze/erp_returns as of {first}")
+    drained("run")
+    assert asked(drained, asking) == was
+    assert "reads files and no table" in drained("rebuild", "bronze/erp_orders", "--as-of", first, exits=2).stderr
 
 
 def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/local-development.md and docs/adls.md say what the commands say, and what they let one write is taken."""
+"""docs/local-development.md, adls.md and restore.md say what the commands say, and what they let one write is taken."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ import yaml
 from lakehouse_tests.azure_cloud import ACCOUNT_KEY, Cloud, Secret
 from lakehouse_tests.azurite import KEY
 from lakehouse_tests.house.house import ROOT
+from lakehouse_tests.without_spark import without_spark
 from resources import engines
 from resources.adls import Adls
 from resources.environment import AUTH_MODES, Environment, load_environment, storages
 
-LOCAL, ADLS = ROOT / "docs/local-development.md", ROOT / "docs/adls.md"
+LOCAL, ADLS, RESTORE = ROOT / "docs/local-development.md", ROOT / "docs/adls.md", ROOT / "docs/restore.md"
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 HOME = "/srv/lakehouse"
 FOLDERS = "{landing: {type: local_disk, path: landing}, lake: {type: local_disk, path: lake}}"
@@ -93,6 +94,39 @@ def test_the_guide_to_local_development_shows_what_the_commands_say(home: Path):
     (home / "environments/mine.yaml").write_text(mine.replace("path: my-lake", "pfad: my-lake"))
     [misspelt] = answers(LOCAL, "lakehouse run")
     assert typed("run", home, LAKEHOUSE_ENVIRONMENT="mine") == said(misspelt, home)
+
+
+def test_the_guide_to_restoring_shows_what_the_commands_say(home: Path):
+    here = without_spark(home)
+
+    def days(first: int, last: int) -> None:
+        typed(f"land --from 2010-12-{first:02} --to 2010-12-{last:02}", home, **here)
+        typed("run", home, **here)
+
+    def shown(command: str) -> list[str]:
+        [answer] = answers(RESTORE, f"lakehouse {command}")
+        return without_times(said(answer, home))
+
+    def told(command: str) -> list[str]:
+        return without_times(typed(command, home, **here))
+
+    days(1, 2)
+    days(3, 3)
+    assert told("table history silver/orders") == shown("table history silver/orders")
+    assert told("table restore silver/orders --version 1") == shown("table restore silver/orders --version 1")
+    typed("run", home, **here)
+    refused = "table restore bronze/erp_orders --version 1"
+    assert told(refused) == shown(refused)
+    assert told(f"{refused} --downstream")[-1] == "To read again what came since: lakehouse run"
+    (home / "landing/erp/orders/dt=2010-12-02/orders.jsonl.gz").unlink()
+    lossy = "table restore bronze/erp_orders --version 0 --downstream"
+    assert told(lossy) == shown(lossy)
+
+
+def without_times(lines: list[str]) -> list[str]:
+    """Without the moments of commits, and the bytes of files, which hang on the version of a library."""
+    moments = [re.sub(r"[-\d]+ [:.\d]+\+00:00", "…", line) for line in lines]
+    return [re.sub(r"(… WRITE \d+ \d+) \d+", r"\1 …", line) for line in moments]
 
 
 @pytest.fixture

@@ -554,6 +554,24 @@ def test_the_annotation_decides_what_a_reader_gets(world: World):
     assert all(value.lazy().collect().rows() == PLAIN.rows() for name, value in seen.items() if name != "narrow")
 
 
+def test_a_frame_is_read_as_of_a_version_or_a_time(world: World):
+    seen: dict[str, list[Any]] = {}
+
+    def reading(name: str, as_of: str) -> Any:
+        @dg.asset(name=name, ins={"sales": dg.AssetIn(metadata={"as_of": as_of})})
+        def reader(sales: pl.DataFrame) -> None:
+            seen[name] = sales["n"].unique().to_list()
+
+        return reader
+
+    world.done(giving(counted(1, 1, 1)))
+    between = dt.datetime.now(dt.UTC).isoformat()
+    world.done(giving(counted(1, 1, 2)), reading("then", "1"), reading("at", between))
+    assert seen == {"then": [1], "at": [1]}
+    sentence = world.refused(giving(counted(1, 1, 3)), reading("never", "9"))
+    assert "has versions 0 to 3, and no version 9" in sentence
+
+
 def test_an_annotation_that_is_no_frame_is_refused(world: World):
     @dg.asset
     def reader(sales: int) -> None: ...

@@ -23,7 +23,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.log import COMMIT_ID, Action, as_logged, read_commit
+from lakehouse.engine.delta.log import COMMIT_ID, RESTORED, Action, as_logged, read_commit
 from lakehouse.engine.delta.place import log_name, root, storage_options
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
@@ -53,7 +53,7 @@ class Gone(NamedTuple):
 class Change:
     """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version.
 
-    `meta`: the metaData action, where the table gets other columns.
+    `metadata`: the action that gives the table other columns.
     """
 
     added: Sequence[DataFile]
@@ -62,7 +62,7 @@ class Change:
     note: Mapping[str, str]
     at: datetime
     rearranges: bool
-    meta: Action | None = None
+    metadata: Action | None = None
 
     @property
     def milliseconds(self) -> int:
@@ -135,10 +135,13 @@ def _actions(change: Change) -> Iterator[Action]:
         "mode": "Overwrite" if change.removed else "Append",
         "partitionBy": msgspec.json.encode(list(columns)).decode(),
     }
-    own = {"timestamp": at, "operation": "WRITE", "operationParameters": parameters, "engineInfo": _ENGINE}
+    operation = "WRITE"
+    if (restored := change.note.get(RESTORED)) is not None:
+        operation, parameters = "RESTORE", {"version": restored}
+    own = {"timestamp": at, "operation": operation, "operationParameters": parameters, "engineInfo": _ENGINE}
     yield {"commitInfo": {**change.note, **own}}
-    if change.meta:
-        yield {"metaData": change.meta}
+    if change.metadata is not None:
+        yield {"metaData": change.metadata}
     for file in change.added:
         yield {
             "add": {

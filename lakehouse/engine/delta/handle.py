@@ -19,10 +19,11 @@ from lakehouse.engine.declare.errors import LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
+from lakehouse.engine.delta import log
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.foreign import check_change, data_files, readable
-from lakehouse.engine.delta.log import Commit, appended, read_commit, transactions_at
+from lakehouse.engine.delta.log import Action, Commit, appended, read_commit
 from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
 from lakehouse.engine.delta.protocol import check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
@@ -184,7 +185,8 @@ class Handle:
         if app not in self._transactions:  # deltalake reads the log for every answer
             is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
             self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
-        return self._transactions[app]
+        found = self._transactions[app]
+        return None if found == log.NEVER else found
 
     def ask(self, *apps: str) -> None:
         """Read the log for each of them side by side, as a store far away answers late; `transaction` then knows."""
@@ -194,7 +196,7 @@ class Handle:
 
     def transactions(self) -> dict[str, int]:
         """All at once: asking for one takes a millisecond."""
-        return transactions_at(self.address, self.version)
+        return log.transactions_at(self.address, self.version)
 
     def commit_of(self, version: int) -> Commit:
         """What one version of this table holds. Raises FileNotFoundError when its log is gone or never was."""
@@ -261,12 +263,14 @@ class Handle:
         *,
         rearranges: bool = False,
         schema: Columns | None = None,
+        metadata: Action | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
-        `schema` comes with the files that make the table anew: all others go.
+        `schema` comes with the files that make the table anew: all others go. `metadata`: the action of the log that
+        says so, of a version that is put back.
         """
         self.address.refuse_a_write()
         at = now()
@@ -274,10 +278,11 @@ class Handle:
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = self._gone(paths := set(removed))
         check_change(self, added, len(gone), rearranges=rearranges)
-        meta = meta_data(self._table, reshaped) if reshaped else None
-        change = Change(added, gone, transactions, note, at, rearranges, meta)
+        metadata = (metadata or meta_data(self._table, reshaped)) if reshaped else None
+        change = Change(added, gone, transactions, note, at, rearranges, metadata)
         identity = land(self, change, None if self.is_ours else self._table, reshaped)
-        came = None if reshaped else added_files(added, at, self.schema)
+        is_known = reshaped is None and log.RESTORED not in note  # whose files another engine may have measured
+        came = added_files(added, at, self.schema) if is_known else None
         committed: Handle = self._later(self.version + 1, transactions, came, paths)
         committed.identity = identity
         return committed._after_commit()

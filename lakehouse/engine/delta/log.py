@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -22,6 +23,11 @@ COMMIT_ID = "lakehouse commit"
 UPKEEP = "upkeep"
 """In the note of a commit that changes how the table lies and none of its rows: what was done."""
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it
+RESTORED = "restored"
+"""In the note of a version that holds what an earlier one held: which."""
+NEVER = -(1 << 62)
+"""The version of a transaction that no longer is: Delta knows no way to take one away."""
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,17 @@ class Commit:
 
     def transaction(self, app: str) -> int | None:
         return self.transactions.get(app)
+
+    @property
+    def restored(self) -> int | None:
+        """The version whose rows this one holds, where it put the table back."""
+        return int(self.info[RESTORED]) if RESTORED in self.info else None
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether it may hold other rows than the version before: not where files were only laid together."""
+        moved = (*self.of("add"), *self.of("remove"))
+        return any(each.get("dataChange", True) for each in moved) or any(self.of("metaData"))
 
     @property
     def info(self) -> Action:
@@ -77,11 +94,13 @@ def appended(address: Address, position: int, version: int, tip: Commit | None =
     """The paths of the files that the versions (position, version] appended, in commit order, then file order.
 
     tip: that version's commit, where it was read before. Refused when a version of that range took rows away, or its
-    log is gone: the reader must be rebuilt.
+    log is gone: the reader must be rebuilt. Where the table was put back in between, what counts is what it grew from.
     """
     try:
         last = [tip] if tip and position < version else []
         commits = [*read_commits(address, position + 1, version - len(last)), *last]
+        if any(commit.restored is not None for commit in commits):
+            commits = Past(address, commits).since(position, version)
     except FileNotFoundError as gone:
         raise Refused(
             f"{address}: the log of a version after {position} is gone ({gone}), so what was appended since then "
@@ -120,6 +139,80 @@ def changing(commit: Commit) -> Iterator[Action]:
     return (body for kind in ("add", "remove") for body in commit.of(kind) if body.get("dataChange", True))
 
 
+class Past:
+    """The log of a table that may have been put back: what each version grew from. Read backwards, as far as asked."""
+
+    def __init__(self, address: Address, known: Sequence[Commit] = ()) -> None:
+        self._address = address
+        self._known = {each.version: each for each in known}
+
+    def commit(self, version: int) -> Commit:
+        """Raises FileNotFoundError where the log of that version is gone."""
+        if version not in self._known:
+            first = max(0, version - _AT_ONCE + 1)
+            try:
+                found = read_commits(self._address, first, version)
+            except FileNotFoundError:
+                found = [read_commit(self._address, version)]
+            self._known |= {each.version: each for each in found}
+        return self._known[version]
+
+    def origin(self, version: int) -> int:
+        """The first version that held the rows of this one."""
+        while version > 0:
+            commit = self.commit(version)
+            if commit.restored is None and commit.changes_rows:
+                break
+            version = version - 1 if commit.restored is None else commit.restored
+        return version
+
+    def back(self, version: int) -> Iterator[int]:
+        """A version and all that it grew from, newest first."""
+        while version >= 0:
+            yield version
+            restored = self.commit(version).restored
+            version = version - 1 if restored is None else restored
+
+    def line(self, version: int) -> Iterator[int]:
+        """Of these the ones that changed rows."""
+        while version >= 0:
+            version = self.origin(version)
+            yield version
+            version -= 1
+
+    def grew_from(self, version: int, position: int) -> bool:
+        """Whether all that a reader has seen at `position` still counts at `version`."""
+        sought = self.origin(position)
+        return next((each for each in self.line(version) if each <= sought), None) == sought
+
+    def since(self, position: int, version: int) -> list[Commit]:
+        """The versions that lead from what stood at `position` to `version`, in order. Refused where none do."""
+        if not self.grew_from(version, position):
+            raise Refused(
+                f"{self._address} was put back to what stood before version {position}, up to which it was read: rows "
+                "that were read are taken away. Nothing was read."
+            )
+        sought = self.origin(position)
+        return [self.commit(each) for each in takewhile(lambda each: each > sought, self.line(version))][::-1]
+
+    def transaction(self, app: str, version: int) -> int | None:
+        """The version that `app` had last committed with at `version`, None when it never had."""
+        for each in range(version, -1, -1):
+            if (found := self.commit(each).transaction(app)) is not None:
+                return None if found == NEVER else found
+        return None
+
+
+def took_back(address: Address, position: int, version: int) -> bool:
+    """Whether the table was put back in between to what stood before `position`. A log that is gone does not tell."""
+    try:
+        commits = read_commits(address, position + 1, version) if position < version else []
+        is_back = any(each.restored is not None for each in commits)
+        return is_back and not Past(address, commits).grew_from(version, position)
+    except FileNotFoundError:
+        return False
+
+
 def transactions_at(address: Address, version: int) -> dict[str, int]:
     """The last version of every application, from the last checkpoint and the log after it."""
     found, known = dict[str, int](), -1
@@ -133,4 +226,4 @@ def transactions_at(address: Address, version: int) -> dict[str, int]:
         pass  # no checkpoint yet: the log says it all
     for commit in read_commits(address, known + 1, version):
         found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
-    return found
+    return {app: version for app, version in found.items() if version != NEVER}

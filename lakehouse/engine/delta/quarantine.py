@@ -14,16 +14,18 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.known import knows
+from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.travel import at_version
 
 # What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.
 ROWS = pl.Schema(
@@ -110,6 +112,35 @@ def asks_from(table: Handle, address: Address) -> int | None:
         return None
     versions = quarantine.files().filter(pl.col("min.version") > _looked_up_to(table, quarantine))["min.version"]
     return None if versions.is_empty() else min(table.version, *versions.to_list())
+
+
+def read_then(then: Handle, address: Address) -> pl.DataFrame:
+    """The rows that were set aside from a table as it stood at an earlier version, `then`; shape ROWS.
+
+    Refused where their files are gone.
+    """
+    newest = _opened(address)
+    if newest is None:
+        return ROWS.to_frame()
+    past, last = Past(address), newest.version
+    for version in range(newest.version, -1, -1):  # up to the first that looked further than `then`
+        decided = past.commit(version).transaction(_decided(then))
+        if decided is not None and decided <= then.version:
+            break
+        last = last if decided is None else version - 1
+    quarantine = at_version(newest, max(last, 0))
+    try:
+        return quarantine.scan_paths(_standing(then, quarantine)["path"].to_list()).select(*ROWS).collect()
+    except FileNotFoundError as gone:
+        raise Refused(
+            f"{address}: what was set aside of version {then.version} of {then.address} is no longer there ({gone}). "
+            "Nothing was written. Restore a later version, or make the table anew: lakehouse rebuild."
+        ) from gone
+
+
+def is_its_own(app: str) -> bool:
+    """Whether a transaction of the table says what counts here."""
+    return app in (ATTEMPT, _FROM)
 
 
 def _opened(address: Address) -> Handle | None:

@@ -94,7 +94,8 @@ def _ours_after(handle: Handle) -> list[Commit] | None:
 def _only_moves_files(commit: Commit) -> bool:
     """Whether it is one of ours, and adds and removes whole files."""
     kinds = {kind for action in commit.actions for kind in action}
-    return COMMIT_ID in commit.info and kinds <= _PLAIN and not any(map(_has_vector, commit.of("add")))
+    is_ours = COMMIT_ID in commit.info and commit.restored is None  # files put back may be another engine's
+    return is_ours and kinds <= _PLAIN and not any(map(_has_vector, commit.of("add")))
 
 
 def _has_vector(added: Action) -> bool:

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import msgspec
 import polars as pl
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 
 HISTORY = pl.Schema(
@@ -29,7 +30,7 @@ HISTORY = pl.Schema(
     }
 )
 _AT_ONCE = 64
-_NO_NOTE = {COMMIT_ID, "table", "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
+_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
 
 def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
@@ -67,6 +68,11 @@ def at_version(handle: Handle, version: int) -> Handle:
     return found
 
 
+def as_it_stood(handle: Handle, said: str) -> Handle:
+    """The table at a version, `12`, or at a time, `2026-01-31T12:00:00Z`. Refused where there is no such."""
+    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, _time(said)))
+
+
 def _opened(handle: Handle, version: int) -> Handle:
     try:
         found = Handle.open(handle.address, version)
@@ -98,6 +104,21 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     return one.scan_paths(only[0]), other.scan_paths(only[1]), one.rows_of(both) if both else 0
 
 
+def note_of(commit: Commit) -> dict[str, str]:
+    """What was noted with a version, for people and for the next run."""
+    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
+    if time.tzinfo is None:
+        raise WrongUsage(f"as of {text}: of which zone? Say {text}Z for UTC, or an offset such as {text}+01:00.")
+    return time
+
+
 def _commits(handle: Handle) -> Iterator[Commit]:
     """The newest first, until the first one or the first that is no longer in the log."""
     last = handle.version
@@ -126,7 +147,7 @@ def _committed_at(commit: Commit) -> datetime | None:
 
 
 def _row(commit: Commit) -> tuple[object, ...]:
-    added, said = list(commit.of("add")), commit.info.items()
+    added = list(commit.of("add"))
     new = [_rows(each) for each in added if each.get("dataChange", True)]
     return (
         commit.version,
@@ -136,7 +157,7 @@ def _row(commit: Commit) -> tuple[object, ...]:
         len(added),
         sum(each["size"] for each in added),
         sum(1 for _ in commit.of("remove")),
-        ", ".join(f"{name} {text}" for name, text in said if isinstance(text, str) and name not in _NO_NOTE),
+        ", ".join(f"{name} {text}" for name, text in note_of(commit).items() if name != "table"),
     )
 
 

@@ -24,6 +24,7 @@ from lakehouse.engine.delta.ahead import Ahead
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
 from lakehouse.engine.ingest.ledger import (
+    LISTED,
     LOST,
     READ,
     REVISED,
@@ -39,7 +40,6 @@ from lakehouse.engine.ingest.unpack import refuse_large
 FILES_PER_BATCH = 1_000
 BYTES_PER_BATCH = 512 << 20
 FILES_AHEAD = 8
-LISTED = ("name", "size", "modified_at", "etag")
 WRONG_CLOCK = timedelta(days=1)
 
 
@@ -149,7 +149,7 @@ def _reads(declared: Declaration, storage: Storage, files: Iterable[Found]) -> l
 
 
 def _plan(reader: Reader, ledger: Ledger) -> Batch | None:
-    fresh = arrivals(reader.declared, reader.storage, ledger).fresh
+    fresh = ledger.as_they_came(arrivals(reader.declared, reader.storage, ledger).fresh)
     looked_at = 0
     chosen = _at_most(BYTES_PER_BATCH, fresh[:FILES_PER_BATCH])
     with closing(_read_ahead(reader, _reads(reader.declared, reader.storage, chosen))) as reads:
@@ -160,8 +160,9 @@ def _plan(reader: Reader, ledger: Ledger) -> Batch | None:
             reader.take(each, ledger.applied + 1, read)
     if not (entries := reader.entered()):
         return None
-    _, plan = ledger.commit(entries)
-    return reader.batch(plan, waiting=len(fresh) - looked_at)
+    waiting = len(fresh) - looked_at
+    _, plan = ledger.commit(entries, is_last=not waiting)
+    return reader.batch(plan, waiting=waiting)
 
 
 def _resume(reader: Reader, ledger: Ledger, pending: Plan) -> Batch | None:

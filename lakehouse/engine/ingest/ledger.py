@@ -9,6 +9,8 @@ then laid together, in the commit of a plan.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,7 +23,9 @@ from lakehouse.engine.declare.ports import Address, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import NEVER
 from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.travel import at_version
 
 ACCEPTED, REVISED, DUPLICATE, UNREADABLE, LOST = "accepted", "revised", "duplicate", "unreadable", "lost"
 READ = (ACCEPTED, REVISED)
@@ -33,7 +37,12 @@ SMALL, SMALL_FILES = 100_000, 50
 KEPT_BYTES = 8 << 20
 """The rows of a ledger that is not larger are held as long as its handle: a run asks for them several times."""
 
+LISTED = ("name", "size", "modified_at", "etag")
 PLAN = "plan"
+BACK = "taken back at"
+"""The transaction that says at which version the ledger stood when batches of it were taken back."""
+BACK_TO = "taken back to"
+"""The one that says for which version of the bronze table."""
 SCHEMA = pl.Schema(
     {
         "batch": pl.Int64(),
@@ -116,6 +125,12 @@ class Ledger:
         opened, or one of the two was taken away.
         """
         if self.planned not in (self.applied, self.applied + 1):
+            if self.handle and self.planned < self.applied and self.handle.transaction(BACK) is not None:
+                raise Conflict(
+                    f"{self.table}: its ledger was put back to batch {self.planned}, and the table holds "
+                    f"{self.applied}: a restore was cut short. Nothing was taken. Run it again: lakehouse table "
+                    f"restore {self.table} --version {self.handle.transaction(BACK_TO)}"
+                )
             raise Conflict(
                 f"{self.table}: its ledger has planned {self.planned} batches and the table holds {self.applied}. "
                 "Nothing was taken. Another run may have been faster: run again. If it says so again, table or "
@@ -138,14 +153,32 @@ class Ledger:
         """The last batch that is written here."""
         return (self.handle and self.handle.transaction(self.table)) or 0
 
-    def commit(self, entries: list[Entry]) -> tuple[Ledger, Plan]:
-        """Plan the next batch, or plan it anew. Raises Conflict when another process planned first."""
+    def as_they_came(self, fresh: Sequence[Found]) -> Sequence[Found]:
+        """Files that were taken back in the order they had been taken in; after them what was never taken.
+
+        Else a late file of an old day would be read before what it had come after.
+        """
+        place, handle = dict[Found, int](), self.handle
+        while fresh and handle and (version := handle.transaction(BACK)) is not None:
+            handle = at_version(handle, version)
+            with suppress(FileNotFoundError):  # cleaned away since: then by their names, as what is new
+                before = handle.scan().select("batch", *LISTED).collect().sort("batch", maintain_order=True)
+                for row in before.select(LISTED).iter_rows():
+                    place.setdefault(Found(*row), len(place))
+        return sorted(fresh, key=lambda each: place.get(each, len(place)))
+
+    def commit(self, entries: list[Entry], *, is_last: bool = False) -> tuple[Ledger, Plan]:
+        """Plan the next batch, or plan it anew. Raises Conflict when another process planned first.
+
+        is_last: no file waits, so how any that was taken back had come is done with.
+        """
         plan = Plan(self.applied + 1, secrets.randbits(60), tuple(entries))
         handle = self.handle or self._create()
         together, apart = self._laid_together(handle)
         files = [*together, *write_files(handle, _frame(plan))]
         note = {"table": self.table, "batch": str(plan.number), "files": str(len(entries))}
-        committed = handle.commit(files, {*apart, *self._other_plans()}, {self.table: plan.number}, note)
+        back = {BACK: NEVER} if is_last and handle.transaction(BACK) is not None else {}
+        committed = handle.commit(files, {*apart, *self._other_plans()}, {self.table: plan.number, **back}, note)
         return replace(self, handle=committed), plan
 
     def _create(self) -> Handle:

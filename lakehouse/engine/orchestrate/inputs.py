@@ -12,11 +12,11 @@ from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.table import Declaration, Read, readers_of
-from lakehouse.engine.declare.write import Merge, Reading
+from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
 from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import only_upkeep
+from lakehouse.engine.delta.log import only_upkeep, took_back
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
@@ -141,6 +141,11 @@ def open_inputs(
     return opened
 
 
+def keeps_what_it_read(declared: Declaration) -> bool:
+    """Whether rows that it made of an upstream stay when the upstream no longer holds what they were made of."""
+    return not (declared.is_written_whole or isinstance(declared.write, ReplacePartition))
+
+
 def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declaration | None = None) -> Handle | None:
     """The table with the columns that its contract declares, which its next write gives it where it lacks some.
 
@@ -248,6 +253,13 @@ def _refuse_strangers(declared: Declaration, own: Handle, each: Input) -> None:
         raise Refused(
             f"{declared.key} has read {upstream} up to version {since}, and it stands at {handle.version}: it was put "
             f"back. {stands} {anew}"
+        )
+    is_told_later = each.read.reading is Reading.NEW  # when they are read
+    if not is_told_later and keeps_what_it_read(declared) and took_back(handle.address, since, handle.version):
+        raise Refused(
+            f"{declared.key} holds rows that it made of {upstream} at version {since}, and {upstream} was put back to "
+            f"what stood before. {stands} Put it back too (lakehouse table history {declared.key}; lakehouse table "
+            f"restore {declared.key} --version …), or make it anew: lakehouse rebuild {declared.key}+"
         )
 
 

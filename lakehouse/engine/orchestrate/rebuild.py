@@ -14,6 +14,7 @@ from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.orchestrate.affected import launch
+from lakehouse.engine.orchestrate.as_of import NOW, as_they_stood
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.refine import refine
@@ -80,9 +81,20 @@ def left_behind(tables: Sequence[Table], made: Sequence[Table]) -> list[Table]:
     ]
 
 
-def compare(declared: Declaration, place: Place) -> Difference:
+def read_as_of(declared: Declaration, time: str | None, made: Sequence[Table]) -> dict[str, str]:
+    """Run config `as_of` of a rebuild as of a time: of the upstreams that are not themselves `made` anew."""
+    keys = {each.declaration.key for each in made}
+    if time is None:
+        return {}
+    if declared.is_bronze:
+        raise NoSuchTable(f"{declared.key} reads files and no table, of which none is kept as it was at {time}.")
+    return {read.upstream.key: time for read in declared.reads if read.upstream.key not in keys}
+
+
+def compare(declared: Declaration, place: Place, as_of: Mapping[str, str] = NOW) -> Difference:
     """The exact difference between the table as it is read here and as a rebuild would make it now. Writes nothing.
 
+    as_of: the upstreams that it would read as they stood at a version or a time.
     Both frames are held in memory. Raises Refused where the rebuild itself would be, and for what runs on Spark.
     """
     if declared.runs_on is not None:
@@ -93,7 +105,8 @@ def compare(declared: Declaration, place: Place) -> Difference:
     if declared.is_bronze:
         anew = land(declared, place, rebuild=True)
     else:
-        anew = refine(declared, place, opened(declared, place)[1], rebuild=True)
+        upstreams = as_they_stood(opened(declared, place)[1], as_of, declared.key)
+        anew = refine(declared, place, upstreams, rebuild=True)
     if anew.delivery is None or anew.refusal:
         raise Refused(anew.refusal or f"{declared.key} has nothing to be made from.")
     own = anew.delivery.handle or as_read(declared, place)
@@ -102,9 +115,11 @@ def compare(declared: Declaration, place: Place) -> Difference:
     return replace(found, personal=personal_of(declared.contract))
 
 
-def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance) -> Ran:
-    """Make one table anew, in a run of its own that Dagster records."""
-    return _run(definitions, table, instance, {"rebuild": True}, why=f"lakehouse rebuild {table.declaration.key}")
+def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, as_of: Mapping[str, str]) -> Ran:
+    """Make one table anew, in a run of its own that Dagster records; `as_of`: see `compare`."""
+    why = " ".join([f"lakehouse rebuild {table.declaration.key}", *(f"--as-of {time}" for time in {*as_of.values()})])
+    asked = {"rebuild": True, **({"as_of": dict(as_of)} if as_of else {})}
+    return _run(definitions, table, instance, asked, why=why)
 
 
 def reingest(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, files: str) -> Ran:

@@ -296,7 +296,8 @@ class _Run:
     def _delivery(self, passed: _Passed, refusal: str | None) -> Delivery | None:
         declared, inputs = self.declared, [each.input for each in self.rows]
         is_replaced = self.whole or self.replaces is not None
-        keeps_standing = refusal is not None and is_replaced and self.own is not None
+        is_there = self.own is not None and (self.own.transaction(LOGIC) is not None or self.own.rows > 0)
+        keeps_standing = refusal is not None and is_replaced and is_there
         whole = self.whole and not keeps_standing
         handed = list(zip(self.rows, passed.handed, strict=True))
         rejected = pl.concat([self.unread, broken_rows(declared, passed.verdict, passed.out, handed)])

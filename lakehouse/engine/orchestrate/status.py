@@ -42,6 +42,7 @@ class Status:
 
     `quarantined` counts the rows set aside at `quarantine` (None: a plain asset sets none aside). `stale`: its logic
     changed since it was last made whole. `foreign`: a table stands at its place, and no run of it made that.
+    `restored`: the version that it was put back to, and nothing was written since.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Status:
     stale: bool = False
     last_run: LastRun | None = None
     foreign: bool = False
+    restored: int | None = None
 
     @property
     def failed(self) -> bool:
@@ -84,6 +86,7 @@ def state(each: Status, found: Sequence[Status], tables: Sequence[Table]) -> str
     known = {table.declaration.key: table.declaration for table in tables}
     above = _above(known[each.key]) if each.key in known else set[str]()
     said = ["another table stands there"] if each.foreign else []
+    said += [f"put back to version {each.restored}"] if each.restored is not None else []
     said += ["logic changed"] if each.stale else []
     said += [f"logic of {other.key} changed" for other in found if other.stale and other.key in above]
     return ", ".join([*said, *(["last run failed"] if each.failed else [])])
@@ -108,6 +111,7 @@ def _found(key: str, address: Address, written: Handle | None, last_run: LastRun
     return Status(
         key, key.partition("/")[0], str(address), written and written.version, written and written.rows,
         written and written.bytes, written and written.updated_at, last_run=last_run,
+        restored=written.tip.restored if written and written.tip else None,
     )  # fmt: skip
 
 

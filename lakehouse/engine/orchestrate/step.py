@@ -18,6 +18,7 @@ from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.refused import told_where_refused
+from lakehouse.engine.orchestrate.as_of import NOW, as_they_stood, marked
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.catalog import check_result, preview, shown
 from lakehouse.engine.orchestrate.on_spark import refine_on_spark
@@ -41,11 +42,17 @@ _REINGEST = dg.Field(
     default_value="",
     description="Files that are read again although they were read before, as in dt=2011-09-05/*. Else what is new.",
 )
+_AS_OF = dg.Field(
+    dg.Map(str, str),
+    default_value={},
+    description="Of upstream tables, by key, a version or a time: bronze/erp_orders: 2026-01-31T12:00:00Z. The table "
+    "is made anew from what these were then and the others are now; its next run reads on from there.",
+)
 
 
 def config_of(declared: Declaration) -> dict[str, dg.Field]:
     """What may be said to one run of the table, in the UI too."""
-    return {"rebuild": _REBUILD, **({"reingest": _REINGEST} if declared.is_bronze else {})}
+    return {"rebuild": _REBUILD, **({"reingest": _REINGEST} if declared.is_bronze else {"as_of": _AS_OF})}
 
 
 def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
@@ -100,6 +107,7 @@ def _work(  # noqa: PLR0913 # what a run may be told
     landing: Landing,
     rebuild: bool,
     reingest: str = "",
+    as_of: Mapping[str, str] = NOW,
 ) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
@@ -107,9 +115,11 @@ def _work(  # noqa: PLR0913 # what a run may be told
         with told_where_refused(*lakes):
             if declared.is_bronze:
                 return land(declared, place, rebuild=rebuild, reingest=reingest, progress=landing)
+            then, rebuild = as_they_stood(pinned, as_of, declared.key), rebuild or bool(as_of)
             if declared.runs_on is not None:
-                return refine_on_spark(declared, place, pinned, context.op_execution_context, rebuild=rebuild)
-            return refine(declared, place, pinned, rebuild=rebuild, keys=keys)
+                on_spark = refine_on_spark(declared, place, then, context.op_execution_context, rebuild=rebuild)
+                return marked(on_spark, as_of)
+            return marked(refine(declared, place, then, rebuild=rebuild, keys=keys), as_of)
     except Terminal as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except pl.exceptions.PolarsError as error:

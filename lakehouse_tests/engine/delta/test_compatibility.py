@@ -1,7 +1,10 @@
+from typing import Any
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars._typing import PolarsDataType
 
 from lakehouse.engine.delta.compatibility import Answer, check_compatibility, widens
 from lakehouse.engine.delta.fitting import fitted
@@ -47,7 +50,7 @@ def test_what_is_widened_keeps_every_value(data):
     assert [plain(value, two) for value in became] == [plain(value, two) for value in was]
 
 
-def plain(value: object, dtype: pl.DataType) -> object:
+def plain(value: Any, dtype: PolarsDataType) -> object:
     """As Python compares it, whatever type it is kept in."""
     if value is None:
         return None

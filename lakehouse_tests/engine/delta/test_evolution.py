@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -57,7 +58,7 @@ WIDENED = pl.DataFrame(
 )  # fmt: skip
 
 
-def table(address: Address, rows: pl.DataFrame = NARROW, rows_per_file: int = 2, **words: object) -> Handle:
+def table(address: Address, rows: pl.DataFrame = NARROW, rows_per_file: int = 2, **words: Any) -> Handle:
     handle = Handle.create(address, rows.schema, **words)
     return handle.commit(write_files(handle, rows, rows_per_file=rows_per_file), [], {"p": 1}, {"table": "silver/t"})
 

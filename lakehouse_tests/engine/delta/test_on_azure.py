@@ -14,6 +14,7 @@ from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact, zorder
+from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
@@ -116,6 +117,31 @@ def test_racing_creators_and_writers_each_land_exactly_once(lake):
         writer.join(60)
     handle = opened(lake / "t")
     assert (handle.version, sorted(handle.scan().collect()["id"])) == (3, [0, 1, 2])
+
+
+def test_a_table_is_put_back_as_on_a_disk(lake):
+    made = Handle.create(lake / "t", SCHEMA, partition_by=["day"])
+    first = append(made, rows(1, 2, day="a/b'c=%&é*"), {"p": 1}, {}).handle
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    bad = pl.DataFrame([("u", "s", "f", 1, 1, "broke", ["r"], "x", moment)], schema=quarantine.ROWS, orient="row")
+    attempt = quarantine.write(first, lake / "q", bad, whole=False)
+    second = append(first, rows(3), {"p": 2, "other": 1, **attempt.transactions}, {}).handle
+    anew = quarantine.write(second, lake / "q", bad.clear(), whole=True)
+    third = overwrite(second, rows(4), {"p": 3, **anew.transactions}, {}).handle
+    quarantine.settle(third, lake / "q")
+    assert quarantine.count(third, lake / "q") == 0
+    back = restore(prepare_restore(third, 2), lake / "q")
+    assert sorted(opened(lake / "t").scan().collect().rows()) == [("a/b'c=%&é*", 1), ("a/b'c=%&é*", 2), ("d", 3)]
+    assert (back.transaction("p"), quarantine.read(back, lake / "q").collect()["row"].to_list()) == (2, ["x"])
+    empty = restore(prepare_restore(back, 1), lake / "q")
+    assert (empty.transaction("other"), quarantine.count(empty, lake / "q")) == (None, 0)
+    assert empty.since(1).collect().is_empty()
+    with pytest.raises(Conflict):
+        restore(prepare_restore(back, 3), lake / "q")
+    again = append(empty, rows(5), {}, {}).handle
+    assert again.since(1).collect()["id"].to_list() == [5]
+    with pytest.raises(Refused, match="put back to what stood before version 2"):
+        again.since(2)
 
 
 def test_quarantine_works_as_on_a_disk(lake):

@@ -532,11 +532,11 @@ def test_of_two_that_plan_at_once_one_is_told_so_and_nothing_is_doubled(house: H
     commit = Ledger.commit
     rivals: list[object] = []
 
-    def slower(ledger: Ledger, entries: list[Entry]) -> object:
+    def slower(ledger: Ledger, entries: list[Entry], **words: bool) -> object:
         if not rivals:
             rivals.append(None)
             rivals.append(house.work(NOTES))
-        return commit(ledger, entries)
+        return commit(ledger, entries, **words)
 
     with patch.object(Ledger, "commit", slower), pytest.raises(Conflict):
         house.work(NOTES)

@@ -372,7 +372,7 @@ def test_a_rebuild_makes_every_partition_in_one_commit_and_can_be_compared_befor
     world.become(("1", 1, "A", 5), ("9", 9, "A", 9))
     difference = compare(per_day.declaration, world.house.place)
     assert (difference.gone.height, difference.changed.height, difference.new.height) == (2, 1, 0)
-    ran = rebuild(world.definitions, per_day, world.instance)
+    ran = rebuild(world.definitions, per_day, world.instance, {})
     assert (ran.error, world.rows(per_day)) == (None, [(1, "A", 5)])
     assert world.instance.get_materialized_partitions(per_day.key) == set(DAYS.get_partition_keys())
     assert world.due(per_day) == []

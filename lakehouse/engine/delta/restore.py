@@ -1,0 +1,153 @@
+"""A table put back to what it was: a new version that holds the files of an old one, and the positions of then.
+
+Delta's own restore leaves the transactions as they are, so that what was read since would never be read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import msgspec
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import quarantine, store
+from lakehouse.engine.delta.commit import SHA256
+from lakehouse.engine.delta.delivery import tidy
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, transactions_at
+from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.travel import at_version, note_of
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Restore:
+    """What is to be done to `now` so that it holds what `then`, an earlier version of it, held.
+
+    added, removed: the files that come back and those that go. transactions: those that stand otherwise now.
+    """
+
+    now: Handle
+    then: Handle
+    added: tuple[DataFile, ...]
+    removed: tuple[str, ...]
+    transactions: Mapping[str, int]
+    metadata: Action | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.added or self.removed or self.transactions or self.reshapes)
+
+    @property
+    def reshapes(self) -> bool:
+        return self.then.schema != self.now.schema
+
+    @property
+    def rows_back(self) -> int:
+        return self.then.rows_of([each.path for each in self.added]) if self.added else 0
+
+    @property
+    def rows_gone(self) -> int:
+        return self.now.rows_of(self.removed) if self.removed else 0
+
+    def commit(self, transactions: Mapping[str, int], note: Mapping[str, str] | None = None) -> Handle:
+        """The next version of `now`, else Conflict. It notes what `then` had noted, so that readers find it."""
+        said = {**note_of(self.then.commit_of(self.then.version)), **(note or {}), RESTORED: str(self.then.version)}
+        return self.now.commit(
+            self.added,
+            self.removed,
+            {**self.transactions, **transactions},
+            said,
+            schema=self.then.schema,
+            metadata=self.metadata,
+        )
+
+
+def prepare_restore(now: Handle, version: int) -> Restore:
+    """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files."""
+    then = at_version(now, version)
+    standing, wanted = set(now.files()["path"]), then.files()["path"].to_list()
+    back = [path for path in wanted if path not in standing]
+    removed = tuple(sorted(standing.difference(wanted)))
+    _refuse_gone(now.address, version, wanted)
+    past = Past(now.address)
+    reshapes = then.schema != now.schema
+    try:
+        files = _as_added(past, version, back)
+        metadata = _metadata(past, version) if reshapes else None
+        positions = _rewound(now, then)
+    except FileNotFoundError as gone:
+        raise Refused(
+            f"{now.address} cannot be put back to version {version}: the log of that time is gone ({gone}). Nothing "
+            "was written."
+        ) from gone
+    return Restore(now, then, tuple(files), removed, positions, metadata)
+
+
+def restore(prepared: Restore, aside: Address) -> Handle:
+    """Put a table back, and what it had set aside `aside` with it: a copy, that counts from this version on.
+
+    Raises Conflict when the table has moved since; nothing of it landed.
+    """
+    rows = quarantine.read_then(prepared.then, aside)
+    attempt = quarantine.write(prepared.now, aside, rows, whole=True)
+    restored = prepared.commit(attempt.transactions)
+    tidy(restored, aside)
+    return restored
+
+
+def _refuse_gone(address: Address, version: int, wanted: Sequence[str]) -> None:
+    there = store.sizes(address)
+    gone = [path for path in wanted if path not in there and "://" not in path and not path.startswith("/")]
+    if gone:
+        named = ", ".join(gone[:_SHOWN]) + (", …" if len(gone) > _SHOWN else "")
+        raise Refused(
+            f"{address} cannot be put back to version {version}: {number(len(gone), 'file')} of it no longer there "
+            f"(vacuum takes what is older than the table's retention): {named}. Nothing was written; restore a later "
+            "version, put the files back, or make the table anew: lakehouse rebuild."
+        )
+
+
+def _as_added(past: Past, version: int, paths: Sequence[str]) -> Iterator[DataFile]:
+    """Files as the log told of them when they came last, in the order given."""
+    found, sought = dict[str, Action](), set(paths)
+    at = version
+    while sought:
+        if at < 0:
+            raise FileNotFoundError(f"nothing tells of {min(sought)}")
+        for add in past.commit(at).of("add"):
+            if (path := unquote(add["path"])) in sought:
+                sought.remove(path)
+                found[path] = add
+        at -= 1
+    for path in paths:
+        yield _data_file(path, found[path])
+
+
+def _data_file(path: str, add: Action) -> DataFile:
+    if add.get("deletionVector"):
+        raise Refused(f"{path} carries a deletion vector, which is not put back yet. Nothing was written.")
+    statistics = add.get("stats") or "{}"
+    rows = msgspec.json.decode(statistics).get("numRecords", 0)
+    tags: Mapping[str, str] = add.get("tags") or {}
+    return DataFile(path, add["size"], rows, statistics, add["partitionValues"], tags.get(SHA256, ""))
+
+
+def _metadata(past: Past, version: int) -> Action:
+    return next(found for at in range(version, -1, -1) for found in past.commit(at).of("metaData"))
+
+
+def _rewound(now: Handle, then: Handle) -> dict[str, int]:
+    """The transactions that stood otherwise then, but for those of the quarantine, which is carried on."""
+    stand, stood = now.transactions(), transactions_at(then.address, then.version)
+    return {
+        app: stood.get(app, NEVER)
+        for app in stand.keys() | stood.keys()
+        if stand.get(app) != stood.get(app) and not quarantine.is_its_own(app)
+    }

@@ -1,0 +1,122 @@
+"""Batches of a bronze table that are taken back: its ledger at an earlier batch, and the files that land once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from lakehouse.engine.declare.errors import FileGone, LeadsOut, Refused
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Found
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import Commit, Past
+from lakehouse.engine.delta.restore import Restore, prepare_restore
+from lakehouse.engine.delta.travel import at_version
+from lakehouse.engine.ingest.ledger import BACK, BACK_TO, LISTED, PLAN, READ, Ledger
+from lakehouse.engine.ingest.reader import sha256_of
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """A ledger put back to what it said at a version of its bronze table.
+
+    lands: the files that count as new again. gone: of these, the ones whose content no longer lies there.
+    """
+
+    restore: Restore
+    table_version: int
+    lands: tuple[str, ...]
+    gone: tuple[str, ...]
+
+    def commit(self) -> None:
+        """To be done before the table is: until both are, no run takes a file. Raises Conflict."""
+        if self.is_done:
+            return
+        self.restore.commit({BACK: self.restore.now.version, BACK_TO: self.table_version})
+
+    @property
+    def is_done(self) -> bool:
+        return not (self.restore.added or self.restore.removed or self.restore.transactions.keys() - {BACK, BACK_TO})
+
+
+def prepare_rewind(declared: Declaration, place: Place, now: Handle, then: Handle) -> Rewind | None:
+    """What is to be done to the ledger so that it fits `then`, an earlier version of the bronze table `now`.
+
+    None where there is no ledger. Refused where it no longer knows that batch.
+    """
+    ledger = Ledger.open(declared, place.ledger(declared), now)
+    if ledger.handle is None:
+        return None
+    batch, plan = then.transaction(declared.key), then.transaction(PLAN)
+    version = _version_of(ledger, batch, plan)
+    restore = prepare_restore(ledger.handle, version)
+    stood = replace(ledger, handle=restore.then, applied=batch or 0, applied_plan=plan)
+    lands = _before_it_was_cut_short(ledger).done().join(stood.done(), on=["batch", "plan", "name"], how="anti")
+    read = lands.filter(pl.col("state").is_in(READ))
+    names = tuple(lands["name"].unique(maintain_order=True))
+    return Rewind(restore, then.version, names, tuple(_gone(declared, place, read)))
+
+
+def _version_of(ledger: Ledger, batch: int | None, plan: int | None) -> int:
+    """The version of the ledger whose commit planned what the table had applied then."""
+    assert ledger.handle is not None  # noqa: S101 # asked of a ledger that is there
+    if batch is None:
+        return 0
+    past = Past(ledger.address)
+    try:
+        for version in range(ledger.handle.version, -1, -1):
+            commit = past.commit(version)
+            if commit.transaction(ledger.table) == batch and _planned(commit, batch, plan):
+                return version
+    except FileNotFoundError:
+        pass  # of a log that was cleaned up
+    raise Refused(
+        f"{ledger.table}: its ledger ({ledger.address}) does not tell of batch {batch} as the table had applied it, so "
+        "which files would land again is not known. Nothing was written. Restore a version after the ledger was made, "
+        f"or make the table anew: lakehouse rebuild {ledger.table}"
+    )
+
+
+def _planned(commit: Commit, batch: int, plan: int | None) -> bool:
+    """Whether this plan of this batch came with a commit."""
+    told: list[Any] = [msgspec.json.decode(each.get("stats") or "{}").get("minValues", {}) for each in commit.of("add")]
+    return any((each.get("batch"), each.get("plan")) == (batch, plan) for each in told)
+
+
+def _before_it_was_cut_short(ledger: Ledger) -> Ledger:
+    """A restore that was cut short has put the ledger back already, and not the table."""
+    while ledger.handle and ledger.planned < ledger.applied:
+        version = ledger.handle.transaction(BACK)
+        if version is None:
+            break
+        ledger = replace(ledger, handle=at_version(ledger.handle, version))
+    return ledger
+
+
+def _gone(declared: Declaration, place: Place, taken: pl.DataFrame) -> list[str]:
+    """The names of the files of which what was read can not be read again: removed, or overwritten since."""
+    assert declared.source is not None  # noqa: S101 # what has a ledger is a bronze table
+    storage = place.landing_of(declared)
+    listed = {each.name: each for each in storage.files(declared.source.pattern)} if taken.height else {}
+    gone: list[str] = []
+    for *stamp, sha256 in taken.select(*LISTED, "sha256").iter_rows():
+        was, there = Found(*stamp), listed.get(stamp[0])
+        if there == was:
+            continue
+        try:
+            is_same = there is not None and sha256_of(storage.read(was.name)) == sha256
+        except (FileGone, LeadsOut):
+            is_same = False
+        if not is_same:
+            gone.append(was.name)
+    return list(dict.fromkeys(gone))
+
+
+def in_words(names: Sequence[str], most: int = 10) -> str:
+    """The first of some names."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,215 @@
+"""`lakehouse table restore`: a table put back to what it was, with its ledger and all that has read it since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.table import Declaration, differences
+from lakehouse.engine.declare.write import Reading
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import Past
+from lakehouse.engine.delta.restore import Restore, prepare_restore, restore
+from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
+from lakehouse.engine.orchestrate.here import as_read
+from lakehouse.engine.orchestrate.inputs import keeps_what_it_read
+from lakehouse.engine.orchestrate.work import partition_position, position
+
+
+@dataclass(frozen=True)
+class Step:
+    """One table of a plan. `remarks`: what a run will say of it afterwards."""
+
+    declared: Declaration
+    restore: Restore
+    rewind: Rewind | None
+    remarks: tuple[str, ...]
+
+    @property
+    def is_done(self) -> bool:
+        return self.restore.is_done and (self.rewind is None or self.rewind.is_done)
+
+    def __str__(self) -> str:
+        now, then = self.restore.now.version, self.restore.then.version
+        if self.is_done:
+            return f"{self.declared.key}: stands as it did at version {then}"
+        said = f"{self.declared.key}: from version {now} to what stood at version {then}: "
+        said += f"{number(self.restore.rows_back, 'row')} in {number(len(self.restore.added), 'file')} come back, "
+        said += f"{number(self.restore.rows_gone, 'row')} in {number(len(self.restore.removed), 'file')} go"
+        lands = len(self.rewind.lands) if self.rewind else 0
+        return said + (f"; {number(lands, 'file')} of its source will count as new again" if lands else "")
+
+
+@dataclass(frozen=True)
+class Later:
+    """A table that has read more of its upstreams than what will stand. `clean`: its newest version that had not."""
+
+    declared: Declaration
+    handle: Handle
+    clean: int
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it would keep the rows that it made of that."""
+        return keeps_what_it_read(self.declared)
+
+    def __str__(self) -> str:
+        return f"{self.declared.key} (version {self.handle.version}; {self.clean} is its last that has none of them)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, in this order: what is downstream first, so that whoever stops halfway can begin again.
+
+    later: the tables downstream that stand as they are, though they have read later versions.
+    """
+
+    steps: tuple[Step, ...]
+    later: tuple[Later, ...]
+
+    @property
+    def root(self) -> Step:
+        return self.steps[-1]
+
+    @cached_property
+    def gone(self) -> tuple[str, ...]:
+        """The files that would have to land again, and no longer lie there as they were read."""
+        return self.root.rewind.gone if self.root.rewind and not self.root.is_done else ()
+
+    def refusal(self, *, accept_loss: bool) -> str | None:
+        """Why it must not be carried out, with the ways out."""
+        key, version = self.root.declared.key, self.root.restore.then.version
+        if keeping := [each for each in self.later if each.keeps]:
+            return (
+                f"{key} was not put back to version {version}: {number(len(keeping), 'table')} downstream would keep "
+                f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. To put these "
+                f"back with it: lakehouse table restore {key} --version {version} --downstream"
+            )
+        if self.gone and not accept_loss:
+            return (
+                f"{key} was not put back to version {version}: of the files that it took since, "
+                f"{number(len(self.gone), 'file')} cannot be read again as they were, and their rows would be lost: "
+                f"{in_words(self.gone)}. Nothing was written. Put them back, or consent to that with --accept-loss."
+            )
+        return None
+
+
+def plan(
+    declared: Declaration, version: int, tables: Sequence[Declaration], place: Place, *, downstream: bool = False
+) -> Plan:
+    """What restoring a table takes. Reads the lake and lists the landing; writes nothing.
+
+    Refused where a version that is needed has lost its files or its log.
+    """
+    own = Handle.open(place.table(declared))
+    if own is None:
+        raise Refused(f"{declared.key} was not written here yet: there is nothing to put back. Next: lakehouse run")
+    root = prepare_restore(own, version)
+    later = _later(declared, root, tables, place)
+    restores = {declared.key: (declared, root)}
+    if downstream:
+        restores |= {each.declared.key: (each.declared, prepare_restore(each.handle, each.clean)) for each in later}
+    then = {key: each.then for key, (_, each) in restores.items()}
+    rewind = prepare_rewind(declared, place, own, root.then) if declared.is_bronze else None
+    steps = [
+        Step(each, prepared, rewind if each is declared else None, tuple(_remarks(each, prepared, then, place)))
+        for each, prepared in restores.values()
+    ]
+    return Plan(tuple(reversed(steps)), () if downstream else tuple(later))
+
+
+def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None]) -> None:
+    """Put the tables back, one commit each; `tell` is told of each. What stands as it should is left alone.
+
+    Raises Conflict where a table was written meanwhile: those before it are put back, and to plan and carry out again
+    does the rest.
+    """
+    for step in planned.steps:
+        if step.is_done:
+            continue
+        if step.rewind is not None:
+            step.rewind.commit()
+        tell(step, restore(step.restore, place.quarantine(step.declared)))
+
+
+def record(instance: dg.DagsterInstance, step: Step, restored: Handle) -> None:
+    """Let Dagster know: as a materialization, so that what reads the table is run; of partitions only as told."""
+    said = {
+        "delta/version": restored.version,
+        "restored_to_version": step.restore.then.version,
+        "restored_from_version": step.restore.now.version,
+        "dagster/row_count": restored.rows,
+        "dagster/uri": str(restored.address),
+    }
+    of = dg.AssetMaterialization if step.declared.partitions is None else dg.AssetObservation
+    key = dg.AssetKey(step.declared.key.split("/"))
+    instance.report_runless_asset_event(of(key, description=f"lakehouse table restore: {step}", metadata=said))
+
+
+def _later(root: Declaration, to: Restore, tables: Sequence[Declaration], place: Place) -> list[Later]:
+    """The tables downstream that have read versions that will no longer count, upstreams first."""
+    stands = {root.key: (to.now, to.then.version)}
+    found: list[Later] = []
+    for each in tables:  # upstreams first
+        reads = {read.upstream.key for read in each.reads} & stands.keys()
+        handle = Handle.open(place.table(each)) if reads else None
+        if handle is None:
+            continue
+        clean = _clean(each, handle, [stands[key] for key in sorted(reads)])
+        if clean != handle.version:
+            stands[each.key] = (handle, clean)
+            found.append(Later(each, handle, clean))
+    return found
+
+
+def _clean(declared: Declaration, own: Handle, upstreams: Sequence[tuple[Handle, int]]) -> int:
+    """The newest version of a table that has read no more of its upstreams than what stood at these versions."""
+    past, theirs = Past(own.address), [(handle, version, Past(handle.address)) for handle, version in upstreams]
+
+    def is_clean(version: int) -> bool:
+        return all(
+            read is None or (read <= handle.version and of.grew_from(stays, read))
+            for handle, stays, of in theirs
+            for app in _positions(declared, handle)
+            for read in [past.transaction(app, version)]
+        )
+
+    try:
+        return next(version for version in past.back(own.version) if is_clean(version))
+    except (FileNotFoundError, StopIteration) as gone:
+        raise Refused(
+            f"{own.address}: its log does not tell up to which version it has read its upstreams ({gone}), so what it "
+            f"was before cannot be told. Nothing was written. Make it anew afterwards: lakehouse rebuild {declared.key}"
+        ) from gone
+
+
+def _positions(declared: Declaration, upstream: Handle) -> list[str]:
+    keys = declared.partitions.keys() if declared.partitions else []
+    return [position(declared, upstream), *(partition_position(declared, upstream, key) for key in keys)]
+
+
+def _remarks(declared: Declaration, prepared: Restore, thens: dict[str, Handle], place: Place) -> Iterator[str]:
+    """What the next run will refuse, and what to do then."""
+    if said := differences(prepared.then.schema, declared.stored_schema):
+        yield (
+            f"{declared.key} had other columns then than its contract declares now: {said}. Put the contract back, or "
+            f"make the table anew: lakehouse rebuild {declared.key}+"
+        )
+    for read in declared.reads:
+        if read.reading is not Reading.NEW:
+            continue
+        upstream = thens.get(read.upstream.key) or as_read(read.upstream, place)
+        since = prepared.then.transaction(position(declared, upstream)) if upstream else None
+        is_equal = read.upstream.key in thens and upstream is not None and (since or 0) > upstream.version
+        if upstream is None or since is None or is_equal:  # it has read what changed no row, and is put back too
+            continue
+        try:
+            upstream.appended(since)
+        except Refused as why:
+            yield f"{declared.key} cannot go on from there: {why} To run it again: lakehouse rebuild {declared.key}+"

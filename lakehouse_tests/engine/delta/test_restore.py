@@ -1,0 +1,175 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.travel import history
+from lakehouse.engine.delta.writes import prepare_overwrite
+from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append, merge
+
+SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
+
+
+def rows(*ids: int, note: str = "first") -> pl.LazyFrame:
+    return pl.LazyFrame({"id": ids, "note": [note] * len(ids)}, schema=SCHEMA)
+
+
+def ids(frame: pl.LazyFrame) -> list[int]:
+    return frame.collect()["id"].to_list()
+
+
+def put_back(handle: Handle, version: int, aside: Address) -> Handle:
+    return restore(prepare_restore(handle, version), aside)
+
+
+@pytest.fixture
+def grown(address: Address) -> Handle:
+    """Version 1 holds 1 and 2, version 2 also 3, version 3 changes 2; each has read its upstream one version further.
+
+    Only versions from 3 on have read the other upstream.
+    """
+    handle = Handle.create(address, SCHEMA)
+    handle = append(handle, rows(1, 2), {"reads": 1}, {"bronze/orders": "1"}).handle
+    handle = append(handle, rows(3), {"reads": 2}, {"bronze/orders": "2"}).handle
+    return merge(handle, rows(2, note="second"), ["id"], {"reads": 3, "also reads": 1}, {"bronze/orders": "3"}).handle
+
+
+def test_a_restored_table_holds_what_it_held_and_has_read_as_far_as_then(
+    grown: Handle, aside: Address, duckdb_rows: Callable[[Handle], list[tuple[object, ...]]]
+):
+    restored = put_back(grown, 2, aside)
+    for handle in (restored, opened(grown.address)):
+        assert handle.version == 4
+        assert handle.scan().collect().rows() == [(1, "first"), (2, "first"), (3, "first")]
+        assert (handle.transaction("reads"), handle.transaction("also reads")) == (2, None)
+        assert "also reads" not in handle.transactions()
+    assert len(duckdb_rows(restored)) == 3
+    assert check(restored).faults == {}
+    newest = history(restored, 1).row(0, named=True)
+    assert newest | {"operation": "RESTORE", "note": "bronze/orders 2, restored 2"} == newest
+    assert DeltaTable(grown.address.uri).history(1)[0]["operation"] == "RESTORE"
+    again = prepare_restore(append(restored, rows(9), {"also reads": 7}, {}).handle, 3)
+    assert (again.rows_back, again.rows_gone) == (2, 2 + 1)
+
+
+def test_a_position_that_was_taken_back_stays_so_behind_a_checkpoint(grown: Handle, aside: Address):
+    handle = put_back(grown, 2, aside)
+    while handle.version <= CHECKPOINT_EVERY:
+        handle = append(handle, rows(handle.version), {}, {}).handle
+    assert opened(grown.address).transaction("also reads") is None
+    assert "also reads" not in opened(grown.address).transactions()
+
+
+def test_a_table_can_be_put_back_to_before_its_first_rows_and_forward_again(grown: Handle, aside: Address):
+    empty = put_back(grown, 0, aside)
+    assert (ids(empty.scan()), empty.transactions().keys() & {"reads", "also reads"}) == ([], set())
+    forward = put_back(empty, 3, aside)
+    assert sorted(forward.scan().collect().rows()) == sorted(grown.scan().collect().rows())
+    assert (forward.transaction("reads"), forward.transaction("also reads")) == (3, 1)
+
+
+def test_what_stands_already_is_done(grown: Handle, aside: Address):
+    assert prepare_restore(grown, 3).is_done
+    assert prepare_restore(put_back(grown, 2, aside), 2).is_done
+    assert not prepare_restore(put_back(opened(grown.address), 3, aside), 2).is_done
+
+
+def test_another_shape_comes_back_with_its_rows(grown: Handle, aside: Address, address: Address):
+    wider = pl.DataFrame({"id": [1], "note": ["x"], "more": [1.5]})
+    reshaped = prepare_overwrite(grown, wider, wider.schema).commit({}, {}).handle
+    restored = put_back(reshaped, 3, aside)
+    assert restored.schema == opened(address).schema == SCHEMA
+    assert (restored.id, restored.protocol) == (grown.id, grown.protocol)
+    assert history(restored, 1)["operation"][0] == "RESTORE"  # a commit of ours, and not an overwrite by deltalake
+    assert sorted(restored.scan().collect().rows()) == sorted(grown.scan().collect().rows())
+    assert put_back(restored, 4, aside).scan().collect().rows() == wider.rows()
+
+
+def test_folders_come_back(address: Address, aside: Address):
+    handle = Handle.create(address, SCHEMA, partition_by=["note"])
+    handle = append(handle, rows(1, note="a/b'c=%&é* z"), {}, {}).handle
+    handle = prepare_overwrite(append(handle, rows(2, note="2"), {}, {}).handle, rows(3)).commit({}, {}).handle
+    restored = put_back(handle, 2, aside)
+    assert restored.scan().sort("id").collect().rows() == [(1, "a/b'c=%&é* z"), (2, "2")]
+    assert restored.scan().filter(pl.col("note") == "2").collect()["id"].to_list() == [2]
+
+
+def test_a_version_whose_files_are_gone_is_refused_and_the_file_named(grown: Handle):
+    gone = next(path for path in prepare_restore(grown, 2).added).path
+    Path(grown.address.uri, gone).unlink()
+    with pytest.raises(Refused, match=rf"1 file of it no longer there .*{gone}.*lakehouse rebuild"):
+        prepare_restore(grown, 2)
+    assert opened(grown.address).version == 3
+
+
+def test_a_restore_that_was_worked_out_before_another_write_changes_nothing(grown: Handle, aside: Address):
+    prepared = prepare_restore(grown, 1)
+    later = append(grown, rows(4), {}, {}).handle
+    with pytest.raises(Conflict):
+        restore(prepared, aside)
+    assert ids(opened(grown.address).scan()) == ids(later.scan())
+
+
+class TestWhoReadsNewRows:
+    def test_goes_on_where_what_it_has_read_still_counts(self, address: Address, aside: Address):
+        handle = Handle.create(address, SCHEMA)
+        for number in (1, 2, 3):
+            handle = append(handle, rows(number), {}, {}).handle
+        handle = append(put_back(handle, 2, aside), rows(5), {}, {}).handle
+        assert [ids(handle.since(position)) for position in (0, 1, 2, 4)] == [[1, 2, 5], [2, 5], [5], [5]]
+        handle = append(put_back(handle, 3, aside), rows(7), {}, {}).handle
+        assert [ids(handle.since(position)) for position in (1, 2, 3, 4, 6)] == [[2, 3, 7], [3, 7], [7], [3, 7], [7]]
+
+    def test_is_refused_where_rows_that_it_has_read_were_taken_away(self, address: Address, aside: Address):
+        handle = Handle.create(address, SCHEMA)
+        for number in (1, 2, 3):
+            handle = append(handle, rows(number), {}, {}).handle
+        handle = append(put_back(handle, 1, aside), rows(5), {}, {}).handle
+        for position in (2, 3):
+            with pytest.raises(Refused, match=f"put back to what stood before version {position}"):
+                handle.since(position)
+        assert ids(handle.since(4)) == [5]
+
+
+class TestWhatWasSetAside:
+    def test_is_what_it_was_then_also_where_a_whole_write_took_it_away(self, address: Address, aside: Address):
+        handle, stood = Handle.create(address, SCHEMA), dict[int, list[str]]()
+        for whole in (False, False, True, False):
+            attempt = quarantine.write(handle, aside, refused(f"v{handle.version + 1}"), whole=whole)
+            handle = append(handle, rows(1), attempt.transactions, {}).handle
+            quarantine.settle(handle, aside)
+            stood[handle.version] = set_aside(handle, aside)
+        assert stood == {1: ["v1"], 2: ["v1", "v2"], 3: ["v3"], 4: ["v3", "v4"]}
+        for version in (2, 4, 1, 3, 0, 2):
+            handle = put_back(handle, version, aside)
+            assert set_aside(handle, aside) == stood.get(version, [])
+            assert quarantine.count(handle, aside) == len(stood.get(version, []))
+        attempt = quarantine.write(handle, aside, refused("new"), whole=False)
+        assert set_aside(append(handle, rows(1), attempt.transactions, {}).handle, aside) == ["v1", "v2", "new"]
+
+    def test_of_an_attempt_that_lost_does_not_come_back(self, address: Address, aside: Address):
+        handle = Handle.create(address, SCHEMA)
+        quarantine.write(handle, aside, refused("lost"), whole=False)
+        attempt = quarantine.write(handle, aside, refused("won"), whole=False)
+        first = append(handle, rows(1), attempt.transactions, {}).handle
+        second = append(first, rows(2), {}, {}).handle
+        assert set_aside(put_back(second, 1, aside), aside) == ["won"]
+
+
+def refused(row: str) -> pl.DataFrame:
+    said = ("u", "s", "f", 1, 1, "broke", ["r"], row, datetime(2024, 5, 1, tzinfo=UTC))
+    return pl.DataFrame([said], schema=quarantine.ROWS, orient="row")
+
+
+def set_aside(handle: Handle, aside: Address) -> list[str]:
+    return quarantine.read(handle, aside).collect()["row"].to_list()

@@ -1,0 +1,351 @@
+"""Any table can be put back to any of its versions, and a run makes it what it would be had nothing happened."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.ingest.ledger import SCHEMA
+from lakehouse.engine.orchestrate import restore
+from lakehouse.engine.orchestrate.restore import Step, carry_out, plan
+from lakehouse_tests.azurite import A_KEY
+from lakehouse_tests.driver import House, files_per_batch, lines, order
+from lakehouse_tests.engine.orchestrate.test_any_sequence_of_landings import (
+    DAILY,
+    ERP,
+    LINES,
+    ORDERS,
+    TABLES,
+    documents,
+)
+from lakehouse_tests.faults.standing import Standing, standing
+from resources.adls import Adls
+
+
+def land(house: House, day: int, *documents: str) -> None:
+    house.land(f"erp/orders/dt=2024-05-{day:02}/orders.jsonl.gz", lines(*documents))
+
+
+def put_back(house: House, declared: Declaration, version: int, **words: bool) -> list[str]:
+    """The keys of the tables that were put back, in that order."""
+    done: list[str] = []
+
+    def tell(step: Step, restored: Handle) -> None:
+        assert restored.version == step.restore.now.version + 1
+        done.append(step.declared.key)
+
+    planned = plan(declared, version, TABLES, house.place, **words)
+    assert planned.refusal(accept_loss=False) is None
+    carry_out(planned, house.place, tell)
+    return done
+
+
+def version(house: House, declared: Declaration) -> int:
+    handle = house.open(declared)
+    assert handle is not None
+    return handle.version
+
+
+def seen(house: House) -> Standing:
+    return standing(house.root, batches=False)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Three files, each taken by itself; the second, of an earlier day, changes an order of the first."""
+    house = House(tmp_path)
+    for day, sent in (
+        (2, [order("1", (1, 2, "1.50")), order("2", (1, 1, '"1O"'))]),
+        (1, [order("1", (1, 3, "1.50")), order("C3", (1, 1, "5"))]),
+        (3, [order("4", (1, 1, "2"))]),
+    ):
+        land(house, day, *sent)
+        house.drain(*TABLES)
+    return house
+
+
+def test_bronze_takes_its_files_again_as_they_had_come(house: House):
+    before, was = seen(house), version(house, ERP)
+    for back in range(was + 1):
+        assert put_back(house, ERP, back, downstream=True)[-1:] == (["bronze/erp_orders"] if back < was else [])
+        assert [name for name, _ in house.states(ERP)] == [
+            "dt=2024-05-02/orders.jsonl.gz", "dt=2024-05-01/orders.jsonl.gz", "dt=2024-05-03/orders.jsonl.gz"
+        ][: max(0, back - was + 3)]  # fmt: skip
+        house.assert_counts_add_up(ERP)
+        house.drain(*TABLES)
+        assert seen(house) == before
+        put_back(house, ERP, was, downstream=True)
+
+
+def test_a_bad_file_is_taken_back_and_its_mended_one_taken_instead(house: House):
+    land(house, 4, order("1", (1, 999, "99")))
+    was = version(house, ERP)
+    house.drain(*TABLES)
+    assert house.rows(ORDERS).height == 2
+    house.file("erp/orders/dt=2024-05-04/orders.jsonl.gz").unlink()
+    planned = plan(ERP, was, TABLES, house.place, downstream=True)
+    refusal = planned.refusal(accept_loss=False) or ""
+    assert "1 file cannot be read again as they were" in refusal
+    assert "dt=2024-05-04/orders.jsonl.gz" in refusal
+    assert planned.refusal(accept_loss=True) is None
+    carry_out(planned, house.place, lambda *_: None)
+    land(house, 5, order("1", (1, 9, "9")))
+    house.drain(*TABLES)
+    assert sorted(house.rows(ORDERS)["net_amount"].cast(float)) == [2.0, 81.0]
+    house.assert_counts_add_up(ERP)
+
+
+def test_a_file_that_was_overwritten_since_is_told_as_gone(house: House):
+    was = version(house, ERP)
+    land(house, 3, order("4", (1, 7, "2")))
+    house.drain(*TABLES)
+    assert plan(ERP, was, TABLES, house.place, downstream=True).gone == ()
+    assert plan(ERP, was - 1, TABLES, house.place, downstream=True).gone == (
+        "erp/orders/dt=2024-05-03/orders.jsonl.gz",
+    )
+
+
+def test_what_is_downstream_is_listed_with_the_version_it_would_go_to(house: House):
+    was = version(house, ERP)
+    stood = [version(house, each) for each in TABLES]
+    refusal = plan(ERP, was - 1, TABLES, house.place).refusal(accept_loss=False) or ""
+    assert "2 tables downstream would keep rows" in refusal
+    for each in (ORDERS, LINES):
+        at = version(house, each)
+        assert f"{each.key} (version {at}; {at - 1} is its last that has none of them)" in refusal
+    assert refusal.endswith(f"lakehouse table restore bronze/erp_orders --version {was - 1} --downstream")
+    assert [version(house, each) for each in TABLES] == stood
+
+
+def test_what_is_made_anew_by_each_run_is_no_reason_to_refuse(house: House):
+    before = seen(house)
+    assert put_back(house, ORDERS, version(house, ORDERS) - 1) == ["silver/orders"]
+    assert house.rows(ORDERS).height == 1
+    house.drain(DAILY)
+    assert house.rows(DAILY)["net_amount"].sum() == house.rows(ORDERS)["net_amount"].sum()
+    house.drain(*TABLES)
+    assert seen(house) == before
+
+
+def test_tables_downstream_go_first(house: House):
+    assert put_back(house, ERP, 1, downstream=True) == [
+        "gold/daily_sales", "silver/order_lines", "silver/orders", "bronze/erp_orders"
+    ]  # fmt: skip
+
+
+def test_what_stands_is_left_alone(house: House):
+    put_back(house, ERP, 2, downstream=True)
+    stood = [version(house, each) for each in TABLES]
+    assert put_back(house, ERP, 2, downstream=True) == []
+    assert [version(house, each) for each in TABLES] == stood
+
+
+def test_a_reader_of_new_rows_that_was_not_put_back_is_refused_and_told_the_way_out(house: House):
+    planned = plan(ERP, version(house, ERP) - 1, TABLES, house.place)
+    carry_out(planned, house.place, lambda *_: None)  # though it is to be refused
+    house.run(ERP)
+    with pytest.raises(Refused, match=r"put back to what stood before version .*lakehouse rebuild silver/orders\+"):
+        house.run(ORDERS)
+    house.run(ORDERS, rebuild=True)
+    house.drain(ORDERS)
+
+
+def test_until_a_restore_that_was_cut_short_is_finished_no_file_is_taken(house: House):
+    before, was = seen(house), version(house, ERP)
+    with patch.object(restore, "restore", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+        carry_out(plan(ERP, 2, TABLES, house.place), house.place, lambda *_: None)
+    with pytest.raises(
+        Conflict, match=r"a restore was cut short.*lakehouse table restore bronze/erp_orders --version 2"
+    ):
+        house.run(ERP)
+    planned = plan(ERP, 2, TABLES, house.place, downstream=True)
+    assert planned.root.rewind is not None
+    assert len(planned.root.rewind.lands) == 1
+    assert put_back(house, ERP, 2, downstream=True)[-1] == "bronze/erp_orders"
+    assert version(house, ERP) == was + 1
+    house.drain(*TABLES)
+    assert seen(house) == before
+
+
+def test_of_two_at_once_one_is_told_that_the_other_was_first(house: House):
+    before = seen(house)
+    one, other = (plan(ERP, 1, TABLES, house.place, downstream=True) for _ in range(2))
+    carry_out(one, house.place, lambda *_: None)
+    with pytest.raises(Conflict):
+        carry_out(other, house.place, lambda *_: None)
+    house.drain(*TABLES)
+    assert seen(house) == before
+
+
+def test_a_run_that_was_on_its_way_meanwhile_writes_nothing(house: House):
+    before = seen(house)
+    land(house, 4, order("5", (1, 1, "5")))
+    work = house.work(ERP)  # its plan stands in the ledger, and it is not applied
+    put_back(house, ERP, 2, downstream=True)
+    assert work.delivery is not None
+    with pytest.raises(Conflict):
+        deliver(work.delivery)
+    house.drain(*TABLES)
+    assert len(seen(house).ledger) == len(before.ledger) + 1
+    house.assert_counts_add_up(ERP)
+
+
+def test_a_version_of_which_the_upstream_was_put_back_since_is_told_beforehand(house: House):
+    before, was = seen(house), version(house, ORDERS)
+    put_back(house, ERP, 2, downstream=True)
+    house.drain(*TABLES)
+    [remark] = plan(ORDERS, was, TABLES, house.place).root.remarks
+    assert remark.startswith("silver/orders cannot go on from there: ")
+    assert remark.endswith("To run it again: lakehouse rebuild silver/orders+")
+    carry_out(plan(ORDERS, was, TABLES, house.place, downstream=True), house.place, lambda *_: None)
+    with pytest.raises(Refused, match=r"lakehouse rebuild silver/orders\+"):
+        house.run(ORDERS)
+    house.run(ORDERS, rebuild=True)
+    house.drain(*TABLES)
+    assert seen(house) == before
+
+
+def test_a_file_without_records_changes_nothing_that_could_not_be_gone_on_from(tmp_path: Path):
+    house = House(tmp_path)
+    land(house, 1)
+    house.drain(*TABLES)
+    land(house, 2, order("1"))
+    house.drain(*TABLES)
+    planned = plan(ERP, 0, TABLES, house.place, downstream=True)
+    assert [step.remarks for step in planned.steps] == [()] * len(planned.steps)
+    carry_out(planned, house.place, lambda *_: None)
+    house.drain(*TABLES)
+    house.assert_counts_add_up(ERP)
+
+
+def test_what_its_ledger_does_not_tell_of_is_refused(house: House):
+    ledger = house.root / "lake/ledger/bronze/erp_orders"
+    shutil.rmtree(ledger)
+    Handle.create(house.place.ledger(ERP), SCHEMA)
+    with pytest.raises(Refused, match=r"does not tell of batch 2 .*lakehouse rebuild bronze/erp_orders"):
+        plan(ERP, 2, TABLES, house.place)
+
+
+def rows(house: House) -> list[str]:
+    return [str(sorted(house.rows(each).drop("batch", strict=False).rows(), key=repr)) for each in TABLES]
+
+
+@dataclass
+class OnAzure(House):
+    """Its lake is a container."""
+
+    lake: Storage | None = None
+
+    @property
+    def place(self) -> Place:
+        assert self.lake is not None
+        return replace(super().place, lake=self.lake)
+
+
+@pytest.mark.azurite
+def test_tables_go_back_on_a_storage_account_as_on_a_disk(azurite, new_container, tmp_path, monkeypatch):
+    monkeypatch.setenv("A_KEY", azurite.key)
+    lake = Adls(account=azurite.account, container=new_container(), auth=A_KEY, endpoint=azurite.endpoint)
+    house, stood = OnAzure(tmp_path, lake=lake), list[list[str]]()
+    for day in (2, 1, 3):
+        land(house, day, order("1", (1, day, "1.50")), order("2", (1, day, '"1O"')))
+        house.drain(*TABLES)
+        stood.append(rows(house))
+    assert put_back(house, ERP, 1, downstream=True)[-1] == "bronze/erp_orders"
+    assert rows(house) == stood[0]
+    assert house.set_aside(LINES).height == 1
+    house.drain(*TABLES)
+    assert rows(house) == stood[2]
+    assert house.set_aside(LINES).height == 3
+    house.assert_counts_add_up(ERP)
+
+
+class Cut(BaseException):
+    """Where a crash is put."""
+
+
+moves = st.lists(
+    st.tuples(
+        st.lists(documents(), max_size=3),
+        st.integers(0, 3),
+        st.floats(0, 1, exclude_max=True),
+        st.none() | st.integers(0, 6),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(moves)
+@settings(max_examples=max(6, settings().max_examples // 16), deadline=None)
+def test_after_any_restores_and_crashes_a_run_makes_all_what_it_would_be(moves: Sequence[tuple]):
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        broken, sound = House(Path(one)), House(Path(other))
+        for place, (sent, which, share, cut) in enumerate(moves):
+            day = (place * 7) % 5 + 1  # not in the order of their names
+            for house in (broken, sound):
+                land(house, day, *(each.text() for each in sent))
+                house.drain(*TABLES)
+            declared = TABLES[which]
+            back = int(share * (version(broken, declared) + 1))
+            cannot_go_on = remarked(broken, declared, back)
+            restore_with_a_crash(broken, declared, back, cut)
+            assert_as_then(broken, declared, back)
+            with files_per_batch(1 + place % 2):
+                broken.drain(ERP)
+            for each in cannot_go_on:
+                with pytest.raises(Refused, match=f"lakehouse rebuild {each.key}"):
+                    broken.run(each)
+                broken.run(each, rebuild=True)
+            broken.drain(*TABLES)
+            assert_same(seen(broken), seen(sound))
+            broken.assert_counts_add_up(ERP)
+
+
+def assert_same(broken: Standing, sound: Standing) -> None:
+    """But for one thing: of lines of an order that is sent again, no earlier ones are set aside, if read together."""
+    assert (broken.tables, broken.ledger) == (sound.tables, sound.ledger)
+    lines, of_sound = (set(map(repr, each.aside.pop(LINES.key))) for each in (broken, sound))
+    assert lines <= of_sound
+    assert broken.aside == sound.aside
+
+
+def restore_with_a_crash(house: House, declared: Declaration, back: int, cut: int | None) -> None:
+    """Put back; where `cut`, it ends at the so-manieth commit and is begun again."""
+    if cut is not None:
+        left, commit = iter(range(cut)), Handle.commit
+
+        def cutting(*given: object, **words: object) -> Handle:
+            if next(left, None) is None:
+                raise Cut
+            return commit(*given, **words)  # type: ignore[arg-type] # passed on
+
+        with patch.object(Handle, "commit", cutting), suppress(Cut):
+            put_back(house, declared, back, downstream=True)
+    put_back(house, declared, back, downstream=True)
+
+
+def remarked(house: House, declared: Declaration, back: int) -> list[Declaration]:
+    """The tables that the plan says will have to be made anew, as what they had read then was taken back since."""
+    planned = plan(declared, back, TABLES, house.place, downstream=True)
+    return [step.declared for step in planned.steps for said in step.remarks if "cannot go on from there" in said]
+
+
+def assert_as_then(house: House, declared: Declaration, back: int) -> None:
+    now, then = house.open(declared), Handle.open(house.place.table(declared), back)
+    assert now is not None
+    assert then is not None
+    assert now.scan().collect().equals(then.scan().collect())
