@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 NONE, BEFORE, AFTER, TORN, FULL, BROKEN = range(6)
-FAULTS = {"before": BEFORE, "after": AFTER, "torn": TORN, "no space": FULL, "broken": BROKEN}
+POWER_CUT = "power cut"
+FAULTS = {"before": BEFORE, "after": AFTER, "torn": TORN, POWER_CUT: AFTER, "no space": FULL, "broken": BROKEN}
 WRITES = {"write", "pwrite"}
 
 _DRAWN = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
@@ -52,11 +53,10 @@ def build(folder: Path) -> Path:
     return library
 
 
-def arm(lake: Path, log: Path, call: Call | None = None, fault: str = "") -> None:
+def arm(lake: Path, log: Path, call: Call = Call("", ""), fault: str = "") -> None:  # noqa: B008 # a value
     """From now on this process writes its calls down, and `fault` happens at `call`."""
-    name, path, nth = call or ("", "", 0)
     loaded = ctypes.CDLL(os.environ["LD_PRELOAD"])
-    loaded.arm_calls(*map(os.fsencode, (lake, log, name, path)), nth, FAULTS.get(fault, NONE))
+    loaded.arm_calls(*map(os.fsencode, (lake, log, call.name, call.path)), call.nth, FAULTS.get(fault, NONE))
 
 
 def done(log: Path) -> list[Done]:

@@ -74,7 +74,8 @@ def _child(job: Job) -> int:
 
 def _work(job: Job) -> None:
     """job: home; optionally kill {point, nth, seed}, error {name, seed}, call {log, call, fault}, rounds to land and
-    drain one by one, batch (files in one), and maintains (before it drains: "tables", or "files" as well).
+    drain one by one, batch (files in one), ahead (whether the rows of each file are written while the next is read;
+    else in every other process), and maintains (before it drains: "tables", or "files" as well).
     """
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.delta import ahead
@@ -83,7 +84,7 @@ def _work(job: Job) -> None:
     from resources.local_disk import LocalDisk
 
     landing.FILES_PER_BATCH = job.get("batch", 2)  # several batches from a few files
-    if os.getpid() % 2:  # in every other process the rows of each file are written while the next is read
+    if job.get("ahead", os.getpid() % 2):
         reader.BYTES_AT_ONCE = ahead.BYTES_AHEAD = 1
     home = Path(job["home"])
     place = Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
@@ -99,7 +100,7 @@ def _work(job: Job) -> None:
         from lakehouse_tests.faults import calls
 
         drain.passing = (OSError,)
-        calls.arm(home / "lake", Path(call["log"]), calls.Call(*call["call"]) if "call" in call else None, call["fault"])
+        calls.arm(home / "lake", Path(call["log"]), calls.Call(*call.get("call", ("", ""))), call["fault"])
     _say(ready=True)
     began = time.monotonic()
     if what := job.get("maintains"):
@@ -165,13 +166,11 @@ class Drain:
                 pass
 
     def _is_maintained(self, declared: Any, *, files: bool) -> bool:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
         from lakehouse.engine.declare.errors import Conflict, Transient
-        from lakehouse.engine.delta import delivery, known
+        from lakehouse.engine.delta import delivery
         from lakehouse.engine.delta.files import write_files
         from lakehouse.engine.delta.handle import Handle
+        from lakehouse.engine.delta.place import LOG, full
 
         address = self.place.table(declared)
         try:
@@ -184,9 +183,11 @@ class Drain:
             handle.checkpoint()
             delivery.tidy(handle, self.place.quarantine(declared))
             if files:
-                DeltaTable(address.uri).vacuum(0, dry_run=False, enforce_retention_duration=False)
-                known.forget(address)
-        except (Conflict, Transient, DeltaError, *self.passing) as error:
+                used = set(full(address, handle.files()["path"]))
+                for each in sorted(Path(address.uri).rglob("*.parquet")):
+                    if str(each) not in used and LOG not in each.parts:
+                        each.unlink()
+        except (Conflict, Transient, *self.passing) as error:
             sys.stderr.write(f"{declared.key}: {type(error).__name__}: {error}\n")
             self.errors += 1
             return False

@@ -22,9 +22,10 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, T
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
+from lakehouse.engine.delta.heal import heal
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
-from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
-from lakehouse.engine.delta.refused import in_words, raise_where_refused
+from lakehouse.engine.delta.place import LOG, log_file, make_durable, make_table_durable, root, storage_options
+from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
 from lakehouse.engine.delta.storable import check_partition, check_storable
@@ -34,14 +35,6 @@ CHECKPOINT_EVERY = 10
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 _logger = logging.getLogger(__name__)
-
-
-class Unreachable(Transient):
-    """The store did not answer as it should; nothing is known to be wrong with the table."""
-
-
-class Unreadable(Terminal):
-    """The table's log or its protocol is not one that we can read or write."""
 
 
 class Handle:
@@ -72,13 +65,20 @@ class Handle:
         """
         if version is None and (known := known_tables.still_newest(address)) is not None:
             return known
-        table = _load(address, version)
-        if table is None:
-            return None
-        handle = cls(address, table).with_tip()
-        if version is None:
+        try:
+            handle = cls._read(address, version)
+        except Unreadable:
+            if version is not None or not heal(address):
+                raise
+            handle = cls._read(address, None)
+        if version is None and handle is not None:
             known_tables.keep(handle)
         return handle
+
+    @classmethod
+    def _read(cls, address: Address, version: int | None) -> Handle | None:
+        table = _load(address, version)
+        return None if table is None else cls(address, table).with_tip()
 
     @classmethod
     def create(
@@ -107,7 +107,7 @@ class Handle:
             raise_where_refused(address, error)
             raise Unreachable(f"{address} could not be created: {in_words(error)}. Try again.") from error
         if address.is_local:
-            make_durable([log_file(address, 0), root(address)])
+            make_table_durable(address)
         return cls(address, created).with_tip()
 
     @property
@@ -312,7 +312,7 @@ class Handle:
             raise kind(
                 f"{self.address}: version {version} was not committed: {error}. Version {self.version} stands."
             ) from error
-        except (OSError, LakehouseError) as unknown:
+        except (OSError, LakehouseError, ValueError) as unknown:  # a torn one is no JSON
             raise Unreachable(
                 f"{self.address}: whether version {version} was committed is not known: {unknown}. Open it to see."
             ) from error

@@ -8,11 +8,20 @@ from contextlib import contextmanager
 
 from deltalake.exceptions import DeltaError
 
+from lakehouse.engine.declare.errors import Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 
 _REFUSED = re.compile(r"(?s)\b(401 Unauthorized|403 Forbidden|404 Not Found(?=.*<Code>ContainerNotFound))")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+
+
+class Unreachable(Transient):
+    """The store did not answer as it should; nothing is known to be wrong with the table."""
+
+
+class Unreadable(Terminal):
+    """The table's log or its protocol is not one that we can read or write."""
 
 
 def raise_where_refused(address: Address, error: Exception) -> None:
