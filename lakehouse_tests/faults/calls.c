@@ -33,7 +33,7 @@ static void die(void) {
     for (;;) pause();
 }
 
-// name, path: of the one call to disturb, as `below` spells it; nth: from 1; fault: of the enumeration above, or 0.
+// name, path: of the one call to disturb, as `below` spells it, or any of them; nth: from 1; fault: of the enumeration above, or 0.
 void arm_calls(const char *below, const char *log, const char *name, const char *path, int nth, int fault) {
     log_fd = REAL(open)(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (log_fd < 0) _exit(97);
@@ -85,7 +85,8 @@ static int begin(const char *name, const char *path) {
         full_path[0] = 0;
         return FULL;
     }
-    if (!wanted_nth || strcmp(name, wanted_name) || !fits(path, wanted_path) || --wanted_nth) return NONE;
+    int is_wanted = !strcmp(wanted_name, "any") || (!strcmp(name, wanted_name) && fits(path, wanted_path));
+    if (!wanted_nth || !is_wanted || --wanted_nth) return NONE;
     say("disturbed\t\t0\t\n");
     if (wanted_fault == BEFORE) die();
     return wanted_fault;

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 NONE, BEFORE, AFTER, TORN, FULL, BROKEN = range(6)
 POWER_CUT = "power cut"
+ANY = "any"
+"""The name of whatever call comes."""
 FAULTS = {"before": BEFORE, "after": AFTER, "torn": TORN, POWER_CUT: AFTER, "no space": FULL, "broken": BROKEN}
 WRITES = {"write", "pwrite"}
 

@@ -21,10 +21,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known as known_tables
+from lakehouse.engine.delta import place
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, is_plain, put, put_through_deltalake
 from lakehouse.engine.delta.heal import heal
 from lakehouse.engine.delta.log import COMMIT_ID, Commit, appended, read_commit, transactions_at
-from lakehouse.engine.delta.place import LOG, log_file, make_durable, make_table_durable, root, storage_options
+from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
@@ -107,7 +108,7 @@ class Handle:
             raise_where_refused(address, error)
             raise Unreachable(f"{address} could not be created: {in_words(error)}. Try again.") from error
         if address.is_local:
-            make_table_durable(address)
+            place.make_table_durable(address)
         return cls(address, created).with_tip()
 
     @property
@@ -332,7 +333,7 @@ class Handle:
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
-            make_durable([log_file(self.address, self.version)])
+            place.make_durable([log_file(self.address, self.version)])
         if self.version % CHECKPOINT_EVERY == 0:
             self.checkpoint()
         known_tables.keep(self)
@@ -346,8 +347,7 @@ class Handle:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return
         if self.address.is_local:
-            log = log_file(self.address, self.version)
-            make_durable([log.replace(".json", ".checkpoint.parquet"), f"{root(self.address)}/{LOG}/_last_checkpoint"])
+            place.make_checkpoint_durable(self.address, self.version)
 
     def _refuse_missing(self, paths: Sequence[str]) -> None:
         """Files that a compaction took out of the table are read as long as they lie there."""

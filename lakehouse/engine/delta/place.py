@@ -86,6 +86,12 @@ def make_table_durable(address: Address) -> None:
             _sync(folder)
 
 
+def make_checkpoint_durable(address: Address, version: int) -> None:
+    """The pointer is left out by deltalake where the checkpoint is there already: a run was killed between the two."""
+    checkpoint = Path(log_file(address, version)).with_suffix(".checkpoint.parquet")
+    make_durable(str(each) for each in (checkpoint, checkpoint.with_name("_last_checkpoint")) if each.exists())
+
+
 def _lies_in(folder: Path, above: str) -> bool:
     return bool(above) and folder.is_relative_to(above)
 

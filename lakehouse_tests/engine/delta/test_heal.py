@@ -173,6 +173,15 @@ def test_a_checkpoint_that_tells_of_other_files_is_found_and_made_anew(summed):
     assert (ids(summed), check(opened(summed)).faults) == ([1, 2], {})
 
 
+def test_a_checkpoint_without_a_pointer_is_one(summed):
+    """A run was killed between the two, and another sums up the same version."""
+    handle = opened(summed)
+    handle.checkpoint()
+    log(summed, "_last_checkpoint").unlink()
+    handle.checkpoint()
+    assert ids(summed) == [1, 2]
+
+
 def test_a_commit_gets_its_name_when_it_has_all_its_bytes_and_they_are_durable(address, monkeypatch):
     """On a local disk: a power cut leaves none that is torn, and nobody builds on one that may go."""
     done = list[str]()
