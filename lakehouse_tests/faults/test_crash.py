@@ -30,7 +30,7 @@ pytestmark = pytest.mark.crash
 # How many kills, in two lakes together: in the standard run, and in the long one.
 AT_POINTS = {PLAN_AND_APPLY: 20, QUARANTINE_AND_TABLE: 20, FILES_AND_COMMIT: 20, LOST_ANSWER: 6, CHECKPOINT: 6}
 AT_POINTS_LONG = dict.fromkeys(AT_POINTS, 60)
-AT_RANDOM = 160
+AT_RANDOM = 200
 TIMES_LONG = 40
 """So many pairs of lakes, one after the other: what stands in one is compared with a lake that nothing disturbed."""
 CALLS = 50
