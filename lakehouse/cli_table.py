@@ -157,8 +157,24 @@ def check(key: Key) -> None:
     if found.unused:
         out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
     if found.faults:
-        out.print(f"Next: lakehouse rebuild {declared.key}", style="yellow")
+        command = "table repair" if found.only_sums else "rebuild"
+        out.print(f"Next: lakehouse {command} {declared.key}", style="yellow")
         raise typer.Exit(1)
+
+
+@tables.command()
+def repair(key: Key) -> None:
+    """Make the checkpoint of a table's log anew, from every commit. What was there is kept in the log's folder."""
+    from lakehouse.engine.delta.handle import Handle
+    from lakehouse.engine.delta.heal import repair_checkpoints
+
+    declared, handle = _opened(key)
+    moved = repair_checkpoints(handle.address)
+    for name in moved:
+        out.print(f"  {name} moved aside", markup=False, soft_wrap=True)
+    if (again := Handle.open(handle.address)) is not None:
+        again.checkpoint()
+        out.print(f"{declared.key}: version {again.version} is summed up anew")
 
 
 def _opened(key: str) -> tuple[Declaration, Handle]:

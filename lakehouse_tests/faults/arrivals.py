@@ -33,14 +33,23 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Round:
-    """What lands together. `arrivals` may be cut into batches anywhere, in the order of their names."""
+    """What lands together. `arrivals` may be cut into batches anywhere, in the order of their names.
+
+    `again` are files that were taken and come once more as they were, only later.
+    """
 
     arrivals: tuple[Arrival, ...]
     corrections: tuple[Arrival, ...]
+    again: tuple[Arrival, ...] = ()
 
     @property
     def all(self) -> tuple[Arrival, ...]:
-        return (*self.arrivals, *self.corrections)
+        return (*self.arrivals, *self.late)
+
+    @property
+    def late(self) -> tuple[Arrival, ...]:
+        """What lands once the rounds before were taken."""
+        return (*self.corrections, *self.again)
 
 
 def round_of(seed: int, number: int, *, clean: bool = False) -> Round:
@@ -49,14 +58,14 @@ def round_of(seed: int, number: int, *, clean: bool = False) -> Round:
     clean: no unreadable file and no polluted line, so that no check is red.
     """
     day = BEGIN + timedelta(days=3 * number)
-    first = _orders(seed, number, 0)
+    early = _orders(seed, number, 0)
     second = _orders(seed, number, 1)
     repeated = _order(random.Random(f"{seed} {number} again"), f"{number:03d}R", day)
     older = {**repeated, "country": "Nowhere yet", "lines": repeated["lines"][:1]}
     files = {
-        _name(day): _lines(*first),
+        _name(day): _lines(*early),
         # an order of the first file again, as it was; and one order twice, of which the later counts
-        _name(day + timedelta(days=1)): _lines(older, *second, first[0], repeated),
+        _name(day + timedelta(days=1)): _lines(older, *second, early[0], repeated),
     }
     if not clean:
         polluted = [*_orders(seed, number, 2), *_unread(number, day), _broken(number, day)]
@@ -68,7 +77,11 @@ def round_of(seed: int, number: int, *, clean: bool = False) -> Round:
         arrived.append(Arrival(f"erp/orders/dt={day:%Y-%m-%d}-torn/orders.jsonl.gz", torn, modified_at + 10))
     copied = f"erp/orders/dt={day:%Y-%m-%d}-copied/orders.jsonl.gz"
     arrived.append(Arrival(copied, arrived[0].content, modified_at + 11))
-    return Round(tuple(arrived), (_correction(seed, number - 1, modified_at + 12),) if number else ())
+    if not number:
+        return Round(tuple(arrived), ())
+    first = _lines(*_orders(seed, number - 1, 0))
+    again = Arrival(_name(day - timedelta(days=3)), first, modified_at + 13)
+    return Round(tuple(arrived), (_correction(seed, number - 1, modified_at + 12),), (again,))
 
 
 def land(landing: Path, arrivals: tuple[Arrival, ...]) -> None:

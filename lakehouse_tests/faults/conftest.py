@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_tests.faults import arrivals
+from lakehouse_tests.conftest import leave_out
+from lakehouse_tests.faults import arrivals, calls
 from lakehouse_tests.faults.crew import Worker
 from lakehouse_tests.faults.standing import Standing, standing
 
@@ -16,11 +17,13 @@ from lakehouse_tests.faults.standing import Standing, standing
 @pytest.fixture(scope="session")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], list[Worker]]]:
     """So many workers, each of which runs one job at a time; the same ones for every test."""
+    leave_out(calls.why_missing())
     logs, started = tmp_path_factory.mktemp("workers"), list[Worker]()
+    library = calls.build(logs)
 
     def crew(size: int) -> list[Worker]:
         while len(started) < size:
-            started.append(Worker(logs / f"{len(started)}.log"))
+            started.append(Worker(logs / f"{len(started)}.log", preload=library))
         return started[:size]
 
     yield crew

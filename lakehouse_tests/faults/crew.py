@@ -43,7 +43,7 @@ class Ended:
 class Worker:
     """A process in which one worker after the other is started: the next is ready as soon as it has loaded Polars."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, preload: Path | None = None) -> None:
         self._log = log.open("ab")
         self._said = b""
         self._pid: int | None = None
@@ -53,7 +53,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **({"LD_PRELOAD": str(preload)} if preload else {})},
         )
 
     def close(self) -> None:

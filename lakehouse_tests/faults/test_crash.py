@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse_tests.faults import arrivals
+from lakehouse_tests.faults import arrivals, calls
 from lakehouse_tests.faults.crew import Ended, Worker
 from lakehouse_tests.faults.standing import assert_counted_once, assert_duckdb_reads_the_same, standing
 from lakehouse_tests.faults.worker import (
@@ -27,7 +30,11 @@ pytestmark = pytest.mark.crash
 # How many kills, in two lakes together: in the standard run, and in the long one.
 AT_POINTS = {PLAN_AND_APPLY: 20, QUARANTINE_AND_TABLE: 20, FILES_AND_COMMIT: 20, LOST_ANSWER: 6, CHECKPOINT: 6}
 AT_POINTS_LONG = dict.fromkeys(AT_POINTS, 60)
-AT_RANDOM, AT_RANDOM_LONG = 60, 120
+AT_RANDOM = 200
+TIMES_LONG = 40
+"""So many pairs of lakes, one after the other: what stands in one is compared with a lake that nothing disturbed."""
+CALLS = 50
+"""One in so many is the last. A round that drains makes some hundred; what a kill leaves to be done makes fewer."""
 
 
 @dataclass
@@ -49,6 +56,12 @@ class Lake:
     def land(self, files: tuple[arrivals.Arrival, ...]) -> None:
         arrivals.land(self.home / "landing", files)
 
+    def any_call(self) -> dict[str, object]:
+        """Before, after or in the middle of it the worker dies."""
+        call = calls.Call(calls.ANY, "", self.draw.randrange(1, CALLS))
+        fault = self.draw.choice(["before", "after", "torn"])
+        return {"call": call, "fault": fault, "log": str(self.home.with_suffix(".log"))}
+
     def count(self, ended: Ended) -> Ended:
         """Count a kill; how else a worker may end is by having drained the lake."""
         assert ended.was_killed or ended.is_drained, ended
@@ -69,26 +82,33 @@ def killed_at(point: str, kills: int, lake: Lake) -> None:
 
 
 def killed_at_random(kills: int, lake: Lake) -> None:
-    """Files land between the kills, drained or not; only what corrects a file waits until that was taken."""
+    """Files land between the kills, drained or not; what corrects a file, or is it again, waits until that was taken.
+
+    Some die by the clock, most in the middle of a call; one in four first lays the files of each table together.
+    """
     normal = 1.0  # seconds, corrected by every run
-    corrections: list[arrivals.Arrival] = []
+    late: list[arrivals.Arrival] = []
     while len(lake.kills) < kills:
-        if lake.draw.random() < 0.25:
+        if lake.draw.random() < 0.1:
             coming = lake.next_round()
             lake.land(coming.arrivals)
-            corrections += coming.corrections
-        ended = lake.count(lake.worker.run_and_kill(lake.home, lake.draw.uniform(0, normal)))
+            late += coming.late
+        job = {"maintains": "tables"} if lake.draw.random() < 0.25 else {}
+        if lake.draw.random() < 0.1:
+            ended = lake.count(lake.worker.run_and_kill(lake.home, lake.draw.uniform(0, normal), **job))
+        else:
+            ended = lake.count(lake.worker.run(lake.home, **job, call=lake.any_call()))
         if ended.is_drained:
-            lake.land(tuple(corrections))
-            corrections.clear()
+            lake.land(tuple(late))
+            late.clear()
             normal = max(0.05, (normal + ended.said["seconds"]) / 2)
             coming = lake.next_round()
             lake.land(coming.arrivals)
-            corrections += coming.corrections
+            late += coming.late
         else:
             normal *= 1.1
     lake.count(lake.worker.run(lake.home))
-    lake.land(tuple(corrections))
+    lake.land(tuple(late))
     assert lake.count(lake.worker.run(lake.home)).is_drained
 
 
@@ -96,9 +116,13 @@ def killed_at_random(kills: int, lake: Lake) -> None:
 def in_two_lakes(workers, tmp_path, landings, seed) -> Callable[[Callable[[Lake], None]], list[Lake]]:
     """Does the same to two lakes at a time, each with its own draws."""
 
+    numbers = itertools.count()
+
     def run(what: Callable[[Lake], None]) -> list[Lake]:
-        crew = workers(2)
-        lakes = [Lake(tmp_path / str(at), worker, landings, random.Random(seed + at)) for at, worker in enumerate(crew)]
+        lakes = [
+            Lake(tmp_path / str(number), worker, landings, random.Random(seed + number))
+            for worker, number in zip(workers(2), numbers, strict=False)
+        ]
         with ThreadPoolExecutor(len(lakes)) as pool:
             list(pool.map(what, lakes))
         return lakes
@@ -127,7 +151,14 @@ def test_no_row_is_lost_or_doubled_when_workers_are_killed(point, kills, in_two_
     check(lakes, undisturbed, kills, batches=True)
 
 
-@pytest.mark.parametrize("kills", [AT_RANDOM, pytest.param(AT_RANDOM_LONG, marks=pytest.mark.long)])
-def test_no_row_is_lost_or_doubled_when_workers_are_killed_at_random(kills, in_two_lakes, undisturbed):
-    lakes = in_two_lakes(lambda lake: killed_at_random(kills // 2, lake))
-    check(lakes, undisturbed, kills, batches=False)
+@pytest.mark.parametrize("times", [1, pytest.param(TIMES_LONG, marks=pytest.mark.long)])
+def test_no_row_is_lost_or_doubled_when_workers_are_killed_at_random(times, in_two_lakes, undisturbed, seed):
+    """Among them those that lay files together, while files land that were taken before."""
+    began = time.monotonic()
+    for _ in range(times):
+        lakes = in_two_lakes(lambda lake: killed_at_random(AT_RANDOM // 2, lake))
+        check(lakes, undisturbed, AT_RANDOM, batches=False)
+        for lake in lakes:
+            shutil.rmtree(lake.home)
+    seconds = time.monotonic() - began
+    print(f"at random: {times * AT_RANDOM:,} kills, {seconds:.0f} s, seed {seed}")  # noqa: T201 # for docs

@@ -51,12 +51,12 @@ def names_taken(home: Path) -> set[str]:
 
 
 def begin_again(worker: Worker, home: Path, draw: random.Random, stop: threading.Event) -> Iterator[Ended]:
-    """Workers, one after the other, until told to stop; every third is killed."""
+    """Workers, one after the other, until told to stop; every third is killed, some lay files together before."""
     while not stop.is_set():
         if draw.random() < 1 / 3:
             yield worker.run_and_kill(home, draw.uniform(0, 2))
         else:
-            yield worker.run(home)
+            yield worker.run(home, **({"maintains": "tables"} if draw.random() < 1 / 3 else {}))
 
 
 @pytest.mark.crash
@@ -78,9 +78,9 @@ def test_no_row_is_lost_or_doubled_when_several_drain_one_lake(  # noqa: PLR0917
             for number in range(rounds):
                 coming = arrivals.round_of(landings, number)
                 arrivals.land(tmp_path / "landing", coming.arrivals)
-                for correction in coming.corrections:  # what is corrected was taken before
-                    wait_until(lambda name=correction.name: name in names_taken(tmp_path))
-                    arrivals.land(tmp_path / "landing", (correction,))
+                for late in coming.late:  # what is corrected, or comes again, was taken before
+                    wait_until(lambda name=late.name: name in names_taken(tmp_path))
+                    arrivals.land(tmp_path / "landing", (late,))
                 time.sleep(draw.uniform(0, 0.5))
         finally:
             stop.set()

@@ -1,9 +1,9 @@
 """A process that drains a lake without Dagster's overhead, and dies or fails where it is told to.
 
 Reads jobs from its standard input, one JSON object a line, and forks a child for each; what the child says, and how it
-ended, comes back line by line. The parent has imported what is slow and starts no threads (Dagster, pandera), and
-nothing of Polars or deltalake, so that a fork is safe. Faults are put into the child only, by wrapping functions:
-production code has no hooks.
+ended, comes back line by line. The parent has imported what is slow, and nothing has been asked of it, so that a fork
+is safe: the threads that stand there tend memory. Faults are put into the child only, by wrapping functions, or below
+it, by a library that was loaded before libc (calls.c): production code has no hooks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,32 @@ KILLED, DRAINED, FAILED = -signal.SIGKILL, 0, 3
 IN_ROW = 100
 """Who meets so many conflicts one after the other has no rival, but a bug."""
 
+TENDING = {"jemalloc_bg_thd", "polars-ooc-clea"}
+"""Threads of Polars' allocator and of its spill files, which a child does well without."""
+
 Job = dict[str, Any]
+
+
+class Without(MetaPathFinder):
+    """As pandera_alone does it, which asks something of Polars, and so is loaded by a child only."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname in {"pandas", "pyspark"}:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    sys.meta_path.insert(0, Without())
     import dagster
+    import deltalake
+    import obstore
+    import pandera.polars
 
-    assert dagster
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    assert threads == 1, f"{threads} threads: a child would not have them"
+    del sys.meta_path[0]
+    assert all((dagster, deltalake, obstore, pandera.polars))
+    threads = {(each / "comm").read_text().strip() for each in Path("/proc/self/task").iterdir()}
+    assert len(threads - TENDING) == 1, f"{threads}: a child would not have them"
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -56,15 +73,18 @@ def _child(job: Job) -> int:
 
 
 def _work(job: Job) -> None:
-    """job: home; optionally kill {point, nth, seed}, error {name, seed}, rounds to land and drain one by one."""
+    """job: home; optionally kill {point, nth, seed}, error {name, seed}, call {log, call, fault}, rounds to land and
+    drain one by one, batch (files in one), ahead (whether the rows of each file are written while the next is read;
+    else in every other process), and maintains (before it drains: "tables", or "files" as well).
+    """
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.delta import ahead
     from lakehouse.engine.ingest import landing, reader
     from lakehouse_tests.faults.standing import DECLARED
     from resources.local_disk import LocalDisk
 
-    landing.FILES_PER_BATCH = 2  # several batches from a few files
-    if os.getpid() % 2:  # in every other process the rows of each file are written while the next is read
+    landing.FILES_PER_BATCH = job.get("batch", 2)  # several batches from a few files
+    if job.get("ahead", os.getpid() % 2):
         reader.BYTES_AT_ONCE = ahead.BYTES_AHEAD = 1
     home = Path(job["home"])
     place = Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
@@ -76,8 +96,15 @@ def _work(job: Job) -> None:
 
         errors.put(**error)
         drain.passing = (OSError,)  # as Dagster's retries take it
+    if call := job.get("call"):
+        from lakehouse_tests.faults import calls
+
+        drain.passing = (OSError,)
+        calls.arm(home / "lake", Path(call["log"]), calls.Call(*call.get("call", ("", ""))), call["fault"])
     _say(ready=True)
     began = time.monotonic()
+    if what := job.get("maintains"):
+        drain.maintain(files=what == "files")
     for number in job.get("rounds", [None]):
         if number is not None:
             from lakehouse_tests.faults import arrivals
@@ -131,6 +158,40 @@ class Drain:
             else:
                 self.delivered += 1
                 return True
+
+    def maintain(self, *, files: bool) -> None:
+        """Each table in one file, and its log summed up; with `files`, those go that no version needs any more."""
+        for each in self.declared:
+            while not self._is_maintained(each, files=files):
+                pass
+
+    def _is_maintained(self, declared: Any, *, files: bool) -> bool:
+        from lakehouse.engine.declare.errors import Conflict, Transient
+        from lakehouse.engine.delta import delivery
+        from lakehouse.engine.delta.files import write_files
+        from lakehouse.engine.delta.handle import Handle
+        from lakehouse.engine.delta.place import LOG, full
+
+        address = self.place.table(declared)
+        try:
+            if (handle := Handle.open(address)) is None:
+                return True
+            standing = handle.files()["path"].to_list()
+            if len(standing) > 1:
+                rewritten = write_files(handle, handle.scan())
+                handle = handle.commit(rewritten, standing, {}, {"table": declared.key}, rearranges=True)
+            handle.checkpoint()
+            delivery.tidy(handle, self.place.quarantine(declared))
+            if files:
+                used = set(full(address, handle.files()["path"]))
+                for each in sorted(Path(address.uri).rglob("*.parquet")):
+                    if str(each) not in used and LOG not in each.parts:
+                        each.unlink()
+        except (Conflict, Transient, *self.passing) as error:
+            sys.stderr.write(f"{declared.key}: {type(error).__name__}: {error}\n")
+            self.errors += 1
+            return False
+        return True
 
     def _delivery(self, declared: Any) -> Any:
         from lakehouse.engine.delta.handle import Handle

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -428,6 +429,20 @@ def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command,
         drained("rebuild", key)
         assert ", all as written" in drained("table", "check", key).stdout
         assert rows(key) == before
+
+
+def test_a_checkpoint_that_lies_is_found_and_made_anew(drained: Command, tmp_path: Path) -> None:
+    before = drained("sql", "select * from silver.orders order by all").stdout
+    drained("table", "repair", "silver/orders")
+    [checkpoint] = (tmp_path / "lake/silver/orders/_delta_log").glob("*.checkpoint.parquet")
+    summed = pl.read_parquet(checkpoint)
+    summed.filter(pl.col("add").is_null()).write_parquet(checkpoint)
+    said = drained("table", "check", "silver/orders", exits=1).stdout
+    assert f"{checkpoint.name} tells of other files than the log" in said
+    assert "Next: lakehouse table repair silver/orders" in said
+    assert f"{checkpoint.name} moved aside" in drained("table", "repair", "silver/orders").stdout
+    assert ", all as written" in drained("table", "check", "silver/orders").stdout
+    assert drained("sql", "select * from silver.orders order by all").stdout == before
 
 
 def test_fields_that_no_column_declares_do_not_pass_in_silence(drained: Command, tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Action, read_commit
+from lakehouse.engine.delta.heal import POINTER
+from lakehouse.engine.delta.log import Action, read_commit, read_commits
 from lakehouse.engine.delta.place import LOG, for_polars, full, log_name, sha256_of_file
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
 
 FILES_AT_ONCE = 4
-_POINTER = f"{LOG}/_last_checkpoint"
+_POINTER = f"{LOG}/{POINTER}"
+_COMMITS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Checked:
     faults: Mapping[str, str]
     unused: int
     unused_bytes: int
+
+    @property
+    def only_sums(self) -> bool:
+        """Whether nothing is damaged but what sums up the log, and can be made anew from it."""
+        return all(name == _POINTER or ".checkpoint." in name for name in self.faults)
 
 
 def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Checked:
@@ -113,10 +120,29 @@ class _Log:
                 faults[_POINTER] = _cannot_be_read(error)
             else:
                 faults |= {part: fault for part, fault in self._checkpoint(first) if fault}
+                faults |= {} if faults else self._lie_of_checkpoint(first)
         for version in range(first + (first > 0), self._handle.version + 1):
             if fault := self._commit(version):
                 faults[log_name(version)] = fault
         return faults
+
+    def _lie_of_checkpoint(self, version: int) -> dict[str, str]:
+        """Where every commit lies there, they say which files stand; a damaged page may read as something else."""
+        stands = dict[str, int]()
+        try:
+            for first in range(0, self._handle.version + 1, _COMMITS_AT_ONCE):
+                last = min(first + _COMMITS_AT_ONCE - 1, self._handle.version)
+                for commit in read_commits(self._handle.address, first, last):
+                    for gone in commit.of("remove"):
+                        stands.pop(unquote(gone["path"]), None)
+                    stands |= {unquote(add["path"]): add["size"] for add in commit.of("add")}
+        except (FileNotFoundError, ValueError):
+            return {}  # cleaned up, or told beside it
+        read = dict(self._handle.files().select("path", "size").iter_rows())
+        if not (others := stands.items() ^ read.items()):
+            return {}
+        name = f"{LOG}/{version:020d}.checkpoint.parquet"
+        return {name: f"tells of other files than the log: {min(others)[0]} and {len(others) - 1:,} more"}
 
     def _commit(self, version: int) -> str:
         try:

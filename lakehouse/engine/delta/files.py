@@ -23,6 +23,8 @@ from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.statistics import DataFile, measure
 
 ROWS_PER_FILE = 1_000_000
+_OF_THE_DISK = ("os error", "transport error")
+"""What Polars' Parquet writer says of a full disk, in the rows of a file and in its footer: a ComputeError to it."""
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -74,15 +76,15 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
             **for_polars(handle.address),
         )
     except (OSError, pl.exceptions.ComputeError) as error:
-        if isinstance(error, pl.exceptions.ComputeError) and "os error" not in str(error):
-            raise  # a full disk is a ComputeError to Polars' Parquet writer
+        if isinstance(error, pl.exceptions.ComputeError) and not any(sign in str(error) for sign in _OF_THE_DISK):
+            raise
         raise_where_refused(handle.address, error)
         raise Unreachable(f"{handle.address}: data files could not be written: {error}. Nothing changed.") from error
     names.refuse_unfit()
     paths = {names.relative(each.path): each for args in written for each in args.paths if each.num_rows}
     if handle.address.is_local:
         _remove_empty(written)
-        make_durable(each.path for each in paths.values())
+        make_durable((each.path for each in paths.values()), root(handle.address))
     order = in_commit_order(list(paths))
     stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
     measured = {name: dtype for name, dtype in stored.items() if name not in {*unmeasured, *handle.unmeasured}}

@@ -19,12 +19,13 @@ from lakehouse.engine.declare.errors import LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
-from lakehouse.engine.delta import log
+from lakehouse.engine.delta import log, place
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.foreign import check_change, data_files, readable
+from lakehouse.engine.delta.heal import heal
 from lakehouse.engine.delta.log import Action, Commit, appended, read_commit
-from lakehouse.engine.delta.place import LOG, log_file, make_durable, root, storage_options
+from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
@@ -70,13 +71,20 @@ class Handle:
         """
         if version is None and (known := known_tables.still_newest(address)) is not None:
             return known
-        table = _load(address, version)
-        if table is None:
-            return None
-        handle = cls(address, table).with_tip()
-        if version is None:
+        try:
+            handle = cls._read(address, version)
+        except Unreadable:
+            if version is not None or not heal(address):
+                raise
+            handle = cls._read(address, None)
+        if version is None and handle is not None:
             known_tables.keep(handle)
         return handle
+
+    @classmethod
+    def _read(cls, address: Address, version: int | None) -> Handle | None:
+        table = _load(address, version)
+        return None if table is None else cls(address, table).with_tip()
 
     @classmethod
     def create(
@@ -111,7 +119,7 @@ class Handle:
             raise_where_refused(address, error)
             raise Unreachable(f"{address} could not be created: {in_words(error)}. Try again.") from error
         if address.is_local:
-            make_durable([log_file(address, 0), root(address)])
+            place.make_table_durable(address)
         return cls(address, created).with_tip()
 
     @property
@@ -323,7 +331,7 @@ class Handle:
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
-            make_durable([log_file(self.address, self.version)])
+            place.make_durable([log_file(self.address, self.version)])
         if self.version % CHECKPOINT_EVERY == 0:
             self.checkpoint()
         known_tables.keep(self)
@@ -337,8 +345,7 @@ class Handle:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return
         if self.address.is_local:
-            file = log_file(self.address, self.version).replace(".json", ".checkpoint.parquet")
-            make_durable([file, f"{root(self.address)}/{LOG}/_last_checkpoint"])
+            place.make_checkpoint_durable(self.address, self.version)
 
     def _refuse_missing(self, paths: Sequence[str]) -> None:
         """Files that a compaction took out of the table are read as long as they lie there."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,38 @@ def log_file(address: Address, version: int) -> str:
     return f"{root(address)}/{log_name(version)}"
 
 
-def make_durable(paths: Iterable[str]) -> None:
-    """Sync (fsync) these local files and the folders that name them: deltalake issues no fsync of its own."""
-    files = set(paths)
-    for path in [*files, *{str(Path(path).parent) for path in files}]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def make_durable(paths: Iterable[str], below: str = "") -> None:
+    """Sync (fsync) these local files and the folders that name them: deltalake issues no fsync of its own.
+
+    below: the folder under which all folders may be new, and so are synced up to it.
+    """
+    files = {Path(path) for path in paths}
+    folders = {folder for path in files for folder in path.parents if folder == path.parent or _lies_in(folder, below)}
+    for path in [*files, *folders]:
+        _sync(path)
+
+
+def make_table_durable(address: Address) -> None:
+    """The same of a new table, of which every folder above may be new as well."""
+    make_durable([log_file(address, 0)], root(address))
+    for folder in Path(root(address)).parents:
+        with suppress(PermissionError):  # a folder of somebody else, that was there before
+            _sync(folder)
+
+
+def make_checkpoint_durable(address: Address, version: int) -> None:
+    """The pointer is left out by deltalake where the checkpoint is there already: a run was killed between the two."""
+    checkpoint = Path(log_file(address, version)).with_suffix(".checkpoint.parquet")
+    make_durable(str(each) for each in (checkpoint, checkpoint.with_name("_last_checkpoint")) if each.exists())
+
+
+def _lies_in(folder: Path, above: str) -> bool:
+    return bool(above) and folder.is_relative_to(above)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

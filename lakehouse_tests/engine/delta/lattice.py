@@ -2,10 +2,10 @@
 
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 from hypothesis import strategies as st
-from polars._typing import PolarsDataType
 
 UTC = pl.Datetime("us", "UTC")
 _BITS = {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}
@@ -33,7 +33,7 @@ def _structs(inner: st.SearchStrategy[pl.DataType]) -> st.SearchStrategy[pl.Data
 TYPES = st.recursive(PLAIN, lambda inner: inner.map(pl.List) | _structs(inner), max_leaves=3)
 
 
-def wider(dtype: PolarsDataType) -> st.SearchStrategy[pl.DataType]:
+def wider(dtype: Any) -> st.SearchStrategy[Any]:
     """Types that could be wider ones of `dtype`, and often are."""
     if isinstance(dtype, pl.List):
         return wider(dtype.inner).map(pl.List)
@@ -48,7 +48,7 @@ def wider(dtype: PolarsDataType) -> st.SearchStrategy[pl.DataType]:
     return st.one_of(st.just(dtype), st.sampled_from([*integers, pl.Date(), UTC]), decimals())
 
 
-def values(dtype: PolarsDataType) -> st.SearchStrategy[object]:
+def values(dtype: Any) -> st.SearchStrategy[object]:
     """Any of the type that a table can hold, null too."""
     match dtype:
         case pl.List():

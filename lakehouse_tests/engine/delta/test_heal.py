@@ -1,0 +1,194 @@
+"""What a power cut leaves of a log on a local disk: the table opens as it stood before, or says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import CommitProperties, write_deltalake
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import heal, known, store
+from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append
+
+SCHEMA = pl.Schema({"id": pl.Int64})
+
+type Commits = Callable[[Address, int], None]
+
+
+def by_us(address: Address, number: int) -> None:
+    append(opened(address), pl.LazyFrame({"id": [number]}), {}, {})
+
+
+def by_deltalake(address: Address, number: int) -> None:
+    rows, once = pl.DataFrame({"id": [number]}), CommitProperties(max_commit_retries=0)
+    write_deltalake(address.uri, rows, mode="append", commit_properties=once)
+
+
+def log(address: Address, name: str | int) -> Path:
+    return Path(address.uri, "_delta_log", name if isinstance(name, str) else f"{name:020d}.json")
+
+
+def aside(address: Address) -> list[str]:
+    return sorted(path.name.split("-", 2)[2] for path in log(address, "").glob(".torn-*"))
+
+
+def ids(address: Address) -> list[int]:
+    return opened(address).scan().collect()["id"].sort().to_list()
+
+
+@pytest.fixture(params=[by_us, by_deltalake])
+def commit(request, address) -> Commits:
+    Handle.create(address, SCHEMA)
+    return request.param
+
+
+CUTS = {
+    "nothing": lambda whole: b"",
+    "a byte": lambda whole: whole[:1],
+    "half": lambda whole: whole[: len(whole) // 2],
+    "all but a byte": lambda whole: whole[:-2],
+    "zeros": lambda whole: bytes(len(whole)),
+    "half of it zeros": lambda whole: whole[: len(whole) // 2] + bytes(len(whole) // 2),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_torn_last_commit_is_moved_aside_and_the_version_before_it_stands(commit, cut, address):
+    commit(address, 1)
+    commit(address, 2)
+    torn = CUTS[cut](log(address, 2).read_bytes())
+    log(address, 2).write_bytes(torn)
+    assert ids(address) == [1]
+    assert aside(address) == [f"{2:020d}.json"]
+    assert next(log(address, "").glob(".torn-*")).read_bytes() == torn
+    commit(address, 3)
+    assert (opened(address).version, ids(address), check(opened(address)).faults) == (2, [1, 3], {})
+
+
+def test_who_holds_the_version_before_a_torn_commit_conflicts_and_goes_on_once_it_opens_the_table(address):
+    handle = Handle.create(address, SCHEMA)
+    for torn in (b"", b'{"add":{"pa'):
+        log(address, handle.version + 1).write_bytes(torn)
+        with pytest.raises(heal_or_conflict()):
+            append(handle, pl.LazyFrame({"id": [1]}), {}, {})
+        again = Handle.open(address)
+        assert again is not None
+        handle = append(again, pl.LazyFrame({"id": [1]}), {}, {}).handle
+    assert ids(address) == [1, 1]
+
+
+def heal_or_conflict() -> tuple[type[Exception], ...]:
+    from lakehouse.engine.declare.errors import Conflict, Transient
+
+    return Conflict, Transient
+
+
+def test_a_table_whose_first_commit_is_torn_is_no_table_yet(address):
+    for torn in (b"", b'{"protocol":{"min'):
+        Path(address.uri, "_delta_log").mkdir(parents=True, exist_ok=True)
+        log(address, 0).write_bytes(torn)
+        known.forget(address)
+        assert Handle.open(address) is None
+    assert Handle.create(address, SCHEMA).version == 0
+
+
+def test_what_may_only_be_read_is_not_healed_and_says_the_way_out(commit, address):
+    commit(address, 1)
+    log(address, 1).write_bytes(b"")
+    known.forget(address)
+    with pytest.raises(Unreadable, match=r"the log of version 1 is empty.*Remove .*1\.json and run again"):
+        Handle.open(Address(address.uri, only_read=True))
+    assert aside(address) == []
+
+
+def test_a_commit_that_came_meanwhile_is_not_taken_for_the_torn_one(commit, address):
+    """Two have seen it torn; the first has moved it, and a writer has made that version, before the second comes."""
+    commit(address, 1)
+    assert heal._move_if_torn(log(address, 1)) is None
+    assert ids(address) == [1]
+
+
+@pytest.fixture
+def summed(commit, address) -> Address:
+    commit(address, 1)
+    opened(address).checkpoint()
+    commit(address, 2)
+    return address
+
+
+def checkpoint(address: Address) -> Path:
+    return log(address, f"{1:020d}.checkpoint.parquet")
+
+
+DAMAGES: dict[str, Callable[[Address], object]] = {
+    "a checkpoint of no bytes": lambda address: checkpoint(address).write_bytes(b""),
+    "half a checkpoint": lambda address: checkpoint(address).write_bytes(checkpoint(address).read_bytes()[:700]),
+    "no checkpoint": lambda address: checkpoint(address).unlink(),
+    "a pointer of no bytes": lambda address: log(address, "_last_checkpoint").write_bytes(b""),
+    "half a pointer": lambda address: log(address, "_last_checkpoint").write_bytes(b'{"vers'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_checkpoint_that_cannot_be_read_is_not_needed(summed, damage):
+    DAMAGES[damage](summed)
+    assert ids(summed) == [1, 2]
+    for number in range(3, 12):
+        by_us(summed, number)
+    assert ids(summed) == list(range(1, 12))
+    assert check(opened(summed)).faults == {}
+
+
+def test_a_checkpoint_that_nothing_stands_for_stays(summed):
+    log(summed, 0).unlink()
+    checkpoint(summed).write_bytes(b"")
+    known.forget(summed)
+    with pytest.raises(Unreadable):
+        Handle.open(summed)
+    assert aside(summed) == []
+    with pytest.raises(Refused, match=r"only the checkpoints tell.*lakehouse rebuild"):
+        heal.repair_checkpoints(summed)
+
+
+def test_a_checkpoint_that_tells_of_other_files_is_found_and_made_anew(summed):
+    """As a bit that fell over in a page reads: no error."""
+    rows = pl.read_parquet(checkpoint(summed))
+    is_add = pl.col("add").is_not_null()
+    rows.filter(~is_add).write_parquet(checkpoint(summed))
+    assert ids(summed) == [2]
+    faults = check(opened(summed)).faults
+    assert faults.keys() == {f"_delta_log/{checkpoint(summed).name}"}
+    assert "other files than the log" in faults[f"_delta_log/{checkpoint(summed).name}"]
+    assert check(opened(summed)).only_sums
+    heal.repair_checkpoints(summed)
+    assert aside(summed) == [checkpoint(summed).name, "_last_checkpoint"]
+    opened(summed).checkpoint()
+    assert (ids(summed), check(opened(summed)).faults) == ([1, 2], {})
+
+
+def test_a_checkpoint_without_a_pointer_is_one(summed):
+    """A run was killed between the two, and another sums up the same version."""
+    handle = opened(summed)
+    handle.checkpoint()
+    log(summed, "_last_checkpoint").unlink()
+    handle.checkpoint()
+    assert ids(summed) == [1, 2]
+
+
+def test_a_commit_gets_its_name_when_it_has_all_its_bytes_and_they_are_durable(address, monkeypatch):
+    """On a local disk: a power cut leaves none that is torn, and nobody builds on one that may go."""
+    done = list[str]()
+    Path(address.uri, "_delta_log").mkdir(parents=True)
+    fsync, named = store.os.fsync, Path.hardlink_to
+    monkeypatch.setattr(store.os, "fsync", lambda file: (done.append("durable"), fsync(file)))
+    monkeypatch.setattr(Path, "hardlink_to", lambda to, part: (done.append(part.read_text()), named(to, part)))
+    store.create(address, "_delta_log/1.json", b"all")
+    assert done == ["durable", "all"]
+    assert [path.name for path in log(address, "").iterdir()] == ["1.json"]
