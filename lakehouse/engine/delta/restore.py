@@ -12,17 +12,14 @@ from urllib.parse import unquote
 import msgspec
 
 from lakehouse.engine.declare.errors import Refused
-from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import quarantine, store
+from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, transactions_at
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.travel import at_version, note_of
-
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,6 @@ def prepare_restore(now: Handle, version: int) -> Restore:
     standing, wanted = set(now.files()["path"]), then.files()["path"].to_list()
     back = [path for path in wanted if path not in standing]
     removed = tuple(sorted(standing.difference(wanted)))
-    _refuse_gone(now.address, version, wanted)
     past = Past(now.address)
     reshapes = then.schema != now.schema
     try:
@@ -100,18 +96,6 @@ def restore(prepared: Restore, aside: Address) -> Handle:
     restored = prepared.commit(attempt.transactions)
     tidy(restored, aside)
     return restored
-
-
-def _refuse_gone(address: Address, version: int, wanted: Sequence[str]) -> None:
-    there = store.sizes(address)
-    gone = [path for path in wanted if path not in there and "://" not in path and not path.startswith("/")]
-    if gone:
-        named = ", ".join(gone[:_SHOWN]) + (", …" if len(gone) > _SHOWN else "")
-        raise Refused(
-            f"{address} cannot be put back to version {version}: {number(len(gone), 'file')} of it no longer there "
-            f"(vacuum takes what is older than the table's retention): {named}. Nothing was written; restore a later "
-            "version, put the files back, or make the table anew: lakehouse rebuild."
-        )
 
 
 def _as_added(past: Past, version: int, paths: Sequence[str]) -> Iterator[DataFile]:

@@ -64,7 +64,7 @@ def at_version(handle: Handle, version: int) -> Handle:
     there = store.sizes(handle.address) if elsewhere else {}
     missing = [path for path in elsewhere if path not in there and not path.startswith("/") and "://" not in path]
     if missing:
-        raise Refused(_gone(handle, version, f"{number(len(missing), 'file')} of it were cleaned away"))
+        raise Refused(_gone(handle, version, f"{number(len(missing), 'file')} of it missing, {missing[0]} among them"))
     return found
 
 
@@ -89,7 +89,7 @@ def _opened(handle: Handle, version: int) -> Handle:
 def _gone(handle: Handle, version: int, why: str) -> str:
     hours = hours_of(handle)
     kept = f"the table keeps the versions of the last {hours:,} hours" if hours else "the table promises no time"
-    return f"{handle.address}: version {version} can no longer be read: {why}; {kept}. Nothing was read."
+    return f"{handle.address}: version {version} can no longer be read: {why}; {kept}. Nothing was read or written."
 
 
 def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
