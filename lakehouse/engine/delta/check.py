@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import msgspec
 import polars as pl
 
+from lakehouse.engine.declare.errors import LakehouseError
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.commit import SHA256
@@ -19,6 +20,7 @@ from lakehouse.engine.delta.heal import POINTER
 from lakehouse.engine.delta.log import Action, read_commit, read_commits
 from lakehouse.engine.delta.place import LOG, for_polars, full, log_name, sha256_of_file
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
+from lakehouse.engine.delta.vectors import read_vectors
 
 FILES_AT_ONCE = 4
 _POINTER = f"{LOG}/{POINTER}"
@@ -54,7 +56,7 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
     """
     there = store.sizes(handle.address)
     log = _Log(handle, there)
-    faults, sums = log.faults(), log.sums
+    faults, sums = log.faults() | _faults_of_vectors(handle), log.sums
     files: list[dict[str, Any]] = list(handle.files().iter_rows(named=True))
 
     def fault_of(file: dict[str, Any]) -> str:
@@ -64,9 +66,19 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
         for done, (file, fault) in enumerate(zip(files, pool.map(fault_of, files), strict=True), 1):
             tell(f"{done:,} of {number(len(files), 'file')} read")
             faults |= {file["path"]: fault} if fault else {}
+    vectors = {vector.file for vector in handle.vectors.values()}
     used = {file["path"] for file in files}
-    unused = [size for name, size in there.items() if name not in used and not name.startswith(f"{LOG}/")]
+    unused = [size for name, size in there.items() if name not in used | vectors and not name.startswith(f"{LOG}/")]
     return Checked(handle.version, len(files), handle.rows, len(used & sums.keys()), faults, len(unused), sum(unused))
+
+
+def _faults_of_vectors(handle: Handle) -> dict[str, str]:
+    """What is wrong with deletion vectors; one of them says of which file."""
+    try:
+        read_vectors(handle.address, handle.vectors.values())
+    except (OSError, LakehouseError) as error:
+        return {"a deletion vector": _cannot_be_read(error)}
+    return {}
 
 
 def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str | None) -> str:
@@ -78,7 +90,8 @@ def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str |
     if sha256 and handle.address.is_local and sha256_of_file(full(handle.address, [path])[0]) != sha256:
         return "is not as it was written: its checksum is another"
     stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
-    rows = handle.scan_paths([path]).select(stored.names())
+    rows = handle.scan_paths([path], gone={}).select(stored.names())
+    said = {**said, "rows": None if said["rows"] is None else said["rows"] + (said.get("gone") or 0)}
     try:
         statistics = measure([rows], stored)[0]
         rows.select(pl.col(name).hash().sum() for name, dtype in stored.items() if dtype.is_nested()).collect()

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.metadata import version as version_of
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 import msgspec
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
@@ -27,11 +29,16 @@ from lakehouse.engine.delta.log import COMMIT_ID, RESTORED, Action, as_logged, r
 from lakehouse.engine.delta.place import log_name, root, storage_options
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.vectors import Vector
 
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _ENGINE = f"lakehouse:{version_of('lakehouse')}"
 SHA256 = "lakehouse.sha256"
 """The tag of a file in the log; other engines pass it on."""
+
+
+_EXACT = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)  # all digits
+_AS_NUMBERS = msgspec.json.Encoder(decimal_format="number")
 
 
 def now() -> datetime:
@@ -47,13 +54,21 @@ class Gone(NamedTuple):
     logged: str
     size: int
     partition: Mapping[str, str | None]
+    vector: Vector | None = None
+
+
+class Marked(NamedTuple):
+    """A file that stays with fewer rows: its add as the log has it, and the vector that it has from now on."""
+
+    add: Action
+    vector: Vector
 
 
 @dataclass(frozen=True)
 class Change:
     """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version.
 
-    `metadata`: the action that gives the table other columns.
+    `metadata`: the action that gives the table other columns, `protocol` the one that asks more of its readers.
     """
 
     added: Sequence[DataFile]
@@ -63,6 +78,8 @@ class Change:
     at: datetime
     rearranges: bool
     metadata: Action | None = None
+    protocol: Action | None = None
+    marked: Sequence[Marked] = ()
 
     @property
     def milliseconds(self) -> int:
@@ -132,7 +149,7 @@ def _actions(change: Change) -> Iterator[Action]:
     at, changes = change.milliseconds, not change.rearranges
     columns = {name: None for each in (*change.added, *change.removed) for name in each.partition}
     parameters = {
-        "mode": "Overwrite" if change.removed else "Append",
+        "mode": "Overwrite" if change.removed or change.marked else "Append",
         "partitionBy": msgspec.json.encode(list(columns)).decode(),
     }
     operation = "WRITE"
@@ -140,6 +157,8 @@ def _actions(change: Change) -> Iterator[Action]:
         operation, parameters = "RESTORE", {"version": restored}
     own = {"timestamp": at, "operation": operation, "operationParameters": parameters, "engineInfo": _ENGINE}
     yield {"commitInfo": {**change.note, **own}}
+    if change.protocol is not None:
+        yield {"protocol": change.protocol}
     if change.metadata is not None:
         yield {"metaData": change.metadata}
     for file in change.added:
@@ -155,18 +174,27 @@ def _actions(change: Change) -> Iterator[Action]:
             }
         }
     for gone in change.removed:
-        yield {
-            "remove": {
-                "path": gone.logged,
-                "deletionTimestamp": at,
-                "dataChange": changes,
-                "extendedFileMetadata": True,
-                "partitionValues": gone.partition,
-                "size": gone.size,
-            }
-        }
+        yield {"remove": _remove(gone, at, changes=changes)}
+    for add, vector in change.marked:
+        was = Gone(unquote(add["path"]), add["path"], add["size"], add["partitionValues"], Vector.of(add))
+        yield {"remove": _remove(was, at, changes=changes)}
+        bounds = {**_EXACT.decode(add["stats"]), "tightBounds": False}  # they bound, and need not occur any more
+        fewer = {"deletionVector": vector.action, "dataChange": changes, "stats": _AS_NUMBERS.encode(bounds).decode()}
+        yield {"add": {**add, **fewer}}
     for app, number in change.transactions.items():
         yield {"txn": {"appId": app, "version": number}}
+
+
+def _remove(gone: Gone, at: int, *, changes: bool) -> Action:
+    return {
+        "path": gone.logged,
+        "deletionTimestamp": at,
+        "dataChange": changes,
+        "extendedFileMetadata": True,
+        "partitionValues": gone.partition,
+        "size": gone.size,
+        **({"deletionVector": gone.vector.action} if gone.vector else {}),
+    }
 
 
 def _refuse_another_table(base: Base) -> None:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.commit import Gone
+from lakehouse.engine.delta.place import root, storage_options
 from lakehouse.engine.delta.protocol import COLUMN_MAPPING, DELETION_VECTORS, TIMESTAMP_NTZ, table_of
-from lakehouse.engine.delta.refused import Unreadable
+from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.storable import check_partition
 
 if TYPE_CHECKING:
@@ -64,6 +67,19 @@ def readable(address: Address, table: DeltaTable) -> DeltaTable:
     return table
 
 
+def load(address: Address, version: int | None) -> DeltaTable | None:
+    """None when there is no table."""
+    try:
+        return readable(address, DeltaTable(root(address), version=version, storage_options=storage_options(address)))
+    except TableNotFoundError:
+        return None
+    except OSError as error:
+        raise_where_refused(address, error)
+        raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
+    except DeltaError as error:
+        raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
+
+
 def data_files(address: Address, table: DeltaTable) -> pl.DataFrame:
     """The add actions of the table, as deltalake tells them. Raises Unreadable where a file is not as it seems."""
     actions = pl.DataFrame(table.get_add_actions())
@@ -81,13 +97,6 @@ def data_files(address: Address, table: DeltaTable) -> pl.DataFrame:
             "by which values (delta.randomizeFilePrefixes): nothing was read. Have its writer turn that off and write "
             "the table anew."
         )
-    if DELETION_VECTORS in (table.protocol().reader_features or []):
-        for batch in map(pl.DataFrame, table.deletion_vectors()):
-            raise Unreadable(
-                f"{address} has rows taken away by deletion vectors, {batch['filepath'][0]} among its files: nothing "
-                "was read, since they would come back. Have its writer purge it (in Spark: reorg table "
-                f"delta.`{address}` apply (purge))."
-            )
     return actions
 
 
@@ -197,3 +206,18 @@ def _in_type(path: str, kind: Any) -> Iterator[Column]:
             yield from _in_type(f"{path}{{key}}", key)
         case _:
             return
+
+
+def gone_of(handle: Handle, paths: set[str]) -> list[Gone]:
+    """What the log knows of these files of a version, which are to go. Refused where it has no such file."""
+    files = handle.files()
+    if strangers := paths.difference(files["path"]):
+        raise Refused(
+            f"{handle.address}: version {handle.version} holds no file {min(strangers)}; nothing was removed."
+        )
+    partition = [f"partition.{name}" for name in handle.partition_by]
+    told = files.filter(pl.col("path").is_in(paths)).select("path", "logged", "size", pl.col(partition).cast(pl.String))
+    return [
+        Gone(path, logged, size, dict(zip(handle.partition_by, values, strict=True)), handle.vectors.get(path))
+        for path, logged, size, *values in told.rows()
+    ]

@@ -13,24 +13,26 @@ from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
+from pyroaring import BitMap
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta import log, place
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, land, now
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
-from lakehouse.engine.delta.foreign import check_change, data_files, readable
+from lakehouse.engine.delta.foreign import check_change, data_files, gone_of, load
 from lakehouse.engine.delta.heal import heal
-from lakehouse.engine.delta.log import Action, Commit, appended, read_commit
+from lakehouse.engine.delta.log import Action, Commit, Standing, appended, read_commit, standing_at
 from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
-from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files
+from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files, without_gone
 from lakehouse.engine.delta.storable import check_columns
+from lakehouse.engine.delta.vectors import FEATURE, NO_MARKS, Mark, Vector, enabling, read_vectors, vectors_of
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
@@ -83,7 +85,7 @@ class Handle:
 
     @classmethod
     def _read(cls, address: Address, version: int | None) -> Handle | None:
-        table = _load(address, version)
+        table = load(address, version)
         return None if table is None else cls(address, table).with_tip()
 
     @classmethod
@@ -129,7 +131,7 @@ class Handle:
         Not by `update_incremental`: others may hold the version that would so be moved.
         """
         if self._opened.version() != self.version:
-            again = _load(self.address, self.version)
+            again = load(self.address, self.version)
             if again is None:
                 raise Unreachable(f"{self.address}: version {self.version} was there, and the table is gone since.")
             self._opened = again
@@ -174,6 +176,27 @@ class Handle:
         versions = self._table.protocol()
         return versions.min_reader_version, versions.min_writer_version
 
+    @cached_property
+    def has_vectors(self) -> bool:
+        """Whether rows of its files may be gone by deletion vectors."""
+        return FEATURE in (self._table.protocol().reader_features or [])
+
+    @cached_property
+    def standing(self) -> Standing:
+        """What the log amounts to, read from the last checkpoint on."""
+        return standing_at(self.address, self.version)
+
+    @cached_property
+    def vectors(self) -> Mapping[str, Vector]:
+        """The deletion vectors of files, by path."""
+        return vectors_of(self.standing.adds) if self.has_vectors else {}
+
+    @cached_property
+    def gone(self) -> Mapping[str, BitMap]:
+        """The places, in their file, of rows that are no longer of the table; by path."""
+        places = read_vectors(self.address, self.vectors.values())
+        return {path: places[vector] for path, vector in self.vectors.items()}
+
     @property
     def rows(self) -> int:
         return self.rows_of(self._files["path"].to_list())
@@ -214,7 +237,8 @@ class Handle:
         """One row per data file, in commit order.
 
         Columns: path, logged (the path as the log spells it), size, rows, modified_at, then min.<column>, max.<column>
-        and null_count.<column> for every column that was measured, and partition.<column>.
+        and null_count.<column> for every column that was measured, and partition.<column>. `gone`, where rows are by a
+        deletion vector: how many; they do not count as `rows`.
 
         Null is unknown. A minimum is a lower bound and a maximum an upper one, not always a value that occurs.
         """
@@ -222,16 +246,22 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return files_in_order(standing_files(data_files(self.address, self._table), self.schema))
+        files = standing_files(data_files(self.address, self._table), self.schema)
+        return files_in_order(without_gone(files, {path: each.rows for path, each in self.vectors.items()}))
 
     def scan(self) -> pl.LazyFrame:
         """The rows of this version, whatever is committed later; files in commit order, rows as they were written."""
         return self.scan_paths(self._files["path"].to_list())
 
-    def scan_paths(self, paths: Sequence[str], *, file: str | None = None) -> pl.LazyFrame:
-        """The rows of some of the table's files, in the order given; `file` adds a column with the full path."""
-        scan = scan_files if self.older.isdisjoint(paths) else scan_older
-        return scan(self.address, paths, self.schema, self.partition_by, file=file)
+    def scan_paths(
+        self, paths: Sequence[str], *, file: str | None = None, gone: Mapping[str, BitMap] | None = None
+    ) -> pl.LazyFrame:
+        """The rows of some of the table's files, in the order given; `file` adds a column with the full path.
+
+        gone: by path, the places of rows that are left out, instead of those that are `gone` in this version.
+        """
+        scan, left_out = scan_files if self.older.isdisjoint(paths) else scan_older, self.gone if gone is None else gone
+        return scan(self.address, paths, self.schema, self.partition_by, file=file, gone=left_out)
 
     def appended(self, position: int) -> list[str]:
         """The files that the versions (position, self.version] appended, in commit, then file order.
@@ -262,7 +292,7 @@ class Handle:
             return int(counts.sum())
         return int(self.scan_paths(paths).select(pl.len()).collect().item())
 
-    def commit(
+    def commit(  # noqa: PLR0913 # all that one version may change
         self,
         added: Sequence[DataFile],
         removed: Iterable[str],
@@ -272,27 +302,32 @@ class Handle:
         rearranges: bool = False,
         schema: Columns | None = None,
         metadata: Action | None = None,
+        marked: Mapping[str, Mark] = NO_MARKS,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
         `schema` comes with the files that make the table anew: all others go. `metadata`: the action of the log that
-        says so, of a version that is put back.
+        says so, of a version that is put back. `marked`: files that stay, by path, with all rows that are gone then.
         """
         self.address.refuse_a_write()
         at = now()
         reshaped = as_delta(schema) if schema and pl.Schema(schema) != (self.stands_as or self.schema) else None
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
-        gone = self._gone(paths := set(removed))
+        gone = gone_of(self, paths := set(removed))
         check_change(self, added, len(gone), rearranges=rearranges)
         metadata = (metadata or meta_data(self._table, reshaped)) if reshaped else None
-        change = Change(added, gone, transactions, note, at, rearranges, metadata)
+        protocol, metadata = enabling(self.standing, metadata) if marked else (None, metadata)
+        marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
+        change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)
         identity = land(self, change, None if self.is_ours else self._table, reshaped)
         is_known = reshaped is None and log.RESTORED not in note  # whose files another engine may have measured
         came = added_files(added, at, self.schema) if is_known else None
         committed: Handle = self._later(self.version + 1, transactions, came, paths)
         committed.identity = identity
+        if marked:
+            committed._mark(marked, looks_again=protocol is not None)
         return committed._after_commit()
 
     def followed_by(self, commits: Sequence[Commit], came: pl.DataFrame, went: set[str]) -> Handle:
@@ -309,25 +344,18 @@ class Handle:
             later._carry_on(self, came, went)
         return later
 
-    def _gone(self, paths: set[str]) -> list[Gone]:
-        if strangers := paths.difference(self._files["path"]):
-            raise Refused(
-                f"{self.address}: version {self.version} holds no file {min(strangers)}; nothing was removed."
-            )
-        partition = [f"partition.{name}" for name in self.partition_by]
-        columns = ("path", "logged", "size", pl.col(partition).cast(pl.String))
-        told = self._files.filter(pl.col("path").is_in(paths)).select(*columns)
-        return [
-            Gone(path, logged, size, dict(zip(self.partition_by, values, strict=True)))
-            for path, logged, size, *values in told.rows()
-        ]
-
     def _carry_on(self, before: Handle, came: pl.DataFrame, went: set[str]) -> None:
         """What the commit has made of the version before it is known without a look."""
         self.id, self.description = before.id, before.description
-        self.schema, self.partition_by = before.schema, before.partition_by
+        self.schema, self.partition_by, self.has_vectors = before.schema, before.partition_by, before.has_vectors
+        self.gone = {path: places for path, places in before.gone.items() if path not in went}
         stay = before._files.filter(~pl.col("path").is_in(went))
         self._files = files_in_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
+
+    def _mark(self, marked: Mapping[str, Mark], *, looks_again: bool) -> None:
+        self.has_vectors, self.gone = True, {**self.gone, **{path: mark.places for path, mark in marked.items()}}
+        self._files = without_gone(self._files, {path: mark.vector.rows for path, mark in marked.items()})
+        self._opened = self._table if looks_again else self._opened
 
     def _after_commit(self) -> Handle:
         if self.address.is_local:
@@ -372,16 +400,3 @@ class Handle:
         self.tip, self.identity = commit, commit.identity
         self._transactions.update(commit.transactions)
         return self
-
-
-def _load(address: Address, version: int | None) -> DeltaTable | None:
-    """None when there is no table."""
-    try:
-        return readable(address, DeltaTable(root(address), version=version, storage_options=storage_options(address)))
-    except TableNotFoundError:
-        return None
-    except OSError as error:
-        raise_where_refused(address, error)
-        raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
-    except DeltaError as error:
-        raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error

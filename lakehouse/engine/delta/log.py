@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,7 +15,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.place import LOG, for_polars, log_file, log_name
+from lakehouse.engine.delta.place import LOG, for_polars, full, log_name
 
 Action = dict[str, Any]
 
@@ -215,15 +215,84 @@ def took_back(address: Address, position: int, version: int) -> bool:
 
 def transactions_at(address: Address, version: int) -> dict[str, int]:
     """The last version of every application, from the last checkpoint and the log after it."""
-    found, known = dict[str, int](), -1
-    try:
-        said = store.read(address, [f"{LOG}/_last_checkpoint"])[0]
-        if (summed_up := int(msgspec.json.decode(said)["version"])) <= version:
-            file = log_file(address, summed_up).replace(".json", ".checkpoint.parquet")
-            txn = pl.scan_parquet(file, glob=False, **for_polars(address)).select("txn").unnest("txn")
-            found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), summed_up
-    except FileNotFoundError:
-        pass  # no checkpoint yet: the log says it all
+    known, checkpoint = _summed_up(address, version)
+    found = dict[str, int]()
+    if checkpoint is not None:
+        txn = checkpoint.select("txn").unnest("txn")
+        found.update(txn.select("appId", "version").drop_nulls().collect().rows())
     for commit in read_commits(address, known + 1, version):
         found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
-    return {app: version for app, version in found.items() if version != NEVER}
+    return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the log of one version amounts to. `adds`: by path, each file of the table as its add says it."""
+
+    adds: Mapping[str, Action]
+    protocol: Action
+    metadata: Action
+
+    def after(self, actions: Iterable[Action]) -> Standing:
+        """What it amounts to with one commit more.
+
+        A file that is given another deletion vector is removed and added by it, in no order that is promised.
+        """
+        adds, shape = dict(self.adds), {"protocol": self.protocol, "metaData": self.metadata}
+        for action in sorted(actions, key=lambda each: "remove" not in each):
+            for kind, body in action.items():
+                if kind == "remove":
+                    adds.pop(unquote(body["path"]), None)
+                elif kind == "add" and body:
+                    adds[unquote(body["path"])] = _told(body)
+                elif kind in shape and body:
+                    shape[kind] = _told(body)
+        return Standing(adds, shape["protocol"], shape["metaData"])
+
+
+def standing_at(address: Address, version: int) -> Standing:
+    """From the last checkpoint and the log after it."""
+    known, checkpoint = _summed_up(address, version)
+    found = Standing({}, {}, {})
+    if checkpoint is not None:
+        found = found.after(checkpoint.select("add", "protocol", "metaData").collect().to_dicts())
+    for commit in read_commits(address, known + 1, version):
+        found = found.after(commit.actions)
+    return found
+
+
+def _told(body: Action) -> Action:
+    """A checkpoint has null for what a commit leaves out."""
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _summed_up(address: Address, version: int) -> tuple[int, pl.LazyFrame | None]:
+    """The newest checkpoint of a version up to this one, and its actions; (-1, None) where there is none."""
+    try:
+        said: Action = msgspec.json.decode(store.read(address, [f"{LOG}/_last_checkpoint"])[0])
+    except FileNotFoundError:
+        return -1, None
+    newest, names = int(said["version"]), _checkpoint_files(int(said["version"]), said.get("parts"))
+    if newest > version:
+        newest, names = _older_checkpoint(address, version)
+    files = full(address, names)
+    return newest, pl.scan_parquet(files, glob=False, **for_polars(address)) if files else None
+
+
+def _checkpoint_files(version: int, parts: int | None) -> list[str]:
+    """As the protocol names them: one file, or some."""
+    begin = f"{LOG}/{version:020d}.checkpoint"
+    if not parts:
+        return [f"{begin}.parquet"]
+    return [f"{begin}.{part:010d}.{parts:010d}.parquet" for part in range(1, parts + 1)]
+
+
+def _older_checkpoint(address: Address, version: int) -> tuple[int, list[str]]:
+    """The newest one up to a version that is not the newest; a listing tells."""
+    found = dict[int, list[str]]()
+    for name in store.sizes(address, LOG):
+        number, _, rest = name.removeprefix(f"{LOG}/").partition(".checkpoint.")
+        if rest.endswith("parquet") and number.isdigit() and int(number) <= version:
+            found.setdefault(int(number), []).append(name)
+    newest = max(found, default=-1)
+    return newest, found.get(newest, [])

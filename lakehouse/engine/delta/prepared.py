@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 from deltalake import Schema as DeltaSchema
@@ -19,7 +19,8 @@ from deltalake import Schema as DeltaSchema
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.rivals import Since, since
-from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.statistics import DataFile, without_gone
+from lakehouse.engine.delta.vectors import Mark
 
 ATTEMPTS = 200
 """Each lost one is a commit of a rival's. Of ten that append without a pause one lost 26 times in a row."""
@@ -61,6 +62,7 @@ class Prepared:
     """Data files that lie beside the table, and what they take the place of; nothing until it is committed.
 
     reads: None where nothing was looked for: an append, or files that are laid together (`rearranges`).
+    marked: files that stay and lose rows by a deletion vector.
     is_whole: the rows are all there is, also of what a rival appends meanwhile: they are the later ones.
     """
 
@@ -72,6 +74,7 @@ class Prepared:
     reads: Reads | None = None
     is_whole: bool = False
     rearranges: bool = False
+    marked: Mapping[str, Mark] = field(default_factory=dict[str, Mark])
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version: the next one of `handle`, or one on top of what rivals made of it; else Conflict."""
@@ -80,9 +83,16 @@ class Prepared:
     def once(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version, exactly the next one of `handle`; else Conflict."""
         handle = self.handle.commit(
-            self.added, self.removed, transactions, note, schema=self.schema, rearranges=self.rearranges
+            self.added,
+            self.removed,
+            transactions,
+            note,
+            schema=self.schema,
+            rearranges=self.rearranges,
+            marked=self.marked,
         )
         stay = self.handle.files().filter(~pl.col("path").is_in(self.removed))
+        stay = without_gone(stay, {path: mark.vector.rows for path, mark in self.marked.items()})
         is_counted = stay["rows"].null_count() == 0
         bytes_written = sum(file.size for file in self.added)
         return Written(
@@ -122,7 +132,7 @@ def on_top(prepared: Prepared, guarded: Mapping[str, int | None], lost: Conflict
         raise lost
     newest = now.handle.leaving_out(before.unmeasured)
     newest.readers = before.readers
-    overlaps = not now.went.isdisjoint(prepared.removed)
+    overlaps = not now.went.isdisjoint({*prepared.removed, *prepared.marked})
     if prepared.is_whole and (now.rearranges or not overlaps):
         return replace(prepared, handle=newest, removed=tuple(newest.files()["path"]))
     if prepared.reads is None or prepared.is_whole:

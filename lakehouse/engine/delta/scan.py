@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
+from pyroaring import BitMap
 
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.compatibility import widens
 from lakehouse.engine.delta.fitting import read_as
 from lakehouse.engine.delta.place import for_polars, full
+from lakehouse.engine.delta.vectors import hiding
+
+NOTHING_GONE: Mapping[str, BitMap] = {}
+_NO_PLACE = BitMap()
 
 # Other engines may have stored nanoseconds without a zone (Spark's INT96) or a narrower type before a widening; a
 # Delta timestamp holds microseconds in UTC, so neither changes a value.
@@ -33,16 +38,27 @@ def files_in_order(files: pl.DataFrame) -> pl.DataFrame:
     return files.sort(pl.col("path").replace_strict(order, return_dtype=pl.Int64))
 
 
-def scan_files(
-    address: Address, paths: Sequence[str], schema: pl.Schema, partition_by: Sequence[str], *, file: str | None = None
+def scan_files(  # what a scan is made of
+    address: Address,
+    paths: Sequence[str],
+    schema: pl.Schema,
+    partition_by: Sequence[str],
+    *,
+    file: str | None = None,
+    place: str | None = None,
+    gone: Mapping[str, BitMap] = NOTHING_GONE,
 ) -> pl.LazyFrame:
     """The rows of these files, in the order given; `file` names a further column with each row's full path.
 
+    place: names one with the row's place among all that these files hold, from 0. gone: by path, the places of rows in
+    their file that are left out, and not counted.
     Not `pl.scan_delta`: it does not find a table whose folder holds a space, and promises no order.
     """
-    names = [*schema, *([file] if file else [])]
+    beside = {**({file: pl.String} if file else {}), **({place: pl.UInt32} if place else {})}
+    names = [*schema, *beside]
     if not paths:
-        return pl.LazyFrame(schema={**schema, **({file: pl.String} if file else {})})
+        return pl.LazyFrame(schema={**schema, **beside})
+    left_out = {path: gone.get(path, _NO_PLACE) for path in paths}
     return pl.scan_parquet(
         full(address, paths),
         glob=False,
@@ -53,19 +69,29 @@ def scan_files(
         extra_columns="ignore",
         cast_options=_OTHER_ENGINES,
         include_file_paths=file,
+        row_index_name=place,
+        _deletion_files=hiding(dict(zip(full(address, paths), left_out.values(), strict=True)))
+        if any(left_out.values())
+        else None,
         **for_polars(address),
     ).select(names)
 
 
 def scan_older(
-    address: Address, paths: Sequence[str], schema: pl.Schema, partition_by: Sequence[str], *, file: str | None = None
+    address: Address,
+    paths: Sequence[str],
+    schema: pl.Schema,
+    partition_by: Sequence[str],
+    *,
+    file: str | None = None,
+    gone: Mapping[str, BitMap] = NOTHING_GONE,
 ) -> pl.LazyFrame:
     """The same of files that may be of before a column was widened: what each holds is asked of the file itself."""
     pieces: list[pl.LazyFrame] = []
     for path, place in zip(paths, full(address, paths), strict=True):
         holds = pl.scan_parquet(place, glob=False, **for_polars(address)).collect_schema()
         stored = pl.Schema({name: _narrower(holds.get(name), dtype) for name, dtype in schema.items()})
-        rows = scan_files(address, [path], stored, partition_by, file=file)
+        rows = scan_files(address, [path], stored, partition_by, file=file, gone=gone)
         pieces.append(read_as(rows, stored, schema, str(address), file=file))
     return pl.concat(pieces)
 

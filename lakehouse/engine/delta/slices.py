@@ -5,22 +5,27 @@ A slice may also be a window of time: its rows hold a value from one to before a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import polars as pl
+from pyroaring import BitMap
 
-from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Commit, read_commits
+from lakehouse.engine.delta.log import Action, Commit, read_commits
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
+from lakehouse.engine.delta.vectors import Vector, all_but, read_vectors
+
+type _Pieces = Mapping[str, BitMap]
+"""Files by path, each with the places of the rows in it that do not count."""
 
 _SIGN = "came or went"  # holds a space, so that no column of a table can have this name
 _NAMED = 5
@@ -149,34 +154,52 @@ def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until:
         return None
 
 
-def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[str], list[str]] | None:
-    """The paths that came, and those that went; one that did both is neither. None where the table was made anew.
+def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[_Pieces, _Pieces] | None:
+    """The files of which rows came, and those of which rows went. None where the table was made anew.
 
     Columns that were added or widened meanwhile leave the rows as they were: what went is then read as it was stored.
     """
-    net, is_evolved = Counter[str](), False
+    before, after, is_evolved = dict[str, Action | None](), dict[str, Action | None](), False
     for commit in commits:
+        added, removed = (
+            {unquote(each["path"]): each for each in commit.of(kind) if each.get("dataChange", True)}
+            for kind in ("add", "remove")
+        )
         if any(commit.of("metaData")):
-            if any(each.get("dataChange", True) for kind in ("add", "remove") for each in commit.of(kind)):
+            if (added or removed) and not any(map(Vector.of, added.values())):  # which are let in by such an action
                 return None
             is_evolved = True
-        for add in commit.of("add"):
-            if add.get("deletionVector"):
-                raise Refused(
-                    f"{handle.address}: version {commit.version} carries a deletion vector, written by another engine. "
-                    "Nothing was read."
-                )
-            net[unquote(add["path"])] += add.get("dataChange", True)
-        for remove in commit.of("remove"):
-            net[unquote(remove["path"])] -= remove.get("dataChange", True)
+        for path in added.keys() | removed.keys():
+            before.setdefault(path, removed.get(path))
+            after[path] = added.get(path)
     if is_evolved or handle.stands_as is not None:
-        handle.older.update(net.keys() - set(handle.files()["path"]))
-    return sorted(path for path in net if net[path] > 0), sorted(path for path in net if net[path] < 0)
+        handle.older.update(before.keys() - set(handle.files()["path"]))
+    return _pieces(handle.address, before, after)
 
 
-def _rows_that(handle: Handle, came: Sequence[str], went: Sequence[str], columns: list[str]) -> Slices:
+def _pieces(
+    address: Address, before: Mapping[str, Action | None], after: Mapping[str, Action | None]
+) -> tuple[_Pieces, _Pieces]:
+    """What is to be read of each file for the rows that came, and for those that went: all but these places."""
+    sides = [{path: Vector.of(each) for path, each in side.items() if each is not None} for side in (after, before)]
+    places = read_vectors(address, [vector for side in sides for vector in side.values() if vector])
+    there, was = ({path: places[each] if each else BitMap() for path, each in side.items()} for side in sides)
+    came = {path: there[path] for path in sorted(there.keys() - was.keys())}
+    went = {path: was[path] for path in sorted(was.keys() - there.keys())}
+    for path in sorted(there.keys() & was.keys()):
+        rows = msgspec.json.decode((after[path] or {}).get("stats") or "{}").get("numRecords")
+        new, back = there[path] - was[path], was[path] - there[path]
+        if rows is None and (new or back):
+            came[path], went[path] = there[path], was[path]
+        elif rows is not None:
+            went |= {path: all_but(new, rows)} if new else {}
+            came |= {path: all_but(back, rows)} if back else {}
+    return came, went
+
+
+def _rows_that(handle: Handle, came: _Pieces, went: _Pieces, columns: list[str]) -> Slices:
     """Every row that came, less every equal one that went: the slices of what is left, on either side."""
-    rows = [handle.scan_paths(paths) for paths in (came, went) if paths]
+    rows = [handle.scan_paths(list(some), gone=some) for some in (came, went) if some]
     if not rows:
         return Slices(pl.DataFrame(schema={name: handle.schema[name] for name in columns}))
     moved = rows[0]

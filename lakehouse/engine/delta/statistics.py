@@ -91,6 +91,15 @@ def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Sch
     return _with_folders(frame, schema)
 
 
+def without_gone(files: pl.DataFrame, gone: Mapping[str, int]) -> pl.DataFrame:
+    """The same files, of which some have, by path, so many rows that are gone, whatever they had before."""
+    if not gone:
+        return files
+    before = pl.col("gone").fill_null(0) if "gone" in files.columns else pl.lit(0, pl.Int64)
+    now = pl.col("path").replace_strict(gone, default=before, return_dtype=pl.Int64)
+    return files.with_columns(gone=now, rows=pl.col("rows") + before - now)
+
+
 def _with_folders(files: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The value of a folder is both bounds of its column."""
     return files.with_columns(

@@ -85,15 +85,15 @@ def rename(address: Address, name: str, to: str) -> None:
         raise OSError(_said(error)) from error
 
 
-def sizes(address: Address) -> dict[str, int]:
-    """Every file below the table's folder, its bytes by its name there; one listing."""
-    return {name: size for name, (size, _) in listed(address).items()}
+def sizes(address: Address, below: str | None = None) -> dict[str, int]:
+    """Every file below the table's folder, or `below` one of its folders, its bytes by its name there; one listing."""
+    return {name: size for name, (size, _) in listed(address, below).items()}
 
 
-def listed(address: Address) -> dict[str, tuple[int, datetime]]:
+def listed(address: Address, below: str | None = None) -> dict[str, tuple[int, datetime]]:
     """The same with the time (UTC) at which each was written."""
     try:
-        pages = obstore.list(_store(address), chunk_size=10_000)
+        pages = obstore.list(_store(address), below, chunk_size=10_000)
         return {each["path"]: (each["size"], each["last_modified"]) for page in pages for each in page}
     except BaseError as error:
         raise_where_refused(address, error)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import polars as pl
+from pyroaring import BitMap
 
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
@@ -16,6 +17,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
+from lakehouse.engine.delta.vectors import all_but
 
 HISTORY = pl.Schema(
     {
@@ -97,11 +99,21 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
 
     What two versions share is not read: the cost is that of what was changed between them.
     """
-    ours, theirs = one.files()["path"].to_list(), other.files()["path"].to_list()
-    shared = set(ours) & set(theirs)
-    only = [[path for path in paths if path not in shared] for paths in (ours, theirs)]
+    ours, theirs = (dict(each.files().select("path", "rows").iter_rows()) for each in (one, other))
+    shared = ours.keys() & theirs.keys()
+    was = {path: one.gone.get(path, BitMap()) for path in ours if path not in shared}
+    now = {path: other.gone.get(path, BitMap()) for path in theirs if path not in shared}
     both = [path for path in ours if path in shared]
-    return one.scan_paths(only[0]), other.scan_paths(only[1]), one.rows_of(both) if both else 0
+    for path in [path for path in both if one.gone.get(path) != other.gone.get(path)]:
+        gone, then = one.gone.get(path, BitMap()), other.gone.get(path, BitMap())
+        held = one.rows_of([path]) + len(gone)
+        was[path], now[path] = all_but(then - gone, held), all_but(gone - then, held)
+    sides = ((one, was), (other, now))
+    frames = [
+        each.scan_paths([path for path in each.files()["path"] if path in some], gone=some) for each, some in sides
+    ]
+    lost = sum(len(other.gone.get(path, BitMap()) - one.gone.get(path, BitMap())) for path in both)
+    return frames[0], frames[1], (one.rows_of(both) if both else 0) - lost
 
 
 def note_of(commit: Commit) -> dict[str, str]:

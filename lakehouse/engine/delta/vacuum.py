@@ -8,7 +8,6 @@ that the table has still has to read, however old.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lakehouse.engine.delta.log import Action, Commit, changing, read_commits
 from lakehouse.engine.delta.place import LOG, for_polars, full, root
 from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
 from lakehouse.engine.delta.travel import version_at
+from lakehouse.engine.delta.vectors import Vector
 
 _OURS = re.compile(r"\.(parquet|bin)$")
 _HIDDEN = re.compile(r"(^|/)(\.|_(?![^/]*=))")
@@ -259,28 +259,10 @@ def _refuse_unless_whole(handle: Handle, there: Listing, used: Iterable[str]) ->
 def _names(address: Address, body: Action) -> tuple[str, ...]:
     """The files below the table's folder that an add or a remove refers to: data, and the deletion vector beside it."""
     paths = [unquote(body["path"])]
-    vector = body.get("deletionVector")
-    if vector and (file := vector_file(vector)):
-        paths.append(file)
+    if (vector := Vector.of(body)) and vector.file:
+        paths.append(vector.file)
     below = (_below(address, path) for path in paths)
     return tuple(name for name in below if name is not None)
-
-
-def vector_file(vector: Mapping[str, object]) -> str | None:
-    """The file of a deletion vector, relative to the table or absolute; None where it stands in the log itself.
-
-    PROTOCOL.md, "Deletion Vector Descriptor Schema": for `u` a random prefix, then a UUID in 20 letters of Z85.
-    """
-    kind, said = vector["storageType"], str(vector["pathOrInlineDv"])
-    if kind == "p":
-        return unquote(said)
-    if kind != "u":
-        return None
-    prefix, letters = said[:-20], said[-20:]
-    fives = [letters[first : first + 5] for first in range(0, 20, 5)]
-    words = [sum(_Z85.index(letter) * 85 ** (4 - place) for place, letter in enumerate(five)) for five in fives]
-    name = f"deletion_vector_{uuid.UUID(bytes=b''.join(word.to_bytes(4) for word in words))}.bin"
-    return f"{prefix}/{name}" if prefix else name
 
 
 def _below(address: Address, path: str) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import polars as pl
 
@@ -20,8 +19,9 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
 from lakehouse.engine.delta.prepared import Prepared, Reads, Written
 from lakehouse.engine.delta.protocol import check_new
-from lakehouse.engine.delta.pruning import may_hold, within
+from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
+from lakehouse.engine.delta.sought import marks, may_mark, seek, touched
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_names
 
@@ -58,7 +58,7 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
 
 
 def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None) -> Prepared:
-    """Write anew the files that hold a row which one of `rows` replaces, and only those.
+    """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
     A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
     must be unique and not null, else Refused. The incoming rows are held in memory.
@@ -72,15 +72,19 @@ def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: S
 
 
 def _plan_merge(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[str]]) -> Prepared:
-    sought = [_sought(handle, incoming, columns) for columns in matches] if incoming.height else []
-    touched = _touched(handle, sought)
-    standing = handle.scan_paths(touched)
+    sought = [seek(handle, incoming, columns) for columns in matches] if incoming.height else []
+    reads = Reads(partial(_found, incoming, matches), lambda newest: _plan_merge(newest, incoming, matches))
+    if sought and may_mark(handle) and (found := marks(handle, sought)) is not None:
+        marked, emptied = found
+        added = tuple(write_files(handle, incoming))
+        return Prepared(handle, added, emptied, incoming.height, reads=reads, marked=marked)
+    anew = touched(handle, sought)
+    standing = handle.scan_paths(anew)
     for each in sought:
         standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
-    rows = pl.concat([standing, incoming.lazy()]) if touched else incoming
+    rows = pl.concat([standing, incoming.lazy()]) if anew else incoming
     added = write_files(handle, rows) if incoming.height else []
-    reads = Reads(partial(_found, incoming, matches), lambda newest: _plan_merge(newest, incoming, matches))
-    return Prepared(handle, tuple(added), tuple(touched), incoming.height, reads=reads if incoming.height else None)
+    return Prepared(handle, tuple(added), tuple(anew), incoming.height, reads=reads if incoming.height else None)
 
 
 def _found(incoming: pl.DataFrame, matches: Sequence[list[str]], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
@@ -156,39 +160,10 @@ def _is_outside(predicate: pl.Expr) -> pl.Expr:
     return ~predicate.fill_null(value=False)
 
 
-class _Sought(NamedTuple):
-    """Keys (or groups) that may stand, each once, and the files, by their ranges, that may hold one of them."""
-
-    wanted: pl.DataFrame
-    files: list[str]
-
-
-def _sought(handle: Handle, incoming: pl.DataFrame, columns: list[str]) -> _Sought:
-    files, wanted = handle.files(), incoming.select(columns)
-    candidates = may_hold(files, wanted, columns)
-    return _Sought(within(files.filter(pl.col("path").is_in(candidates)), wanted, columns).unique(), candidates)
-
-
-def _touched(handle: Handle, sought: Sequence[_Sought]) -> list[str]:
-    """The paths, in commit order, of the files that hold a row to be replaced, told from the columns read."""
-    held: set[str] = set()
-    for wanted, candidates in sought:
-        names = dict(zip(full(handle.address, candidates), candidates, strict=True))
-        found = (
-            handle.scan_paths(candidates, file=_FILE)
-            .select(*wanted.columns, _FILE)
-            .join(wanted.lazy(), on=wanted.columns, how="semi")
-            .select(pl.col(_FILE).unique())
-            .collect()
-        )
-        held.update(names[path] for path in found[_FILE])
-    return [path for path in handle.files()["path"] if path in held]
-
-
 def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
-    sought = _sought(handle, keys, keys.columns)
-    rows = handle.scan_paths(_touched(handle, [sought])).select(columns)
+    sought = seek(handle, keys, keys.columns)
+    rows = handle.scan_paths(touched(handle, [sought])).select(columns)
     return rows.join(sought.wanted.lazy(), on=keys.columns, how="semi", maintain_order="left")
 
 

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import Handle, _load
+from lakehouse.engine.delta.foreign import load
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.rivals import followed
 from lakehouse_tests.engine.delta.opening import opened
 
@@ -34,7 +35,7 @@ def newest(address):
 def opens(monkeypatch):
     """How often deltalake opened a table."""
     loads = []
-    monkeypatch.setattr("lakehouse.engine.delta.handle._load", lambda *told: loads.append(told) or _load(*told))
+    monkeypatch.setattr("lakehouse.engine.delta.handle.load", lambda *told: loads.append(told) or load(*told))
     return loads
 
 

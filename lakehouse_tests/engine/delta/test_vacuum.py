@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import at_version
-from lakehouse.engine.delta.vacuum import plan_vacuum, refuse_short, sweep, vector_file
+from lakehouse.engine.delta.vacuum import plan_vacuum, refuse_short, sweep
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
 
@@ -220,14 +219,3 @@ def test_a_promise_is_delta_s_own_properties_and_no_reader_takes_it_for_new_rows
     assert changed is not None
     assert len(changed) == 2, "the columns are the same, so what changed can be told"
     assert append(promised, rows(7), {}, {}).handle.scan().collect().height == 3
-
-
-def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():
-    """PROTOCOL.md, "Deletion Vector Descriptor Schema", its own examples."""
-    told = {"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^", "sizeInBytes": 40, "cardinality": 6}
-    name = vector_file(told)
-    assert name == "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
-    assert uuid.UUID(name[19:-4])
-    absolute = {"storageType": "p", "pathOrInlineDv": "s3://mytable/deletion_vector_d2c6.bin"}
-    assert vector_file(absolute) == "s3://mytable/deletion_vector_d2c6.bin"
-    assert vector_file({"storageType": "i", "pathOrInlineDv": "wi5b=000010000siX"}) is None

@@ -1,0 +1,183 @@
+"""Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
+
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from pyroaring import BitMap
+
+from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
+from lakehouse.engine.delta import known
+from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.slices import changed_slices
+from lakehouse.engine.delta.travel import apart, at_version
+from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, write_vectors
+from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import merge
+
+SCHEMA = pl.Schema({"id": pl.Int64(), "day": pl.String(), "qty": pl.Decimal(38, 3)})
+ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
+type Line = tuple[int, str, int]
+
+
+def rows(*lines: Line) -> pl.DataFrame:
+    return pl.DataFrame(lines, schema={"id": pl.Int64, "day": pl.String, "qty": pl.Int64}, orient="row").with_columns(
+        pl.col("qty").cast(pl.Decimal(38, 3))
+    )
+
+
+def table(address: Address, frame: pl.DataFrame, rows_per_file: int = 4) -> Handle:
+    handle = Handle.create(address, SCHEMA, readers=ABLE)
+    return handle.commit(write_files(handle, frame, rows_per_file=rows_per_file), [], {}, {})
+
+
+def merged(handle: Handle, frame: pl.DataFrame, **words: list[str]) -> Handle:
+    return merge(for_readers(handle, ABLE), frame.lazy(), ["id"], {"from": handle.version}, {}, **words).handle
+
+
+def numbered(count: int) -> pl.DataFrame:
+    return rows(*((number, "ab"[number % 2], number) for number in range(count)))
+
+
+def content(handle: Handle) -> list[tuple[object, ...]]:
+    return sorted(handle.scan().collect().rows(), key=repr)
+
+
+def as_others_read(address: Address, duckdb_rows: Callable[[Handle], list[tuple[object, ...]]]) -> None:
+    """Polars' and deltalake's own way, DuckDB, and ours from nothing known: the same rows."""
+    known.forget(address)
+    handle = opened(address)
+    ours = content(handle)
+    assert sorted(pl.scan_delta(DeltaTable(address.uri)).collect().rows(), key=repr) == ours
+    assert duckdb_rows(handle) == ours
+    assert handle.rows == len(ours)
+
+
+def test_a_merge_marks_rows_as_gone_and_writes_no_file_anew(address, duckdb_rows):
+    before = table(address, numbered(20))
+    after = merged(before, rows((5, "c", 50), (30, "c", 300)))
+    assert content(after) == content_of(before, (5, "c", 50), (30, "c", 300))
+    assert set(before.files()["path"]) < set(after.files()["path"])
+    assert {path: list(gone) for path, gone in after.gone.items()} == {before.files()["path"][1]: [1]}
+    assert (after.rows, after.files().filter(pl.col("gone") > 0)["rows"].to_list()) == (21, [3])
+    assert after.protocol == (3, 7)
+    as_others_read(address, duckdb_rows)
+
+
+def content_of(before: Handle, *lines: Line) -> list[tuple[object, ...]]:
+    came = rows(*lines)
+    return sorted(pl.concat([before.scan().collect().join(came, on="id", how="anti"), came]).rows(), key=repr)
+
+
+@pytest.mark.parametrize("readers", [EVERY_READER, (Reader.SYNAPSE,), None])
+def test_a_table_of_which_a_reader_knows_no_vectors_has_its_files_written_anew(address, readers):
+    before = table(address, numbered(20))
+    handle = for_readers(before, readers) if readers else before
+    after = merge(handle, rows((5, "c", 50)).lazy(), ["id"], {}, {}).handle
+    assert (after.gone, after.protocol, content(after)) == ({}, (1, 2), content_of(before, (5, "c", 50)))
+
+
+def test_a_file_of_which_most_rows_would_be_gone_is_written_anew_and_one_that_loses_all_goes(address, duckdb_rows):
+    before = merged(table(address, numbered(8)), rows((1, "c", 1)))
+    most = merged(before, rows((0, "c", 0), (2, "c", 2)))
+    assert before.files()["path"][0] not in most.files()["path"].to_list()
+    whole = merged(table(address / "whole", numbered(12)), rows(*((number, "z", 0) for number in range(4))))
+    assert (whole.gone, whole.files().height, whole.rows) == ({}, 3, 12)
+    as_others_read(address, duckdb_rows)
+    as_others_read(address / "whole", duckdb_rows)
+
+
+def test_a_row_that_came_by_a_merge_goes_by_the_next_and_the_first_of_a_file_too(address, duckdb_rows):
+    handle = table(address, numbered(20))
+    for number in range(2 * CHECKPOINT_EVERY):
+        handle = merged(handle, rows((number % 3 * 4, "x", number), (100 + number, "y", number)))
+        if number % 7 == 0:
+            known.forget(address)
+            handle = opened(address)
+    assert_frame_equal(
+        handle.scan().filter(pl.col("day") == "x").sort("id").collect(), rows((0, "x", 18), (4, "x", 19), (8, "x", 17))
+    )
+    as_others_read(address, duckdb_rows)
+    assert check(opened(address)).faults == {}
+
+
+def test_groups_are_replaced_and_partitions_pruned(address, duckdb_rows):
+    handle = Handle.create(address, SCHEMA, partition_by=["day"], readers=ABLE)
+    handle = handle.commit(write_files(handle, numbered(40)), [], {}, {})
+    after = merge(for_readers(handle, ABLE), rows((1, "b", -1), (41, "b", -41)).lazy(), ["id", "day"], {}, {}).handle
+    assert list(after.gone) == [path for path in handle.files()["path"] if "day=b" in path]
+    assert after.rows == 41
+    as_others_read(address, duckdb_rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_merges_give_the_table_that_plain_polars_gives(data, tmp_path_factory):
+    address = Address(str(tmp_path_factory.mktemp("any") / "t"))
+    standing = numbered(data.draw(st.integers(1, 30)))
+    handle = table(address, standing, data.draw(st.integers(1, 9)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        ids = data.draw(st.lists(st.integers(0, 40), unique=True, max_size=12))
+        batch = rows(*((each, data.draw(st.sampled_from("abc")), each * 7) for each in ids))
+        handle = merged(handle if data.draw(st.booleans()) else opened(address), batch)
+        standing = pl.concat([standing.join(batch, on="id", how="anti"), batch])
+        assert_frame_equal(handle.scan().sort("id").collect(), standing.sort("id"))
+        assert handle.rows == standing.height
+    assert_frame_equal(opened(address).scan().sort("id").collect(), standing.sort("id"))
+    assert_frame_equal(pl.scan_delta(DeltaTable(address.uri)).sort("id").collect(), standing.sort("id"))
+
+
+def test_the_slices_that_changed_are_those_of_rows_that_came_and_went(address):
+    before = table(address, numbered(20))
+    after = merged(merged(before, rows((5, "c", 50))), rows((6, "a", 6)))
+    for handle in (after, opened(address)):
+        changed = changed_slices(handle, before.version, ["day"])
+        assert changed is not None
+        assert sorted(changed.values["day"]) == ["b", "c"]  # row 6 is as it was, in another file
+
+
+def test_two_versions_differ_in_the_rows_that_came_and_went_and_no_other_is_read(address):
+    before = table(address, numbered(20))
+    after = merged(before, rows((5, "c", 50)))
+    was, now, shared = apart(at_version(after, before.version), after)
+    assert was.collect().rows() == rows((5, "b", 5)).rows()
+    assert now.collect().rows() == rows((5, "c", 50)).rows()
+    assert shared == 19
+
+
+def test_vectors_come_back_as_they_were_written_and_a_damaged_one_is_named(address, tmp_path):
+    table(address, numbered(4))
+    gone = {"one": BitMap([0, 3, 99]), "two": BitMap(range(0, 900_000, 3))}
+    marks = write_vectors(address, gone)
+    assert read_vectors(address, [mark.vector for mark in marks.values()]) == {
+        marks[name].vector: places for name, places in gone.items()
+    }
+    [file] = (tmp_path / "lake" / "orders").glob("deletion_vector_*.bin")
+    content = bytearray(file.read_bytes())
+    content[30] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(Damaged, match=r"deletion_vector_.* is not as it was written: its checksum is another"):
+        read_vectors(address, [marks["one"].vector])
+
+
+def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():
+    """PROTOCOL.md, "Deletion Vector Descriptor Schema", its own examples."""
+    file = "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
+    assert Vector("u", "ab^-aqEH.-t@S}K{vb[*k^", 4, 40, 6).file == file
+    away = Vector("p", "s3://mytable/deletion_vector_d2c6.bin", 4, 40, 6)
+    assert away.file == "s3://mytable/deletion_vector_d2c6.bin"
+    inline = Vector("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", None, 40, 6)
+    assert inline.file is None
+    with pytest.raises(Damaged, match="none that we can read"):  # the older of its two formats
+        read_vectors(Address("/nowhere"), [inline])
+    with pytest.raises(Refused, match="outside of its folder"):
+        read_vectors(Address("/nowhere"), [away])
