@@ -171,6 +171,7 @@ def _actions(change: Change) -> Iterator[Action]:
                 "dataChange": changes,
                 "stats": file.statistics,
                 **({"tags": {SHA256: file.sha256}} if file.sha256 else {}),
+                **({"deletionVector": file.vector.action} if file.vector else {}),
             }
         }
     for gone in change.removed:

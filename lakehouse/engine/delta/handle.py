@@ -32,7 +32,7 @@ from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, ra
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files, without_gone
 from lakehouse.engine.delta.storable import check_columns
-from lakehouse.engine.delta.vectors import FEATURE, NO_MARKS, Mark, Vector, enabling, read_vectors, vectors_of
+from lakehouse.engine.delta.vectors import FEATURE, NO_MARKS, Mark, Vector, enabling, places_of, vectors_of
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
@@ -194,8 +194,7 @@ class Handle:
     @cached_property
     def gone(self) -> Mapping[str, BitMap]:
         """The places, in their file, of rows that are no longer of the table; by path."""
-        places = read_vectors(self.address, self.vectors.values())
-        return {path: places[vector] for path, vector in self.vectors.items()}
+        return places_of(self.address, self.vectors)
 
     @property
     def rows(self) -> int:
@@ -237,10 +236,9 @@ class Handle:
         """One row per data file, in commit order.
 
         Columns: path, logged (the path as the log spells it), size, rows, modified_at, then min.<column>, max.<column>
-        and null_count.<column> for every column that was measured, and partition.<column>. `gone`, where rows are by a
-        deletion vector: how many; they do not count as `rows`.
-
-        Null is unknown. A minimum is a lower bound and a maximum an upper one, not always a value that occurs.
+        and null_count.<column> for every column that was measured, and partition.<column>. `gone`, where a deletion
+        vector takes rows away: how many; not in `rows`. Null is unknown. A minimum is a lower bound and a maximum an
+        upper one, not always a value that occurs.
         """
         return self._files
 
@@ -322,8 +320,8 @@ class Handle:
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
         change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)
         identity = land(self, change, None if self.is_ours else self._table, reshaped)
-        is_known = reshaped is None and log.RESTORED not in note  # whose files another engine may have measured
-        came = added_files(added, at, self.schema) if is_known else None
+        # files that are put back may have been measured by another engine
+        came = None if reshaped or log.RESTORED in note else added_files(added, at, self.schema)
         committed: Handle = self._later(self.version + 1, transactions, came, paths)
         committed.identity = identity
         if marked:

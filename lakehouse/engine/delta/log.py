@@ -222,7 +222,7 @@ def transactions_at(address: Address, version: int) -> dict[str, int]:
         found.update(txn.select("appId", "version").drop_nulls().collect().rows())
     for commit in read_commits(address, known + 1, version):
         found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
-    return found
+    return {app: number for app, number in found.items() if number != NEVER}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ SMALL = 0.5
 """A file is small that has less than this share of the size, and of the rows, that a file should have."""
 SMALL_RATIO = 0.25
 """Of a partition's files so many must be small before it is worth the work."""
+WORN = 0.1
+"""Of a file's rows so many may be gone by a deletion vector before it is written anew without them."""
 COMMIT_BYTES = 4 << 30
 """After so much was read, what was written so far is committed: an interruption costs no more than that."""
 ATTEMPTS = 20
@@ -250,25 +252,35 @@ def _small(part: pl.DataFrame, aim: Aim) -> list[bool]:
 
 
 def _groups(handle: Handle, part: pl.DataFrame, aim: Aim) -> Iterator[tuple[str, ...]]:
-    """Small files that follow each other, as many as one file should hold; none where too few of them are small."""
-    small = _small(part, aim)
+    """Small files that follow each other, as many as one file should hold; none where too few of them are small.
+
+    A file of which many rows are gone is one of them, and a group by itself where it has no neighbour.
+    """
+    small, worn = _small(part, aim), _worn(part)
     if sum(small) < aim.small_ratio * len(small):
-        return
-    stems = Counter(map(_stem, handle.files()["path"])) if sum(small) > 1 else Counter[str]()
+        small = [False] * len(small)
+    small = [each or path in worn for each, path in zip(small, part["path"], strict=True)]
+    stems = Counter(map(_stem, handle.files()["path"])) if any(small) else Counter[str]()
     group, size, rows, last = list[str](), 0, 0, -1
     told: list[tuple[str, int, int, int]] = part.select("path", "size", pl.col("rows").fill_null(0), "place").rows()
     for (path, file_size, file_rows, place), is_small in zip(told, small, strict=True):
         follows = not aim.in_order or place == last + 1
         fits = size + file_size <= aim.bytes and rows + file_rows <= aim.rows
         if not (is_small and follows and fits and group):
-            if len(group) > 1:
+            if len(group) > 1 or not worn.isdisjoint(group):
                 yield tuple(group)
             group, size, rows = list[str](), 0, 0
         if is_small and (group or stems[_stem(path)] == 1):  # else where the new file would sort is not told
             group, size, rows = [*group, path], size + file_size, rows + file_rows
         last = place
-    if len(group) > 1:
+    if len(group) > 1 or not worn.isdisjoint(group):
         yield tuple(group)
+
+
+def _worn(part: pl.DataFrame) -> set[str]:
+    if "gone" not in part.columns:
+        return set()
+    return set(part.filter(pl.col("gone") >= WORN * (pl.col("rows") + pl.col("gone")), pl.col("gone") > 0)["path"])
 
 
 def _stem(path: str) -> str:

@@ -20,6 +20,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, transactions_at
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.travel import at_version, note_of
+from lakehouse.engine.delta.vectors import Vector
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class Restore:
 def prepare_restore(now: Handle, version: int) -> Restore:
     """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files."""
     then = at_version(now, version)
-    standing, wanted = set(now.files()["path"]), then.files()["path"].to_list()
-    back = [path for path in wanted if path not in standing]
-    removed = tuple(sorted(standing.difference(wanted)))
+    standing, wanted = ({path: each.vectors.get(path) for path in each.files()["path"]} for each in (now, then))
+    back = [path for path in wanted if path not in standing or standing[path] != wanted[path]]
+    removed = tuple(sorted(path for path in standing if path not in wanted or standing[path] != wanted[path]))
     past = Past(now.address)
     reshapes = then.schema != now.schema
     try:
@@ -115,12 +116,10 @@ def _as_added(past: Past, version: int, paths: Sequence[str]) -> Iterator[DataFi
 
 
 def _data_file(path: str, add: Action) -> DataFile:
-    if add.get("deletionVector"):
-        raise Refused(f"{path} carries a deletion vector, which is not put back yet. Nothing was written.")
     statistics = add.get("stats") or "{}"
     rows = msgspec.json.decode(statistics).get("numRecords", 0)
     tags: Mapping[str, str] = add.get("tags") or {}
-    return DataFile(path, add["size"], rows, statistics, add["partitionValues"], tags.get(SHA256, ""))
+    return DataFile(path, add["size"], rows, statistics, add["partitionValues"], tags.get(SHA256, ""), Vector.of(add))
 
 
 def _metadata(past: Past, version: int) -> Action:

@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 
 from lakehouse.engine.delta.log import as_logged
+from lakehouse.engine.delta.vectors import Vector
 
 # A longer text is cut to its beginning for the minimum (still a lower bound); its maximum is left out.
 LONGEST_TEXT = 32
@@ -25,7 +26,7 @@ _RANGED = (
 class DataFile:
     """One Parquet file of a table, written and not yet (or already) committed. `path` is relative to the table.
 
-    sha256: of its bytes, as hexadecimal digits; empty where nobody took it.
+    sha256: of its bytes, as hexadecimal digits; empty where nobody took it. vector: which of its rows do not count.
     """
 
     path: str
@@ -34,6 +35,7 @@ class DataFile:
     statistics: str
     partition: Mapping[str, str | None]
     sha256: str = ""
+    vector: Vector | None = None
 
 
 def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema) -> list[str]:

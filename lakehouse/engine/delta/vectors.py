@@ -128,6 +128,12 @@ def read_vectors(address: Address, vectors: Iterable[Vector]) -> dict[Vector, Bi
     return {each: _positions(address, each, content) for each in wanted}
 
 
+def places_of(address: Address, vectors: Mapping[str, Vector]) -> dict[str, BitMap]:
+    """What the vectors of files say, by path."""
+    places = read_vectors(address, vectors.values())
+    return {path: places[vector] for path, vector in vectors.items()}
+
+
 def all_but(places: BitMap, rows: int) -> BitMap:
     """What is to be left out of a file of so many rows for these places alone to be read."""
     return BitMap(range(rows)) - places

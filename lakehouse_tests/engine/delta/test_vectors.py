@@ -15,12 +15,17 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import apart, at_version
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, write_vectors
+from lakehouse.engine.delta.writes import overwrite, prepare_merge
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import merge
 
@@ -181,3 +186,55 @@ def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():
         read_vectors(Address("/nowhere"), [inline])
     with pytest.raises(Refused, match="outside of its folder"):
         read_vectors(Address("/nowhere"), [away])
+
+
+def test_compaction_folds_vectors_in_and_readers_find_the_same_rows(address, duckdb_rows):
+    before = table(address, numbered(40), rows_per_file=20)
+    marked = merged(before, rows((3, "c", 1), (25, "c", 2), (26, "c", 3)))
+    folded = compact(marked, Aim(rows=20, small_ratio=1)).handle
+    assert (folded.gone, content(folded), folded.rows) == (
+        {path: places for path, places in marked.gone.items() if len(places) == 1},
+        content(marked),
+        40,
+    )
+    assert compact(folded, Aim(rows=20, small_ratio=1)).handle.version == folded.version
+    changed = changed_slices(folded, before.version, ["day"])
+    assert changed is not None
+    assert sorted(changed.values["day"]) == ["a", "b", "c"]
+    as_others_read(address, duckdb_rows)
+    sweep(plan_vacuum(folded, 0, {}))
+    as_others_read(address, duckdb_rows)
+
+
+def test_a_rival_that_marks_the_same_file_first_is_gone_round(address):
+    before = table(address, numbered(20))
+    first = prepare_merge(for_readers(before, ABLE), rows((4, "x", 4)), ["id"])
+    second = prepare_merge(for_readers(before, ABLE), rows((5, "y", 5)), ["id"])
+    first.commit({}, {})
+    after = second.commit({}, {}).handle
+    assert content(after) == content(opened(address)) == content_of(before, (4, "x", 4), (5, "y", 5))
+
+
+def test_columns_are_added_and_widened_over_vectors(address):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
+    wider = pl.Schema({**SCHEMA, "note": pl.String()})
+    evolved = evolve(for_readers(marked, ABLE), wider, {})
+    assert evolved.scan().select(*SCHEMA).sort("id").collect().equals(marked.scan().sort("id").collect())
+    assert evolved.rows == opened(address).rows == 20
+
+
+def test_what_is_removed_takes_its_vector_along(address, duckdb_rows):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
+    assert content(overwrite(marked, rows((1, "a", 1)), {}, {}).handle) == rows((1, "a", 1)).rows()
+    as_others_read(address, duckdb_rows)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_table_is_put_back_with_the_vectors_that_it_had(address, aside, duckdb_rows, version):
+    first = merged(table(address, numbered(20)), rows((5, "c", 50)))
+    newest = merged(merged(first, rows((6, "d", 60), (15, "d", 150))), rows(*((number, "z", 0) for number in range(8))))
+    then = at_version(newest, version)
+    restored = restore(prepare_restore(newest, version), aside)
+    assert (content(restored), restored.rows) == (content(then), then.rows)
+    as_others_read(address, duckdb_rows)
+    assert content(merged(opened(address), rows((5, "n", 1)))) == content_of(then, (5, "n", 1))
