@@ -19,6 +19,7 @@ from polars.testing import assert_frame_equal
 from lakehouse.engine.declare.errors import Refused, Terminal
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.delta import known
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
@@ -31,6 +32,7 @@ ODD = ["a b", "it's 50%", "x=y&z:ü?*", "a/b", "%20", "ö\t", "#?", "日本"]
 FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 DIGITS = Decimal("9" * 28 + "." + "9" * 10)
 NAIVE_IS_READ_BY = (Reader.DELTA_RS, Reader.DATABRICKS)
+VECTORS_ARE_READ_BY = (Reader.DELTA_RS, Reader.DATABRICKS)
 
 
 @pytest.fixture
@@ -142,14 +144,25 @@ def by_wall_clock(address: Address) -> pl.DataFrame:
     return frame
 
 
+def by_vectors(address: Address) -> pl.DataFrame:
+    handle = for_readers(made(address, rows(*range(1, 40))), VECTORS_ARE_READ_BY)
+    handle = prepare_merge(handle, rows(2, 50, note="z"), ["id"]).commit({}, {}).handle
+    handle = for_readers(handle, VECTORS_ARE_READ_BY)
+    assert prepare_merge(handle, rows(3, 4, note="y"), ["id"]).commit({}, {}).handle.gone
+    kept = [number for number in range(1, 40) if number not in {2, 3, 4}]
+    return pl.concat([rows(*kept), rows(2, 50, note="z"), rows(3, 4, note="y")])
+
+
 WAYS = [
     nothing, appended, overwritten, merged, slice_replaced, reshaped, in_folders, of_every_type, after_many_commits,
-    by_wall_clock,
+    by_wall_clock, by_vectors,
 ]  # fmt: skip
 
 
-# Spark answers first after half a minute: two of them are in every run of the tests
-BY_SPARK = [way if way in {merged, of_every_type} else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
+# Spark answers first after half a minute: three of them are in every run of the tests
+BY_SPARK = [
+    way if way in {merged, of_every_type, by_vectors} else pytest.param(way, marks=pytest.mark.long) for way in WAYS
+]
 
 
 def check(seen: pl.DataFrame, expected: pl.DataFrame) -> None:
@@ -187,6 +200,24 @@ def test_spark_and_we_write_to_one_table_in_turns(address: Address, spark: Spark
     check(handle.scan().collect(), expected)
     check(spark.rows(address.uri), expected)
     for version in range(handle.version + 1):
+        check(spark.rows(address.uri, version), opened(address, version).scan().collect())
+
+
+@pytest.mark.long
+def test_spark_and_we_take_rows_away_by_vectors_in_turns(address: Address, spark: Spark):
+    table = f"delta.`{address}`"
+    handle = for_readers(made(address, rows(*range(1, 40))), VECTORS_ARE_READ_BY)
+    prepare_merge(handle, rows(2, note="ours"), ["id"]).commit({}, {})
+    spark.do(f"delete from {table} where id in (3, 4)", f"update {table} set note = 'theirs' where id = 5")
+    known.forget(address)
+    handle = for_readers(opened(address), VECTORS_ARE_READ_BY)
+    assert len(handle.gone) == 1, "Spark marked them too"
+    prepare_merge(handle, rows(5, 6, note="again"), ["id"]).commit({}, {})
+    stay = [number for number in range(1, 40) if number not in {2, 3, 4, 5, 6}]
+    expected = pl.concat([rows(*stay), rows(2, note="ours"), rows(5, 6, note="again")])
+    check(opened(address).scan().collect(), expected)
+    check(spark.rows(address.uri), expected)
+    for version in range(opened(address).version + 1):
         check(spark.rows(address.uri, version), opened(address, version).scan().collect())
 
 
@@ -249,7 +280,7 @@ CASES = [
     Case("clustered", ("create table {t} (id bigint, s string) using delta cluster by (id)", TWO),
          unwritten="writer feature (domainMetadata|clustering)"),
     case("deletion_vectors_allowed", ON.format("DeletionVectors"), TWO),
-    case("deletion_vectors", ON.format("DeletionVectors"), *DELETED, unread="deletion vectors"),
+    case("deletion_vectors", ON.format("DeletionVectors"), *DELETED),
     case("purged", ON.format("DeletionVectors"), *DELETED, "reorg table {t} apply (purge)"),
     case("feature_dropped", ON.format("DeletionVectors"), *DELETED, "alter table {t} drop feature deletionVectors"),
     case("column_mapping", "'delta.columnMapping.mode' = 'name'", unread="reader feature columnMapping"),
