@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,10 @@ def start(folder: Path, seconds: float = 120) -> Spark:
         time.sleep(0.1)
     from pyspark.sql import SparkSession
 
+    if not hasattr(
+        main := sys.modules["__main__"], "__file__"
+    ):  # as where xdist runs us: pyspark takes it for a doctest
+        main.__file__ = __file__
     server.session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
     return server
 

@@ -611,7 +611,12 @@ def test_the_code_location_holds_the_tables_their_sensor_the_automation_the_job_
         **{f"{each.name}_arrivals": "RUNNING" for each in ALL if each.is_bronze},
         "automation": "RUNNING",
     }
-    assert {each.name for each in repository.schedule_defs} == {"nightly"}
+    assert {each.name for each in repository.schedule_defs} == {
+        "nightly",
+        "upkeep_bronze",
+        "upkeep_silver",
+        "upkeep_gold",
+    }
     assert repository.has_job("everything")
 
 
