@@ -245,7 +245,8 @@ def test_after_a_refusal_it_is_quiet_and_says_what_the_run_said(house: House, mo
     said = house.tick()
     assert isinstance(said, str)
     assert f"Run {failed.run_id[:8]} refused these very files, so not asking again until something new lands: " in said
-    assert "make the table anew: lakehouse rebuild bronze/notes+ (with those that read it: " in said
+    assert "make the table anew: lakehouse rebuild bronze/notes+" in said  # and who reads it, of all that is declared
+    assert "To try again, materialize bronze/notes by hand" in said
     assert said.endswith("To try again, materialize bronze/notes by hand.")
 
 
