@@ -74,9 +74,10 @@ class Handle:
         try:
             handle = cls._read(address, version)
         except Unreadable:
-            if version is not None or not heal(address):
+            if version is not None:
                 raise
-            handle = cls._read(address, None)
+            heal(address)
+            handle = cls._read(address, None)  # another may have healed it meanwhile
         if version is None and handle is not None:
             known_tables.keep(handle)
         return handle

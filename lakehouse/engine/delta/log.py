@@ -25,6 +25,9 @@ UPKEEP = "upkeep"
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it
 RESTORED = "restored"
 """In the note of a version that holds what an earlier one held: which."""
+COLUMNS = "columns"
+"""In the note of a commit that gives a table other columns: how it changed them."""
+_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64
@@ -55,9 +58,9 @@ class Commit:
 
     @property
     def changes_rows(self) -> bool:
-        """Whether it may hold other rows than the version before: not where files were only laid together."""
-        moved = (*self.of("add"), *self.of("remove"))
-        return any(each.get("dataChange", True) for each in moved) or any(self.of("metaData"))
+        """Whether it may hold other rows than the version before: not where it was only kept."""
+        is_reshaped = UPKEEP not in self.info and any(self.of("metaData"))
+        return is_reshaped or any(changing(self))
 
     @property
     def info(self) -> Action:
@@ -67,6 +70,20 @@ class Commit:
     def identity(self) -> object:
         """What another commit of the same version has not: the mark that we give to ours, or all that it holds."""
         return self.info.get(COMMIT_ID) or self.actions
+
+
+def note_of(commit: Commit) -> dict[str, str]:
+    """What was noted with a version, for people and for the next run."""
+    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+
+def carried(address: Address, version: int) -> dict[str, str]:
+    """What the last run left for the next one, which finds it at the newest version; not how that version was made."""
+    try:
+        said = note_of(read_commit(address, version))
+    except FileNotFoundError:
+        return {}
+    return {name: text for name, text in said.items() if name not in (UPKEEP, RESTORED, COLUMNS)}
 
 
 def as_logged(path: str) -> str:
