@@ -49,7 +49,9 @@ def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[st
     check_names([name for name in schema if name not in view.stands_as], str(view.address))
     check_partition(view.address, schema, view.partition_by)
     is_widened = found.answer is Answer.WIDEN
-    added = write_files(view, view.scan()) if is_widened else []
+    before = copy(view)
+    before.version -= 1  # by their names they sort before files that this run has written ahead
+    added = write_files(before, view.scan()) if is_widened else []
     if is_widened and (came := sum(each.rows for each in added)) != view.rows:
         raise Refused(
             f"{view.address}: of {number(view.rows, 'row')} {came:,} came back from the files that were widened. "

@@ -193,7 +193,7 @@ def test_who_read_up_to_a_promise_reads_on_where_the_version_before_it_comes_bac
     assert not took_back(grown.address, promised.version, restored.version)
 
 
-def test_a_table_that_takes_other_columns_after_it_was_put_back_is_not_put_back_once_more(grown: Handle, aside: Address):
+def test_who_takes_other_columns_after_it_was_put_back_is_not_put_back_once_more(grown: Handle, aside: Address):
     evolved = evolve(put_back(grown, 2, aside), pl.Schema({**SCHEMA, "more": pl.String()}), {})
     newest = evolved.commit_of(evolved.version)
     assert (newest.restored, newest.info["operation"], newest.info["bronze/orders"]) == (None, "WRITE", "2")
