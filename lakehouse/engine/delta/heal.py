@@ -20,9 +20,8 @@ import polars as pl
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
-from lakehouse.engine.delta.place import LOG, make_durable, root
+from lakehouse.engine.delta.place import LOG, POINTER, make_durable, root
 
-POINTER = "_last_checkpoint"
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..*parquet|_last_checkpoint")
 

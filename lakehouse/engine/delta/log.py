@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,7 +16,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.place import LOG, for_polars, log_file, log_name
+from lakehouse.engine.delta.place import LOG, POINTER, for_polars, log_file, log_name
 
 Action = dict[str, Any]
 
@@ -230,17 +231,22 @@ def took_back(address: Address, position: int, version: int) -> bool:
         return False
 
 
+def summed_up(address: Address) -> int:
+    """The version of the last checkpoint, as the pointer to it says; -1 where there is none that can be read."""
+    try:
+        return int(msgspec.json.decode(store.read(address, [f"{LOG}/{POINTER}"])[0])["version"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return -1
+
+
 def transactions_at(address: Address, version: int) -> dict[str, int]:
     """The last version of every application, from the last checkpoint and the log after it."""
     found, known = dict[str, int](), -1
-    try:
-        said = store.read(address, [f"{LOG}/_last_checkpoint"])[0]
-        if (summed_up := int(msgspec.json.decode(said)["version"])) <= version:
-            file = log_file(address, summed_up).replace(".json", ".checkpoint.parquet")
+    with suppress(FileNotFoundError):  # then the log says it all
+        if 0 <= (last := summed_up(address)) <= version:
+            file = log_file(address, last).replace(".json", ".checkpoint.parquet")
             txn = pl.scan_parquet(file, glob=False, **for_polars(address)).select("txn").unnest("txn")
-            found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), summed_up
-    except FileNotFoundError:
-        pass  # no checkpoint yet: the log says it all
+            found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), last
     for commit in read_commits(address, known + 1, version):
         found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
     return {app: version for app, version in found.items() if version != NEVER}

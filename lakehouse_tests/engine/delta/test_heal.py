@@ -142,6 +142,13 @@ def test_a_checkpoint_that_cannot_be_read_is_not_needed(summed, damage):
     assert check(opened(summed)).faults == {}
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_read_so_far_is_told_by_the_log_where_a_checkpoint_is_damaged(summed, damage):
+    handle = append(opened(summed), pl.LazyFrame({"id": [3]}), {"reads": 7}, {}).handle
+    DAMAGES[damage](summed)
+    assert opened(summed).transactions() == handle.transactions() == {"reads": 7}
+
+
 def test_a_checkpoint_that_nothing_stands_for_stays(summed):
     log(summed, 0).unlink()
     checkpoint(summed).write_bytes(b"")
