@@ -761,6 +761,32 @@ def test_what_is_refused_is_not_tried_again(world: World):
     assert attempts(world.run(dg.AssetSpec("missing"), reader)) == 1
 
 
+@pytest.mark.parametrize("part", [None, "a"])
+def test_a_run_that_slept_while_another_wrote_the_same_puts_nothing_old_over_it(
+    world: World, part: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where nothing stood when it began, so that none of the other's files are in its way."""
+    words = by("shop", LETTERS) if part else {}
+    asked = {"partition_key": part} if part else {}
+
+    def frame(n: int) -> pl.DataFrame:
+        return pl.DataFrame({"shop": ["a"], "n": [n]})
+
+    world.done(giving(frame(0).clear(), **words), **asked)
+    name = "replace_slice" if part else "overwrite"
+    honest = getattr(plain_assets, name)
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(plain_assets, name, honest)
+        world.done(giving(frame(2), **words), **asked)
+        return honest(*given)
+
+    for _ in range(2):
+        monkeypatch.setattr(plain_assets, name, overtaken)
+        assert "another writer committed" in world.refused(giving(frame(1), **words), **asked)
+        assert world.rows("sales") == [("a", 2)]
+
+
 RIVAL = """
 import sys
 import time

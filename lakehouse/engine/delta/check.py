@@ -16,9 +16,8 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.heal import POINTER
 from lakehouse.engine.delta.log import Action, read_commit, read_commits
-from lakehouse.engine.delta.place import LOG, for_polars, full, log_name, sha256_of_file
+from lakehouse.engine.delta.place import LOG, POINTER, for_polars, full, log_name, sha256_of_file
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
 from lakehouse.engine.delta.vectors import read_vectors
 

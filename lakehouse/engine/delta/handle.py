@@ -76,9 +76,10 @@ class Handle:
         try:
             handle = cls._read(address, version)
         except Unreadable:
-            if version is not None or not heal(address):
+            if version is not None:
                 raise
-            handle = cls._read(address, None)
+            heal(address)
+            handle = cls._read(address, None)  # another may have healed it meanwhile
         if version is None and handle is not None:
             known_tables.keep(handle)
         return handle
@@ -255,8 +256,7 @@ class Handle:
         self, paths: Sequence[str], *, file: str | None = None, gone: Mapping[str, BitMap] | None = None
     ) -> pl.LazyFrame:
         """The rows of some of the table's files, in the order given; `file` adds a column with the full path.
-
-        gone: by path, the places of rows that are left out, instead of those that are `gone` in this version.
+        `gone`: by path, the places of rows that are left out, instead of those that are gone in this version.
         """
         scan, left_out = scan_files if self.older.isdisjoint(paths) else scan_older, self.gone if gone is None else gone
         return scan(self.address, paths, self.schema, self.partition_by, file=file, gone=left_out)

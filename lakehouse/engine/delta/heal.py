@@ -20,26 +20,25 @@ import polars as pl
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
-from lakehouse.engine.delta.place import LOG, make_durable, root
+from lakehouse.engine.delta.place import LOG, POINTER, make_durable, root
 
-POINTER = "_last_checkpoint"
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..*parquet|_last_checkpoint")
 
 _logger = logging.getLogger(__name__)
 
 
-def heal(address: Address) -> bool:
-    """Move aside what keeps a table from being opened. Whether there was something.
+def heal(address: Address) -> None:
+    """Move aside what keeps a table from being opened.
 
     The newest commit, where it is empty or does not end: nobody has built on it, and since a commit gets its name when
     it has all its bytes, nobody is writing it. Checkpoints that cannot be read, where every commit lies there: they
     only sum up.
     """
     log = Path(root(address), LOG)
-    if not address.is_local or address.only_read or os.name == "nt" or not log.is_dir():
-        return False
-    return any([_heal_newest(address, log), _heal_checkpoints(address, log)])
+    if address.is_local and not address.only_read and os.name != "nt" and log.is_dir():
+        _heal_newest(address, log)
+        _heal_checkpoints(address, log)
 
 
 def repair_checkpoints(address: Address) -> list[str]:
@@ -70,17 +69,14 @@ def is_whole(commit: bytes) -> bool:
         return False
 
 
-def _heal_newest(address: Address, log: Path) -> bool:
+def _heal_newest(address: Address, log: Path) -> None:
     newest = max((each for each in log.iterdir() if _COMMIT.fullmatch(each.name)), default=None)
-    if newest is None or is_whole(newest.read_bytes()):
-        return False
-    aside = _move_if_torn(newest)
-    if aside:
+    aside = newest and _move_if_torn(newest)
+    if newest and aside:
         _logger.warning(
             "%s: version %d was torn, as a power cut leaves it. It lies at %s now, and the version before it stands; "
             "what it held comes with the next run.", address, int(newest.stem), aside,
         )  # fmt: skip
-    return True
 
 
 def _move_if_torn(newest: Path) -> Path | None:
@@ -90,17 +86,18 @@ def _move_if_torn(newest: Path) -> Path | None:
     with suppress(FileNotFoundError), newest.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         if os.fstat(file.fileno()).st_ino == newest.stat().st_ino and not is_whole(file.read()):
-            return _move(newest.parent, [newest.name])[0]
+            return _move(newest)
     return None
 
 
-def _heal_checkpoints(address: Address, log: Path) -> bool:
+def _heal_checkpoints(address: Address, log: Path) -> None:
     broken = [each.name for each in log.iterdir() if _CHECKPOINT.fullmatch(each.name) and not _is_readable(each)]
     if not broken or not _is_complete(each.name for each in log.iterdir()):
-        return False
-    _move(log, {*broken, *([POINTER] if (log / POINTER).exists() else [])})
+        return
+    for name in {*broken, POINTER}:
+        with suppress(FileNotFoundError):  # another heals it, too
+            _move(log / name)
     _logger.warning("%s: %s cannot be read, and was moved aside: the log holds it all.", address, ", ".join(broken))
-    return True
 
 
 def _is_readable(file: Path) -> bool:
@@ -121,9 +118,9 @@ def _is_complete(names: Iterable[str]) -> bool:
     return versions == list(range(len(versions))) and bool(versions)
 
 
-def _move(log: Path, names: Iterable[str]) -> list[Path]:
-    moved = [(log / name).rename(log / _aside(name)) for name in names]
-    make_durable(map(str, moved))
+def _move(file: Path) -> Path:
+    moved = file.rename(file.with_name(_aside(file.name)))
+    make_durable([str(moved)])
     return moved
 
 

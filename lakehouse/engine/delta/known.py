@@ -51,7 +51,7 @@ def still_newest(address: Address) -> Handle | None:
     if known is None or known.address != address:
         return None
     # what cannot be read is told by whoever opens the table anew
-    with suppress(DeltaError, OSError), ThreadPoolExecutor(1) as pool:
+    with suppress(DeltaError, OSError, ValueError), ThreadPoolExecutor(1) as pool:
         newest = pool.submit(known.newest_version)
         tip = read_commit(address, known.version)
         if newest.result() < known.version or tip.identity != known.identity:

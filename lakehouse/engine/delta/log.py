@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,7 +16,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.place import LOG, for_polars, full, log_name
+from lakehouse.engine.delta.place import LOG, POINTER, for_polars, full, log_name
 
 Action = dict[str, Any]
 
@@ -25,6 +26,9 @@ UPKEEP = "upkeep"
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it
 RESTORED = "restored"
 """In the note of a version that holds what an earlier one held: which."""
+COLUMNS = "columns"
+"""In the note of a commit that gives a table other columns: how it changed them."""
+_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64
@@ -55,9 +59,9 @@ class Commit:
 
     @property
     def changes_rows(self) -> bool:
-        """Whether it may hold other rows than the version before: not where files were only laid together."""
-        moved = (*self.of("add"), *self.of("remove"))
-        return any(each.get("dataChange", True) for each in moved) or any(self.of("metaData"))
+        """Whether it may hold other rows than the version before: not where it was only kept."""
+        is_reshaped = UPKEEP not in self.info and any(self.of("metaData"))
+        return is_reshaped or any(changing(self))
 
     @property
     def info(self) -> Action:
@@ -67,6 +71,20 @@ class Commit:
     def identity(self) -> object:
         """What another commit of the same version has not: the mark that we give to ours, or all that it holds."""
         return self.info.get(COMMIT_ID) or self.actions
+
+
+def note_of(commit: Commit) -> dict[str, str]:
+    """What was noted with a version, for people and for the next run."""
+    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+
+def carried(address: Address, version: int) -> dict[str, str]:
+    """What the last run left for the next one, which finds it at the newest version; not how that version was made."""
+    try:
+        said = note_of(read_commit(address, version))
+    except FileNotFoundError:
+        return {}
+    return {name: text for name, text in said.items() if name not in (UPKEEP, RESTORED, COLUMNS)}
 
 
 def as_logged(path: str) -> str:
@@ -213,6 +231,19 @@ def took_back(address: Address, position: int, version: int) -> bool:
         return False
 
 
+def summed_up(address: Address) -> int:
+    """The version of the last checkpoint, as the pointer to it says; -1 where there is none that can be read."""
+    return int(_pointer(address).get("version", -1))
+
+
+def _pointer(address: Address) -> Action:
+    try:
+        said: Action = msgspec.json.decode(store.read(address, [f"{LOG}/{POINTER}"])[0], type=Action)
+        return {**said, "version": int(said["version"])}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def transactions_at(address: Address, version: int) -> dict[str, int]:
     """The last version of every application, from the last checkpoint and the log after it."""
     known, checkpoint = _summed_up(address, version)
@@ -267,16 +298,18 @@ def _told(body: Action) -> Action:
 
 
 def _summed_up(address: Address, version: int) -> tuple[int, pl.LazyFrame | None]:
-    """The newest checkpoint of a version up to this one, and its actions; (-1, None) where there is none."""
-    try:
-        said: Action = msgspec.json.decode(store.read(address, [f"{LOG}/_last_checkpoint"])[0])
-    except FileNotFoundError:
-        return -1, None
-    newest, names = int(said["version"]), _checkpoint_files(int(said["version"]), said.get("parts"))
-    if newest > version:
+    """The newest checkpoint of a version up to this one, and its actions; (-1, None) where none is there."""
+    newest, names = (told := _pointer(address)).get("version", -1), list[str]()
+    if 0 <= newest <= version:
+        names = _checkpoint_files(newest, told.get("parts"))
+    elif newest > version:
         newest, names = _older_checkpoint(address, version)
-    files = full(address, names)
-    return newest, pl.scan_parquet(files, glob=False, **for_polars(address)) if files else None
+    with suppress(FileNotFoundError):
+        if names:
+            checkpoint = pl.scan_parquet(full(address, names), glob=False, **for_polars(address))
+            checkpoint.collect_schema()
+            return newest, checkpoint
+    return -1, None
 
 
 def _checkpoint_files(version: int, parts: int | None) -> list[str]:

@@ -15,6 +15,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 
 LOG = "_delta_log"
+POINTER = "_last_checkpoint"
 ASKED_AGAIN_SECONDS = 60
 
 
@@ -89,7 +90,7 @@ def make_table_durable(address: Address) -> None:
 def make_checkpoint_durable(address: Address, version: int) -> None:
     """The pointer is left out by deltalake where the checkpoint is there already: a run was killed between the two."""
     checkpoint = Path(log_file(address, version)).with_suffix(".checkpoint.parquet")
-    make_durable(str(each) for each in (checkpoint, checkpoint.with_name("_last_checkpoint")) if each.exists())
+    make_durable(str(each) for each in (checkpoint, checkpoint.with_name(POINTER)) if each.exists())
 
 
 def _lies_in(folder: Path, above: str) -> bool:

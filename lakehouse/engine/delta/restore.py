@@ -17,9 +17,10 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, transactions_at
+from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, carried, transactions_at
+from lakehouse.engine.delta.retention import configuration_of
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.travel import at_version, note_of
+from lakehouse.engine.delta.travel import at_version
 from lakehouse.engine.delta.vectors import Vector
 
 
@@ -56,7 +57,7 @@ class Restore:
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str] | None = None) -> Handle:
         """The next version of `now`, else Conflict. It notes what `then` had noted, so that readers find it."""
-        said = {**note_of(self.then.commit_of(self.then.version)), **(note or {}), RESTORED: str(self.then.version)}
+        said = {**carried(self.then.address, self.then.version), **(note or {}), RESTORED: str(self.then.version)}
         return self.now.commit(
             self.added,
             self.removed,
@@ -77,7 +78,8 @@ def prepare_restore(now: Handle, version: int) -> Restore:
     reshapes = then.schema != now.schema
     try:
         files = _as_added(past, version, back)
-        metadata = _metadata(past, version) if reshapes else None
+        kept = {"configuration": configuration_of(now)}  # it promises what it promised: retention.py
+        metadata = {**_metadata(past, version), **kept} if reshapes else None
         positions = _rewound(now, then)
     except FileNotFoundError as gone:
         raise Refused(

@@ -15,7 +15,7 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.commit import NO_HOOKS
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP
+from lakehouse.engine.delta.log import UPKEEP, carried
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
 
 LEAST_HOURS = 168
@@ -27,7 +27,7 @@ _HOURS = {"hour": 1, "day": 24, "week": 168}
 
 def hours_of(handle: Handle) -> int | None:
     """What the table promises: the lesser of its two properties; None where it has neither, or in no unit of ours."""
-    configuration = _configuration(handle)
+    configuration = configuration_of(handle)
     found = [_hours(configuration[name]) for name in (_FILES, _LOG) if name in configuration]
     return min((each for each in found if each is not None), default=None)
 
@@ -35,10 +35,10 @@ def hours_of(handle: Handle) -> int | None:
 def promise(handle: Handle, hours: int) -> Handle:
     """The table with this promise; a version of its own where it had another. Raises Conflict."""
     said = {_FILES: f"interval {hours} hours", _LOG: f"interval {hours} hours"}
-    if said.items() <= _configuration(handle).items():
+    if said.items() <= configuration_of(handle).items():
         return handle
     handle.address.refuse_a_write()
-    note = {UPKEEP: f"promises to keep {hours} hours"}
+    note = {**carried(handle.address, handle.version), UPKEEP: f"promises to keep {hours} hours"}
     try:
         handle._table.alter.set_table_properties(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             said,
@@ -54,7 +54,8 @@ def promise(handle: Handle, hours: int) -> Handle:
     return Handle.open(handle.address) or handle
 
 
-def _configuration(handle: Handle) -> dict[str, str]:
+def configuration_of(handle: Handle) -> dict[str, str]:
+    """The table's own properties."""
     return handle._table.metadata().configuration  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 

@@ -79,11 +79,14 @@ def followed(handle: Handle) -> Handle | None:
 
 
 def _ours_after(handle: Handle) -> list[Commit] | None:
-    """Up to the newest. None where others are among them, or too many are."""
+    """Up to the newest. None where others are among them, too many are, or the newest is torn."""
     commits = list[Commit]()
     with suppress(FileNotFoundError):
         while len(commits) < _AT_MOST:
-            commit = read_commit(handle.address, handle.version + 1 + len(commits))
+            try:
+                commit = read_commit(handle.address, handle.version + 1 + len(commits))
+            except ValueError:  # no JSON: whoever opens the table heals it
+                return None
             if not _only_moves_files(commit):
                 return None
             commits.append(commit)

@@ -14,7 +14,7 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
+from lakehouse.engine.delta.log import UPKEEP, Action, Commit, note_of, read_commits
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.vectors import all_but
@@ -32,7 +32,6 @@ HISTORY = pl.Schema(
     }
 )
 _AT_ONCE = 64
-_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
 
 def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
@@ -116,11 +115,6 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     return frames[0], frames[1], (one.rows_of(both) if both else 0) - lost
 
 
-def note_of(commit: Commit) -> dict[str, str]:
-    """What was noted with a version, for people and for the next run."""
-    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
-
-
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
@@ -161,6 +155,8 @@ def _committed_at(commit: Commit) -> datetime | None:
 def _row(commit: Commit) -> tuple[object, ...]:
     added = list(commit.of("add"))
     new = [_rows(each) for each in added if each.get("dataChange", True)]
+    note = note_of(commit)
+    note = {UPKEEP: note[UPKEEP]} if UPKEEP in note else note  # what a run left before it is told there
     return (
         commit.version,
         _committed_at(commit),
@@ -169,7 +165,7 @@ def _row(commit: Commit) -> tuple[object, ...]:
         len(added),
         sum(each["size"] for each in added),
         sum(1 for _ in commit.of("remove")),
-        ", ".join(f"{name} {text}" for name, text in note_of(commit).items() if name != "table"),
+        ", ".join(f"{name} {text}" for name, text in note.items() if name != "table"),
     )
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-import msgspec
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
@@ -22,7 +21,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Action, Commit, changing, read_commits
+from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, for_polars, full, root
 from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
 from lakehouse.engine.delta.travel import version_at
@@ -171,7 +170,7 @@ class _Log:
 
         None where there is no checkpoint that can be read, or the pointer to the newest does not reach it.
         """
-        base = self._base(min(first, self._pointed_to()))
+        base = self._base(min(first, summed_up(self._handle.address)))
         if base is None or not self._can_be_read(base):
             return {}
         return {
@@ -222,14 +221,6 @@ class _Log:
                     f"{address}: {part} cannot be read ({str(error).partition(chr(10))[0]}), so which files are needed "
                     "cannot be told. Nothing was removed. Next: lakehouse table check"
                 ) from error
-
-    def _pointed_to(self) -> int:
-        if f"{LOG}/_last_checkpoint" not in self._there:
-            return -1
-        try:
-            return int(msgspec.json.decode(store.read(self._handle.address, [f"{LOG}/_last_checkpoint"])[0])["version"])
-        except (ValueError, KeyError, TypeError):
-            return -1
 
     def _can_be_read(self, base: int) -> bool:
         """A checkpoint that is damaged makes the table unreadable once the log that it sums up is gone."""

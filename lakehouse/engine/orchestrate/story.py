@@ -116,7 +116,7 @@ def _versions(own: Handle, handle: Handle, upstream: str) -> dict[int, int]:
     except FileNotFoundError:
         return {}
     read = [(int(str(said)), version) for said, version in ours if str(said).isdecimal()]
-    batches = {int(str(said)): version for said, version in theirs if str(said).isdecimal()}
+    batches = {int(str(said)): version for said, version in reversed(theirs) if str(said).isdecimal()}
     found = {batch: next((version for upto, version in read if upto >= at), None) for batch, at in batches.items()}
     return {batch: version for batch, version in found.items() if version is not None}
 

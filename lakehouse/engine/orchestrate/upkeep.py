@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import dagster as dg
-import msgspec
 
 from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused
@@ -22,14 +21,12 @@ from lakehouse.engine.declare.write import Append, Reading
 from lakehouse.engine.delta import quarantine, store
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import summed_up
 from lakehouse.engine.delta.optimize import Aim, Layout, Optimized, compact, plan, zorder
-from lakehouse.engine.delta.place import LOG
 from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
 from lakehouse.engine.orchestrate.catalog import shown
 from lakehouse.engine.orchestrate.work import position
-
-_POINTER = f"{LOG}/_last_checkpoint"
 
 
 def aim_of(declared: Declaration, policy: Policy) -> Aim:
@@ -152,11 +149,7 @@ def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequenc
 
 def _sum_up(handle: Handle) -> None:
     """A checkpoint of this very version, where there is none: the log before it may go some day."""
-    try:
-        summed_up = int(msgspec.json.decode(store.read(handle.address, [_POINTER])[0])["version"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        summed_up = -1
-    if summed_up != handle.version:
+    if summed_up(handle.address) != handle.version:
         handle.checkpoint()
 
 

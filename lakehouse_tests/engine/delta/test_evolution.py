@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import evolution
+from lakehouse.engine.delta import evolution, files
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.described import as_delta
@@ -195,6 +196,18 @@ def test_partitions_are_kept(address, duckdb_rows):
     assert_read_alike(after, duckdb_rows, rows.cast(wide))
     with pytest.raises(Refused, match="cannot be partitioned by shop"):
         evolve(after, pl.Schema({"shop": pl.Decimal(20, 0), "qty": pl.Int64()}), {})
+
+
+def test_rows_that_a_run_has_written_ahead_come_after_those_that_it_widens(address, monkeypatch):
+    """Files are read by their names: a later arrival must not come to lie before an earlier one."""
+    later = count()  # by the random part of its name alone, what is written later comes later
+    monkeypatch.setattr(files.secrets, "token_hex", lambda _: f"{next(later):016x}")
+    view = as_if(table(address, NARROW.head(2)), WIDE)
+    last = fitted(NARROW.tail(1).select(pl.lit(None, pl.String).alias("note"), pl.all()), WIDE, "t").lazy().collect()
+    ahead = write_files(view, last)
+    evolved = evolve(view, WIDE, {})
+    evolved.commit(ahead, [], {}, {})
+    assert_frame_equal(opened(address).scan().collect(), WIDENED)
 
 
 def test_what_is_no_widening_is_refused_and_nothing_is_written(address):

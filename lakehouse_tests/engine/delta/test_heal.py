@@ -14,6 +14,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import heal, known, store
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.writes import prepare_append
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append
 
@@ -141,6 +142,13 @@ def test_a_checkpoint_that_cannot_be_read_is_not_needed(summed, damage):
     assert check(opened(summed)).faults == {}
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_read_so_far_is_told_by_the_log_where_a_checkpoint_is_damaged(summed, damage):
+    handle = append(opened(summed), pl.LazyFrame({"id": [3]}), {"reads": 7}, {}).handle
+    DAMAGES[damage](summed)
+    assert opened(summed).transactions() == handle.transactions() == {"reads": 7}
+
+
 def test_a_checkpoint_that_nothing_stands_for_stays(summed):
     log(summed, 0).unlink()
     checkpoint(summed).write_bytes(b"")
@@ -187,3 +195,52 @@ def test_a_commit_gets_its_name_when_it_has_all_its_bytes_and_they_are_durable(a
     store.create(address, "_delta_log/1.json", b"all")
     assert done == ["durable", "all"]
     assert [path.name for path in log(address, "").iterdir()] == ["1.json"]
+
+
+def test_who_holds_an_older_version_than_the_one_before_a_torn_commit_goes_on_as_well(address):
+    """What came in between tells of itself, the torn one of nothing: neither opening nor a commit stumbles over it."""
+    held = opened(append(Handle.create(address, SCHEMA), pl.LazyFrame({"id": [1]}), {}, {}).handle.address)
+    waiting = prepare_append(held, pl.DataFrame({"id": [9]}))
+    for number in (2, 3):
+        by_us(address, number)
+    log(address, 3).write_bytes(log(address, 3).read_bytes()[:50])
+    torn = log(address, 3).read_bytes()
+    known.keep(held)
+    again = Handle.open(address)
+    assert again is not None
+    assert again.version == 2
+    log(address, 3).write_bytes(torn)
+    assert waiting.commit({}, {}).version == 3
+    assert ids(address) == [1, 2, 9]
+
+
+def test_two_who_find_a_checkpoint_broken_at_once_both_open_the_table(summed, monkeypatch):
+    """The other has moved it aside after this one has seen it, and before this one moves it."""
+    checkpoint(summed).write_bytes(b"")
+    move, is_first = heal._move, True
+
+    def late(file: Path) -> Path:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            move(file)
+        return move(file)
+
+    monkeypatch.setattr(heal, "_move", late)
+    assert ids(summed) == [1, 2]
+
+
+def test_who_finds_a_table_torn_that_another_has_healed_meanwhile_opens_it(commit, address, monkeypatch):
+    commit(address, 1)
+    commit(address, 2)
+    log(address, 2).write_bytes(b"")
+    read = Handle._read
+
+    def late(place: Address, version: int | None) -> Handle | None:
+        try:
+            return read(place, version)
+        finally:
+            heal.heal(address)
+
+    monkeypatch.setattr(Handle, "_read", late)
+    assert ids(address) == [1]

@@ -10,8 +10,11 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.log import took_back
 from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse_tests.engine.delta.opening import opened
@@ -173,3 +176,24 @@ def refused(row: str) -> pl.DataFrame:
 
 def set_aside(handle: Handle, aside: Address) -> list[str]:
     return quarantine.read(handle, aside).collect()["row"].to_list()
+
+
+def test_a_promise_to_keep_versions_outlives_a_shape_that_comes_back(grown: Handle, aside: Address):
+    promised = promise(grown, 720)
+    evolved = evolve(promised, pl.Schema({**SCHEMA, "more": pl.String()}), {})
+    restored = put_back(evolved, 2, aside)
+    assert (restored.schema, hours_of(opened(grown.address))) == (SCHEMA, 720)
+
+
+def test_who_read_up_to_a_promise_reads_on_where_the_version_before_it_comes_back(grown: Handle, aside: Address):
+    """A promise changes no rows, so that all that was read still stands."""
+    promised = promise(grown, 720)
+    restored = put_back(append(promised, rows(4), {}, {}).handle, 3, aside)
+    assert restored.since(promised.version).collect().rows() == []
+    assert not took_back(grown.address, promised.version, restored.version)
+
+
+def test_who_takes_other_columns_after_it_was_put_back_is_not_put_back_once_more(grown: Handle, aside: Address):
+    evolved = evolve(put_back(grown, 2, aside), pl.Schema({**SCHEMA, "more": pl.String()}), {})
+    newest = evolved.commit_of(evolved.version)
+    assert (newest.restored, newest.info["operation"], newest.info["bronze/orders"]) == (None, "WRITE", "2")

@@ -18,6 +18,7 @@ from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
 from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.orchestrate import inputs
 from lakehouse.engine.orchestrate.refine import checks_of, refine
 from lakehouse.engine.quality.typed import Typed, typed
@@ -584,6 +585,17 @@ def test_an_upstream_that_is_gone_is_refused_and_the_table_stands(house: House, 
     with pytest.raises(Refused, match=f"{upstream.key} is gone; it stood at version 1"):
         house.run(reader)
     assert house.rows(reader).height == 1
+
+
+def test_an_upstream_that_is_gone_is_refused_also_where_its_reader_was_kept_up_meanwhile(house: House):
+    house.land("sent/a", sold(("1", 1, "5")))
+    house.drain(SENT, KEPT)
+    own = house.open(KEPT)
+    assert own is not None
+    promise(own, 720)
+    shutil.rmtree(house.place.table(SENT).uri)
+    with pytest.raises(Refused, match=f"{SENT.key} is gone; it stood at version 1"):
+        house.run(KEPT)
 
 
 @pytest.mark.parametrize("reader", [KEPT, TOTAL], ids=["New", "Frame"])

@@ -11,6 +11,7 @@ from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import declare
 from lakehouse.engine.declare.write import Append, Merge, Overwrite
+from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.orchestrate.story import NoSuchKey, Story, story
 from lakehouse_tests.driver import House
 
@@ -112,6 +113,15 @@ def test_what_was_set_aside_is_told_of_every_table_on_the_way_and_of_no_other_ke
         ("bronze/asked", "unread", "asked/2", 2),
     ]
     assert known.set_aside["reasons"].list.first().to_list()[0] == "votes_are_counted"
+
+
+def test_upkeep_of_what_is_read_is_no_arrival(house: House):
+    land(house, "1", question("a", 1, 5))
+    arrived = house.open(ASKED)
+    assert arrived is not None
+    promise(arrived, 720)
+    land(house, "2", question("b", 1, 5))
+    assert told(house, "a", "1").arrivals["version"].to_list() == [1]
 
 
 def test_a_key_that_never_came_tells_nothing(house: House):
