@@ -183,8 +183,7 @@ class Handle:
         return FEATURE in (self._table.protocol().reader_features or [])
 
     @cached_property
-    def standing(self) -> Standing:
-        """What the log amounts to, read from the last checkpoint on."""
+    def standing(self) -> Standing:  # what the log amounts to, read from the last checkpoint on
         return standing_at(self.address, self.version)
 
     @cached_property
@@ -255,7 +254,8 @@ class Handle:
     def scan_paths(
         self, paths: Sequence[str], *, file: str | None = None, gone: Mapping[str, BitMap] | None = None
     ) -> pl.LazyFrame:
-        """The rows of some of the table's files, in the order given; `file` adds a column with the full path.
+        """The rows of some of its files, in the order given; `file` adds a column with the full path.
+
         `gone`: by path, the places of rows that are left out, instead of those that are gone in this version.
         """
         scan, left_out = scan_files if self.older.isdisjoint(paths) else scan_older, self.gone if gone is None else gone
