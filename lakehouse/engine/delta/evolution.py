@@ -6,7 +6,6 @@ to widen in place that all of its readers know; each value is proved to be the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 
 import polars as pl
@@ -18,10 +17,8 @@ from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import COLUMNS, last_note
 from lakehouse.engine.delta.storable import check_names, check_partition
-
-COLUMNS = "columns"
-"""Where the note of a commit says how it changed them."""
 
 
 def as_if(handle: Handle, schema: pl.Schema) -> Handle:
@@ -59,7 +56,7 @@ def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[st
             f"Nothing was committed; version {view.version} stands. Look at it with lakehouse table check."
         )
     removed = view.files()["path"].to_list() if is_widened else []
-    note = {**_last_note(view), COLUMNS: str(found)}
+    note = {**last_note(view.address, view.version), COLUMNS: str(found)}
     return view.commit(added, removed, {}, note, rearranges=True, schema=as_delta(schema, notes))
 
 
@@ -73,12 +70,3 @@ def _refuse_more(handle: Handle, found: Compatibility) -> None:
             f"{handle.address}: the log of version {handle.version} is gone, so that it cannot be given other columns: "
             f"{found}. {stands} Make the table anew."
         )
-
-
-def _last_note(handle: Handle) -> Mapping[str, str]:
-    """What the last run left for the next one, which finds it at the newest version."""
-    try:
-        said = handle.commit_of(handle.version).info
-    except FileNotFoundError:
-        return {}
-    return {name: text for name, text in said.items() if isinstance(text, str)}

@@ -24,7 +24,7 @@ from lakehouse.engine.delta.commit import NO_HOOKS, Change, Gone, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.foreign import check_change, data_files, readable
 from lakehouse.engine.delta.heal import heal
-from lakehouse.engine.delta.log import Action, Commit, appended, read_commit
+from lakehouse.engine.delta.log import Commit, appended, read_commit
 from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
@@ -271,14 +271,12 @@ class Handle:
         *,
         rearranges: bool = False,
         schema: Columns | None = None,
-        metadata: Action | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
-        `schema` comes with the files that make the table anew: all others go. `metadata`: the action of the log that
-        says so, of a version that is put back.
+        `schema` comes with the files that make the table anew, or put it back: all others go.
         """
         self.address.refuse_a_write()
         at = now()
@@ -286,7 +284,7 @@ class Handle:
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = self._gone(paths := set(removed))
         check_change(self, added, len(gone), rearranges=rearranges)
-        metadata = (metadata or meta_data(self._table, reshaped)) if reshaped else None
+        metadata = meta_data(self._table, reshaped) if reshaped else None
         change = Change(added, gone, transactions, note, at, rearranges, metadata)
         identity = land(self, change, None if self.is_ours else self._table, reshaped)
         is_known = reshaped is None and log.RESTORED not in note  # whose files another engine may have measured

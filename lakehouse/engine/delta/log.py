@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
-import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.place import LOG, for_polars, log_file, log_name
+from lakehouse.engine.delta.checkpoints import Checkpoints
+from lakehouse.engine.delta.place import LOG, log_name
 
 Action = dict[str, Any]
 
@@ -25,9 +26,13 @@ UPKEEP = "upkeep"
 _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it
 RESTORED = "restored"
 """In the note of a version that holds what an earlier one held: which."""
+COLUMNS = "columns"
+"""In the note of a commit that gives the table other columns: how."""
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64
+_OF_ONE_VERSION = {UPKEEP, RESTORED, COLUMNS}
+_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,21 @@ class Commit:
     def changes_rows(self) -> bool:
         """Whether it may hold other rows than the version before: not where files were only laid together."""
         moved = (*self.of("add"), *self.of("remove"))
-        return any(each.get("dataChange", True) for each in moved) or any(self.of("metaData"))
+        return any(each.get("dataChange", True) for each in moved)
 
     @property
     def info(self) -> Action:
         return next(self.of("commitInfo"), Action())
+
+    @property
+    def note(self) -> dict[str, str]:
+        """What was noted with it, for people and for the next run."""
+        return {name: text for name, text in self.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+    @property
+    def is_a_run(self) -> bool:
+        """Not upkeep, nor other columns, nor a restore: these carry on what the last run has noted."""
+        return not self.info.keys() & _OF_ONE_VERSION
 
     @property
     def identity(self) -> object:
@@ -88,6 +103,15 @@ def read_commits(address: Address, first: int, last: int) -> list[Commit]:
 
 def _actions(lines: bytes) -> tuple[Action, ...]:
     return tuple(msgspec.json.decode(line) for line in lines.splitlines() if line)
+
+
+def last_note(address: Address, version: int) -> dict[str, str]:
+    """What the last run left for the next one, which finds it at the newest version; nothing of this version's own."""
+    try:
+        note = read_commit(address, version).note
+    except FileNotFoundError:
+        return {}
+    return {name: text for name, text in note.items() if name not in _OF_ONE_VERSION}
 
 
 def appended(address: Address, position: int, version: int, tip: Commit | None = None) -> list[str]:
@@ -143,7 +167,7 @@ class Past:
     """The log of a table that may have been put back: what each version grew from. Read backwards, as far as asked."""
 
     def __init__(self, address: Address, known: Sequence[Commit] = ()) -> None:
-        self._address = address
+        self.address = address
         self._known = {each.version: each for each in known}
 
     def commit(self, version: int) -> Commit:
@@ -151,19 +175,20 @@ class Past:
         if version not in self._known:
             first = max(0, version - _AT_ONCE + 1)
             try:
-                found = read_commits(self._address, first, version)
+                found = read_commits(self.address, first, version)
             except FileNotFoundError:
-                found = [read_commit(self._address, version)]
+                found = [read_commit(self.address, version)]
             self._known |= {each.version: each for each in found}
         return self._known[version]
 
     def origin(self, version: int) -> int:
-        """The first version that held the rows of this one."""
-        while version > 0:
-            commit = self.commit(version)
-            if commit.restored is None and commit.changes_rows:
-                break
-            version = version - 1 if commit.restored is None else commit.restored
+        """The first version that held the rows of this one, as far as the log tells."""
+        with suppress(FileNotFoundError):
+            while version > 0:
+                commit = self.commit(version)
+                if commit.restored is None and commit.changes_rows:
+                    break
+                version = version - 1 if commit.restored is None else commit.restored
         return version
 
     def back(self, version: int) -> Iterator[int]:
@@ -189,7 +214,7 @@ class Past:
         """The versions that lead from what stood at `position` to `version`, in order. Refused where none do."""
         if not self.grew_from(version, position):
             raise Refused(
-                f"{self._address} was put back to what stood before version {position}, up to which it was read: rows "
+                f"{self.address} was put back to what stood before version {position}, up to which it was read: rows "
                 "that were read are taken away. Nothing was read."
             )
         sought = self.origin(position)
@@ -219,11 +244,21 @@ def transactions_at(address: Address, version: int) -> dict[str, int]:
     try:
         said = store.read(address, [f"{LOG}/_last_checkpoint"])[0]
         if (summed_up := int(msgspec.json.decode(said)["version"])) <= version:
-            file = log_file(address, summed_up).replace(".json", ".checkpoint.parquet")
-            txn = pl.scan_parquet(file, glob=False, **for_polars(address)).select("txn").unnest("txn")
-            found, known = dict(txn.select("appId", "version").drop_nulls().collect().rows()), summed_up
+            name = log_name(summed_up).replace(".json", ".checkpoint.parquet")
+            found, known = _transactions(Checkpoints(address, [name]), summed_up), summed_up
     except FileNotFoundError:
         pass  # no checkpoint yet: the log says it all
-    for commit in read_commits(address, known + 1, version):
-        found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
+    try:
+        commits = read_commits(address, known + 1, version)
+    except FileNotFoundError:
+        checkpoints = Checkpoints(address)
+        if (summed_up := checkpoints.up_to(version)) is None:
+            raise
+        found, commits = _transactions(checkpoints, summed_up), read_commits(address, summed_up + 1, version)
+    for commit in commits:
+        found.update(commit.transactions)
     return {app: version for app, version in found.items() if version != NEVER}
+
+
+def _transactions(checkpoints: Checkpoints, version: int) -> dict[str, int]:
+    return {txn["appId"]: txn["version"] for txn in checkpoints.actions(version, "txn")}

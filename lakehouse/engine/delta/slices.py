@@ -171,7 +171,8 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[str], l
             net[unquote(remove["path"])] -= remove.get("dataChange", True)
     if is_evolved or handle.stands_as is not None:
         handle.older.update(net.keys() - set(handle.files()["path"]))
-    return sorted(path for path in net if net[path] > 0), sorted(path for path in net if net[path] < 0)
+    # one that is put back came, and was carried away before: so it counts as often as it was said to come
+    return sorted(net.elements()), sorted((-net).elements())
 
 
 def _rows_that(handle: Handle, came: Sequence[str], went: Sequence[str], columns: list[str]) -> Slices:

@@ -13,7 +13,7 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commits
+from lakehouse.engine.delta.log import Action, Commit, read_commits
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 
@@ -30,7 +30,6 @@ HISTORY = pl.Schema(
     }
 )
 _AT_ONCE = 64
-_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
 
 def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
@@ -104,11 +103,6 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     return one.scan_paths(only[0]), other.scan_paths(only[1]), one.rows_of(both) if both else 0
 
 
-def note_of(commit: Commit) -> dict[str, str]:
-    """What was noted with a version, for people and for the next run."""
-    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
-
-
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
@@ -157,7 +151,7 @@ def _row(commit: Commit) -> tuple[object, ...]:
         len(added),
         sum(each["size"] for each in added),
         sum(1 for _ in commit.of("remove")),
-        ", ".join(f"{name} {text}" for name, text in note_of(commit).items() if name != "table"),
+        ", ".join(f"{name} {text}" for name, text in commit.note.items() if name != "table"),
     )
 
 
