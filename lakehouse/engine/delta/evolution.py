@@ -17,7 +17,7 @@ from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import COLUMNS, carried
+from lakehouse.engine.delta.log import COLUMNS, last_note
 from lakehouse.engine.delta.storable import check_names, check_partition
 
 
@@ -58,7 +58,7 @@ def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[st
             f"Nothing was committed; version {view.version} stands. Look at it with lakehouse table check."
         )
     removed = view.files()["path"].to_list() if is_widened else []
-    note = {**carried(view.address, view.version), COLUMNS: str(found)}
+    note = {**last_note(view.address, view.version), COLUMNS: str(found)}
     return view.commit(added, removed, {}, note, rearranges=True, schema=as_delta(schema, notes))
 
 

@@ -25,7 +25,7 @@ from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.foreign import check_change, data_files, gone_of, load
 from lakehouse.engine.delta.heal import heal
-from lakehouse.engine.delta.log import Action, Commit, Standing, appended, read_commit, standing_at
+from lakehouse.engine.delta.log import Commit, Standing, appended, read_commit, standing_at
 from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
@@ -290,7 +290,7 @@ class Handle:
             return int(counts.sum())
         return int(self.scan_paths(paths).select(pl.len()).collect().item())
 
-    def commit(  # noqa: PLR0913 # all that one version may change
+    def commit(  # all that one version may change
         self,
         added: Sequence[DataFile],
         removed: Iterable[str],
@@ -299,15 +299,14 @@ class Handle:
         *,
         rearranges: bool = False,
         schema: Columns | None = None,
-        metadata: Action | None = None,
         marked: Mapping[str, Mark] = NO_MARKS,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
-        `schema` comes with the files that make the table anew: all others go. `metadata`: the action of the log that
-        says so, of a version that is put back. `marked`: files that stay, by path, with all rows that are gone then.
+        `schema` comes with the files that make the table anew, or put it back: all others go. `marked`: files that
+        stay, by path, with all rows that are gone then.
         """
         self.address.refuse_a_write()
         at = now()
@@ -315,7 +314,7 @@ class Handle:
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = gone_of(self, paths := set(removed))
         check_change(self, added, len(gone), rearranges=rearranges)
-        metadata = (metadata or meta_data(self._table, reshaped)) if reshaped else None
+        metadata = meta_data(self._table, reshaped) if reshaped else None
         protocol, metadata = enabling(self.standing, metadata) if marked else (None, metadata)
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
         change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)

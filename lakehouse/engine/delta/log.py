@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
-import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.place import LOG, POINTER, for_polars, full, log_name
+from lakehouse.engine.delta.checkpoints import Checkpoints
+from lakehouse.engine.delta.place import LOG, POINTER, log_name
 
 Action = dict[str, Any]
 
@@ -27,11 +27,12 @@ _KEPT = "!$&'()+,/:;=@~"  # as deltalake has it
 RESTORED = "restored"
 """In the note of a version that holds what an earlier one held: which."""
 COLUMNS = "columns"
-"""In the note of a commit that gives a table other columns: how it changed them."""
-_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
+"""In the note of a commit that gives the table other columns: how."""
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64
+_OF_ONE_VERSION = {UPKEEP, RESTORED, COLUMNS}
+_DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
 
 @dataclass(frozen=True)
@@ -59,32 +60,28 @@ class Commit:
 
     @property
     def changes_rows(self) -> bool:
-        """Whether it may hold other rows than the version before: not where it was only kept."""
-        is_reshaped = UPKEEP not in self.info and any(self.of("metaData"))
-        return is_reshaped or any(changing(self))
+        """Whether it may hold other rows than the version before: not where files were only laid together."""
+        moved = (*self.of("add"), *self.of("remove"))
+        return any(each.get("dataChange", True) for each in moved)
 
     @property
     def info(self) -> Action:
         return next(self.of("commitInfo"), Action())
 
     @property
+    def note(self) -> dict[str, str]:
+        """What was noted with it, for people and for the next run."""
+        return {name: text for name, text in self.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
+
+    @property
+    def is_a_run(self) -> bool:
+        """Not upkeep, nor other columns, nor a restore: these carry on what the last run has noted."""
+        return not self.info.keys() & _OF_ONE_VERSION
+
+    @property
     def identity(self) -> object:
         """What another commit of the same version has not: the mark that we give to ours, or all that it holds."""
         return self.info.get(COMMIT_ID) or self.actions
-
-
-def note_of(commit: Commit) -> dict[str, str]:
-    """What was noted with a version, for people and for the next run."""
-    return {name: text for name, text in commit.info.items() if isinstance(text, str) and name not in _DELTAS_OWN}
-
-
-def carried(address: Address, version: int) -> dict[str, str]:
-    """What the last run left for the next one, which finds it at the newest version; not how that version was made."""
-    try:
-        said = note_of(read_commit(address, version))
-    except FileNotFoundError:
-        return {}
-    return {name: text for name, text in said.items() if name not in (UPKEEP, RESTORED, COLUMNS)}
 
 
 def as_logged(path: str) -> str:
@@ -106,6 +103,15 @@ def read_commits(address: Address, first: int, last: int) -> list[Commit]:
 
 def _actions(lines: bytes) -> tuple[Action, ...]:
     return tuple(msgspec.json.decode(line) for line in lines.splitlines() if line)
+
+
+def last_note(address: Address, version: int) -> dict[str, str]:
+    """What the last run left for the next one, which finds it at the newest version; nothing of this version's own."""
+    try:
+        note = read_commit(address, version).note
+    except FileNotFoundError:
+        return {}
+    return {name: text for name, text in note.items() if name not in _OF_ONE_VERSION}
 
 
 def appended(address: Address, position: int, version: int, tip: Commit | None = None) -> list[str]:
@@ -161,7 +167,7 @@ class Past:
     """The log of a table that may have been put back: what each version grew from. Read backwards, as far as asked."""
 
     def __init__(self, address: Address, known: Sequence[Commit] = ()) -> None:
-        self._address = address
+        self.address = address
         self._known = {each.version: each for each in known}
 
     def commit(self, version: int) -> Commit:
@@ -169,19 +175,20 @@ class Past:
         if version not in self._known:
             first = max(0, version - _AT_ONCE + 1)
             try:
-                found = read_commits(self._address, first, version)
+                found = read_commits(self.address, first, version)
             except FileNotFoundError:
-                found = [read_commit(self._address, version)]
+                found = [read_commit(self.address, version)]
             self._known |= {each.version: each for each in found}
         return self._known[version]
 
     def origin(self, version: int) -> int:
-        """The first version that held the rows of this one."""
-        while version > 0:
-            commit = self.commit(version)
-            if commit.restored is None and commit.changes_rows:
-                break
-            version = version - 1 if commit.restored is None else commit.restored
+        """The first version that held the rows of this one, as far as the log tells."""
+        with suppress(FileNotFoundError):
+            while version > 0:
+                commit = self.commit(version)
+                if commit.restored is None and commit.changes_rows:
+                    break
+                version = version - 1 if commit.restored is None else commit.restored
         return version
 
     def back(self, version: int) -> Iterator[int]:
@@ -207,7 +214,7 @@ class Past:
         """The versions that lead from what stood at `position` to `version`, in order. Refused where none do."""
         if not self.grew_from(version, position):
             raise Refused(
-                f"{self._address} was put back to what stood before version {position}, up to which it was read: rows "
+                f"{self.address} was put back to what stood before version {position}, up to which it was read: rows "
                 "that were read are taken away. Nothing was read."
             )
         sought = self.origin(position)
@@ -233,26 +240,18 @@ def took_back(address: Address, position: int, version: int) -> bool:
 
 def summed_up(address: Address) -> int:
     """The version of the last checkpoint, as the pointer to it says; -1 where there is none that can be read."""
-    return int(_pointer(address).get("version", -1))
-
-
-def _pointer(address: Address) -> Action:
     try:
-        said: Action = msgspec.json.decode(store.read(address, [f"{LOG}/{POINTER}"])[0], type=Action)
-        return {**said, "version": int(said["version"])}
+        return int(msgspec.json.decode(store.read(address, [f"{LOG}/{POINTER}"])[0])["version"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return {}
+        return -1
 
 
 def transactions_at(address: Address, version: int) -> dict[str, int]:
     """The last version of every application, from the last checkpoint and the log after it."""
-    known, checkpoint = _summed_up(address, version)
-    found = dict[str, int]()
-    if checkpoint is not None:
-        txn = checkpoint.select("txn").unnest("txn")
-        found.update(txn.select("appId", "version").drop_nulls().collect().rows())
-    for commit in read_commits(address, known + 1, version):
-        found.update((txn["appId"], txn["version"]) for txn in commit.of("txn"))
+    actions, commits = _from_checkpoint(address, version, "txn")
+    found: dict[str, int] = {txn["appId"]: txn["version"] for action in actions for txn in action.values()}
+    for commit in commits:
+        found |= commit.transactions
     return {app: number for app, number in found.items() if number != NEVER}
 
 
@@ -264,68 +263,39 @@ class Standing:
     protocol: Action
     metadata: Action
 
-    def after(self, actions: Iterable[Action]) -> Standing:
-        """What it amounts to with one commit more.
-
-        A file that is given another deletion vector is removed and added by it, in no order that is promised.
-        """
-        adds, shape = dict(self.adds), {"protocol": self.protocol, "metaData": self.metadata}
-        for action in sorted(actions, key=lambda each: "remove" not in each):
-            for kind, body in action.items():
-                if kind == "remove":
-                    adds.pop(unquote(body["path"]), None)
-                elif kind == "add" and body:
-                    adds[unquote(body["path"])] = _told(body)
-                elif kind in shape and body:
-                    shape[kind] = _told(body)
-        return Standing(adds, shape["protocol"], shape["metaData"])
-
 
 def standing_at(address: Address, version: int) -> Standing:
     """From the last checkpoint and the log after it."""
-    known, checkpoint = _summed_up(address, version)
-    found = Standing({}, {}, {})
-    if checkpoint is not None:
-        found = found.after(checkpoint.select("add", "protocol", "metaData").collect().to_dicts())
-    for commit in read_commits(address, known + 1, version):
-        found = found.after(commit.actions)
-    return found
+    adds, shape = dict[str, Action](), {"protocol": Action(), "metaData": Action()}
+    actions, commits = _from_checkpoint(address, version, "add", "protocol", "metaData")
+    # a file that is given another deletion vector is removed and added by one commit, in no order that is promised
+    each_commit = [actions, *(sorted(commit.actions, key=lambda action: "remove" not in action) for commit in commits)]
+    for kind, body in (told for some in each_commit for action in some for told in action.items()):
+        if kind == "remove":
+            adds.pop(unquote(body["path"]), None)
+        elif kind in ("add", *shape):  # of what a commit leaves out a checkpoint says null
+            said = {name: value for name, value in body.items() if value is not None}
+            adds |= {unquote(body["path"]): said} if kind == "add" else {}
+            shape |= {kind: said} if kind in shape else {}
+    return Standing(adds, shape["protocol"], shape["metaData"])
 
 
-def _told(body: Action) -> Action:
-    """A checkpoint has null for what a commit leaves out."""
-    return {name: value for name, value in body.items() if value is not None}
+def _from_checkpoint(address: Address, version: int, *kinds: str) -> tuple[list[Action], list[Commit]]:
+    """What a checkpoint up to this version holds of these kinds, and the commits after it.
+
+    The one that is pointed to; where there is another file, or the log does not reach back to it, a listing tells.
+    """
+    pointed = summed_up(address)
+    names = [log_name(pointed).replace(".json", ".checkpoint.parquet")] if 0 <= pointed <= version else []
+    try:
+        return _after(address, version, Checkpoints(address, names), kinds)
+    except FileNotFoundError:
+        return _after(address, version, Checkpoints(address), kinds)
 
 
-def _summed_up(address: Address, version: int) -> tuple[int, pl.LazyFrame | None]:
-    """The newest checkpoint of a version up to this one, and its actions; (-1, None) where none is there."""
-    newest, names = (told := _pointer(address)).get("version", -1), list[str]()
-    if 0 <= newest <= version:
-        names = _checkpoint_files(newest, told.get("parts"))
-    elif newest > version:
-        newest, names = _older_checkpoint(address, version)
-    with suppress(FileNotFoundError):
-        if names:
-            checkpoint = pl.scan_parquet(full(address, names), glob=False, **for_polars(address))
-            checkpoint.collect_schema()
-            return newest, checkpoint
-    return -1, None
-
-
-def _checkpoint_files(version: int, parts: int | None) -> list[str]:
-    """As the protocol names them: one file, or some."""
-    begin = f"{LOG}/{version:020d}.checkpoint"
-    if not parts:
-        return [f"{begin}.parquet"]
-    return [f"{begin}.{part:010d}.{parts:010d}.parquet" for part in range(1, parts + 1)]
-
-
-def _older_checkpoint(address: Address, version: int) -> tuple[int, list[str]]:
-    """The newest one up to a version that is not the newest; a listing tells."""
-    found = dict[int, list[str]]()
-    for name in store.sizes(address, LOG):
-        number, _, rest = name.removeprefix(f"{LOG}/").partition(".checkpoint.")
-        if rest.endswith("parquet") and number.isdigit() and int(number) <= version:
-            found.setdefault(int(number), []).append(name)
-    newest = max(found, default=-1)
-    return newest, found.get(newest, [])
+def _after(
+    address: Address, version: int, checkpoints: Checkpoints, kinds: Sequence[str]
+) -> tuple[list[Action], list[Commit]]:
+    base = checkpoints.up_to(version)
+    found = [{kind: each} for kind in kinds if base is not None for each in checkpoints.actions(base, kind)]
+    return found, read_commits(address, 0 if base is None else base + 1, version)

@@ -23,7 +23,7 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, carried, read_commits
+from lakehouse.engine.delta.log import UPKEEP, last_note, read_commits
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.zorder import MOST_COLUMNS, Curve, mark
 
@@ -208,7 +208,7 @@ def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Seq
         removed = [path for each in made for path in each.removed]
         said = f"{what}: {number(len(removed), 'file')} into {len(added):,}"
         try:
-            note = {**carried(handle.address, handle.version), UPKEEP: said}
+            note = {**last_note(handle.address, handle.version), UPKEEP: said}
             return handle.commit(added, removed, {}, note, rearranges=True), made
         except Conflict:
             newest = Handle.open(handle.address)

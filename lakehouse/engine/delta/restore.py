@@ -5,7 +5,7 @@ Delta's own restore leaves the transactions as they are, so that what was read s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -14,11 +14,11 @@ import msgspec
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, carried, transactions_at
-from lakehouse.engine.delta.retention import configuration_of
+from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, last_note, transactions_at
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.travel import at_version
 from lakehouse.engine.delta.vectors import Vector
@@ -36,7 +36,6 @@ class Restore:
     added: tuple[DataFile, ...]
     removed: tuple[str, ...]
     transactions: Mapping[str, int]
-    metadata: Action | None = None
 
     @property
     def is_done(self) -> bool:
@@ -57,14 +56,13 @@ class Restore:
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str] | None = None) -> Handle:
         """The next version of `now`, else Conflict. It notes what `then` had noted, so that readers find it."""
-        said = {**carried(self.then.address, self.then.version), **(note or {}), RESTORED: str(self.then.version)}
+        said = {**last_note(self.then.address, self.then.version), **(note or {}), RESTORED: str(self.then.version)}
         return self.now.commit(
             self.added,
             self.removed,
             {**self.transactions, **transactions},
             said,
-            schema=self.then.schema,
-            metadata=self.metadata,
+            schema=self.then._table.schema(),  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # with its notes
         )
 
 
@@ -75,18 +73,15 @@ def prepare_restore(now: Handle, version: int) -> Restore:
     back = [path for path in wanted if path not in standing or standing[path] != wanted[path]]
     removed = tuple(sorted(path for path in standing if path not in wanted or standing[path] != wanted[path]))
     past = Past(now.address)
-    reshapes = then.schema != now.schema
     try:
         files = _as_added(past, version, back)
-        kept = {"configuration": configuration_of(now)}  # it promises what it promised: retention.py
-        metadata = {**_metadata(past, version), **kept} if reshapes else None
         positions = _rewound(now, then)
     except FileNotFoundError as gone:
         raise Refused(
             f"{now.address} cannot be put back to version {version}: the log of that time is gone ({gone}). Nothing "
             "was written."
         ) from gone
-    return Restore(now, then, tuple(files), removed, positions, metadata)
+    return Restore(now, then, tuple(files), removed, positions)
 
 
 def restore(prepared: Restore, aside: Address) -> Handle:
@@ -104,17 +99,30 @@ def restore(prepared: Restore, aside: Address) -> Handle:
 def _as_added(past: Past, version: int, paths: Sequence[str]) -> Iterator[DataFile]:
     """Files as the log told of them when they came last, in the order given."""
     found, sought = dict[str, Action](), set(paths)
-    at = version
-    while sought:
-        if at < 0:
-            raise FileNotFoundError(f"nothing tells of {min(sought)}")
-        for add in past.commit(at).of("add"):
+    for adds in _adds(past, version) if sought else ():
+        for add in adds:
             if (path := unquote(add["path"])) in sought:
                 sought.remove(path)
                 found[path] = add
-        at -= 1
+        if not sought:
+            break
+    if sought:
+        raise FileNotFoundError(f"nothing tells of {min(sought)}")
     for path in paths:
         yield _data_file(path, found[path])
+
+
+def _adds(past: Past, version: int) -> Iterator[Iterable[Action]]:
+    """Those of each version that the log tells of, newest first; of those before, what a checkpoint sums up."""
+    for at in range(version, -1, -1):
+        try:
+            yield past.commit(at).of("add")
+        except FileNotFoundError:
+            checkpoints = Checkpoints(past.address)
+            if (summed_up := checkpoints.up_to(version)) is None:
+                raise
+            yield checkpoints.actions(summed_up, "add")
+            return
 
 
 def _data_file(path: str, add: Action) -> DataFile:
@@ -122,10 +130,6 @@ def _data_file(path: str, add: Action) -> DataFile:
     rows = msgspec.json.decode(statistics).get("numRecords", 0)
     tags: Mapping[str, str] = add.get("tags") or {}
     return DataFile(path, add["size"], rows, statistics, add["partitionValues"], tags.get(SHA256, ""), Vector.of(add))
-
-
-def _metadata(past: Past, version: int) -> Action:
-    return next(found for at in range(version, -1, -1) for found in past.commit(at).of("metaData"))
 
 
 def _rewound(now: Handle, then: Handle) -> dict[str, int]:

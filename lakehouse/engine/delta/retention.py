@@ -15,7 +15,7 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.commit import NO_HOOKS
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, carried
+from lakehouse.engine.delta.log import UPKEEP, last_note
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
 
 LEAST_HOURS = 168
@@ -38,7 +38,7 @@ def promise(handle: Handle, hours: int) -> Handle:
     if said.items() <= configuration_of(handle).items():
         return handle
     handle.address.refuse_a_write()
-    note = {**carried(handle.address, handle.version), UPKEEP: f"promises to keep {hours} hours"}
+    note = {**last_note(handle.address, handle.version), UPKEEP: f"promises to keep {hours} hours"}
     try:
         handle._table.alter.set_table_properties(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             said,

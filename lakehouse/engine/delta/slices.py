@@ -5,6 +5,7 @@ A slice may also be a window of time: its rows hold a value from one to before a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,9 @@ from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.vectors import Vector, all_but, read_vectors
 
-type _Pieces = Mapping[str, BitMap]
+type _File = tuple[str, Vector | None]
+"""A path, and what takes rows out of it."""
+type _Pieces = dict[str, BitMap]
 """Files by path, each with the places of the rows in it that do not count."""
 
 _SIGN = "came or went"  # holds a space, so that no column of a table can have this name
@@ -154,56 +157,75 @@ def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until:
         return None
 
 
-def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[_Pieces, _Pieces] | None:
+def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces], list[_Pieces]] | None:
     """The files of which rows came, and those of which rows went. None where the table was made anew.
 
     Columns that were added or widened meanwhile leave the rows as they were: what went is then read as it was stored.
     """
-    before, after, is_evolved = dict[str, Action | None](), dict[str, Action | None](), False
+    net, rows, is_evolved = Counter[_File](), dict[str, int | None](), False
     for commit in commits:
         added, removed = (
-            {unquote(each["path"]): each for each in commit.of(kind) if each.get("dataChange", True)}
-            for kind in ("add", "remove")
+            [each for each in commit.of(kind) if each.get("dataChange", True)] for kind in ("add", "remove")
         )
         if any(commit.of("metaData")):
-            if (added or removed) and not any(map(Vector.of, added.values())):  # which are let in by such an action
+            if (added or removed) and not any(map(Vector.of, added)):  # which are let in by such an action
                 return None
             is_evolved = True
-        for path in added.keys() | removed.keys():
-            before.setdefault(path, removed.get(path))
-            after[path] = added.get(path)
+        # one that is put back came, and was carried away before: so it counts as often as it was said to come
+        net.update((unquote(each["path"]), Vector.of(each)) for each in added)
+        net.subtract((unquote(each["path"]), Vector.of(each)) for each in removed)
+        rows |= {unquote(each["path"]): _rows_in(each) for each in added}
     if is_evolved or handle.stands_as is not None:
-        handle.older.update(before.keys() - set(handle.files()["path"]))
-    return _pieces(handle.address, before, after)
+        handle.older.update({path for path, _ in net} - set(handle.files()["path"]))
+    return _pieces(handle.address, net, rows)
+
+
+def _rows_in(added: Action) -> int | None:
+    return msgspec.json.decode(added.get("stats") or "{}").get("numRecords")
 
 
 def _pieces(
-    address: Address, before: Mapping[str, Action | None], after: Mapping[str, Action | None]
-) -> tuple[_Pieces, _Pieces]:
-    """What is to be read of each file for the rows that came, and for those that went: all but these places."""
-    sides = [{path: Vector.of(each) for path, each in side.items() if each is not None} for side in (after, before)]
-    places = read_vectors(address, [vector for side in sides for vector in side.values() if vector])
-    there, was = ({path: places[each] if each else BitMap() for path, each in side.items()} for side in sides)
-    came = {path: there[path] for path in sorted(there.keys() - was.keys())}
-    went = {path: was[path] for path in sorted(was.keys() - there.keys())}
-    for path in sorted(there.keys() & was.keys()):
-        rows = msgspec.json.decode((after[path] or {}).get("stats") or "{}").get("numRecords")
-        new, back = there[path] - was[path], was[path] - there[path]
-        if rows is None and (new or back):
-            came[path], went[path] = there[path], was[path]
-        elif rows is not None:
-            went |= {path: all_but(new, rows)} if new else {}
-            came |= {path: all_but(back, rows)} if back else {}
+    address: Address, net: Counter[_File], rows: Mapping[str, int | None]
+) -> tuple[list[_Pieces], list[_Pieces]]:
+    """What is to be read of each file, as often as it came or went: all but these places.
+
+    Of one that only has another vector than it had, the rows in which these differ.
+    """
+    moved = {each: times for each, times in sorted(net.items(), key=repr) if times}
+    places = {None: BitMap(), **read_vectors(address, [vector for _, vector in moved if vector])}
+    came, went = list[_Pieces](), list[_Pieces]()
+    for path in dict.fromkeys(path for path, _ in moved):
+        sides = [(places[vector], times) for (each, vector), times in moved.items() if each == path]
+        count = rows.get(path)
+        if count is not None and sorted(times for _, times in sides) == [-1, 1]:
+            was, there = (gone for gone, _ in sorted(sides, key=lambda side: side[1]))
+            sides = [(all_but(was - there, count), 1), (all_but(there - was, count), -1)]
+            sides = [(gone, times) for gone, times in sides if len(gone) < count]
+        for gone, times in sides:
+            for _ in range(abs(times)):
+                _lay(came if times > 0 else went, path, gone)
     return came, went
 
 
-def _rows_that(handle: Handle, came: _Pieces, went: _Pieces, columns: list[str]) -> Slices:
+def _lay(layers: list[_Pieces], path: str, gone: BitMap) -> None:
+    """A file that is read twice is so by two scans."""
+    for layer in layers:
+        if path not in layer:
+            layer[path] = gone
+            return
+    layers.append({path: gone})
+
+
+def _rows_that(handle: Handle, came: list[_Pieces], went: list[_Pieces], columns: list[str]) -> Slices:
     """Every row that came, less every equal one that went: the slices of what is left, on either side."""
-    rows = [handle.scan_paths(list(some), gone=some) for some in (came, went) if some]
-    if not rows:
+    signed = [
+        handle.scan_paths(list(some), gone=some).with_columns(pl.lit(sign).alias(_SIGN))
+        for layers, sign in ((came, 1), (went, -1))
+        for some in layers
+    ]
+    if not signed:
         return Slices(pl.DataFrame(schema={name: handle.schema[name] for name in columns}))
-    moved = rows[0]
+    moved = pl.concat(signed)
     if came and went:
-        signed = [each.with_columns(pl.lit(sign).alias(_SIGN)) for each, sign in zip(rows, (1, -1), strict=True)]
-        moved = pl.concat(signed).group_by(handle.schema.names()).agg(pl.col(_SIGN).sum()).filter(pl.col(_SIGN) != 0)
+        moved = moved.group_by(handle.schema.names()).agg(pl.col(_SIGN).sum()).filter(pl.col(_SIGN) != 0)
     return Slices(moved.select(columns).unique().sort(columns).collect(engine="streaming"))

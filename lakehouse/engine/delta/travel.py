@@ -14,7 +14,7 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, Action, Commit, note_of, read_commits
+from lakehouse.engine.delta.log import UPKEEP, Action, Commit, read_commits
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.vectors import all_but
@@ -155,7 +155,7 @@ def _committed_at(commit: Commit) -> datetime | None:
 def _row(commit: Commit) -> tuple[object, ...]:
     added = list(commit.of("add"))
     new = [_rows(each) for each in added if each.get("dataChange", True)]
-    note = note_of(commit)
+    note = commit.note
     note = {UPKEEP: note[UPKEEP]} if UPKEEP in note else note  # what a run left before it is told there
     return (
         commit.version,

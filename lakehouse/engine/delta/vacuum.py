@@ -20,6 +20,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
+from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, for_polars, full, root
@@ -122,6 +123,7 @@ class _Log:
 
     def __init__(self, handle: Handle, there: Listing) -> None:
         self._handle, self._there = handle, there
+        self._checkpoints = Checkpoints(handle.address, there)
         self._versions = dict[int, list[tuple[str, str]]]()
         for name in there:
             if found := _OF_THE_LOG.match(name):
@@ -131,8 +133,7 @@ class _Log:
         """The version that stood then; the oldest that the log still tells of where it does not reach so far."""
         with suppress(Refused):
             return version_at(self._handle, at)
-        whole = [version for version in self._versions if self._checkpoint(version)]
-        return 0 if self._has(0) else min(whole, default=self._handle.version)
+        return 0 if self._has(0) else min(self._checkpoints, default=self._handle.version)
 
     def reaches_back_to(self, position: int) -> bool:
         """Whether what was committed since can be told. Who stands before that must be made anew in any case."""
@@ -140,7 +141,7 @@ class _Log:
 
     def used(self, oldest: int, readers: Mapping[str, int]) -> tuple[set[str], dict[str, set[str]]]:
         """The files that some version since `oldest` refers to, and those that each reader has yet to read."""
-        base = self._base(min([oldest, *readers.values()]))
+        base = self._checkpoints.up_to(min([oldest, *readers.values()]))
         commits = self._commits(base, oldest, readers)
         standing = {_names(self._handle.address, add): None for add in self._summed_up(base)}
         used = set[str]()
@@ -170,7 +171,7 @@ class _Log:
 
         None where there is no checkpoint that can be read, or the pointer to the newest does not reach it.
         """
-        base = self._base(min(first, summed_up(self._handle.address)))
+        base = self._checkpoints.up_to(min(first, summed_up(self._handle.address)))
         if base is None or not self._can_be_read(base):
             return {}
         return {
@@ -194,37 +195,19 @@ class _Log:
     def _has(self, version: int) -> bool:
         return any(kind == "json" for kind, _ in self._versions.get(version, []))
 
-    def _checkpoint(self, version: int) -> list[str]:
-        """The parts of a checkpoint that is whole; none where it is not, or there is none."""
-        parts = sorted(name for kind, name in self._versions.get(version, []) if kind.startswith("checkpoint"))
-        if len(parts) > 1:
-            single = [name for name in parts if name.endswith(".checkpoint.parquet")]
-            parts = single or (parts if int(parts[0].split(".")[3]) == len(parts) else [])
-        elif parts and not parts[0].endswith(".checkpoint.parquet") and int(parts[0].split(".")[3]) != 1:
-            parts = []
-        return parts
-
-    def _base(self, version: int) -> int | None:
-        """The newest checkpoint up to this version; None where the log is read from its beginning."""
-        return max((each for each in self._versions if each <= version and self._checkpoint(each)), default=None)
-
     def _summed_up(self, base: int | None) -> Iterator[Action]:
-        if base is None:
-            return
-        address = self._handle.address
-        for part in self._checkpoint(base):
-            try:
-                file = pl.scan_parquet(full(address, [part])[0], glob=False, **for_polars(address))
-                yield from file.select("add").collect().to_series().drop_nulls()
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-                raise Refused(
-                    f"{address}: {part} cannot be read ({str(error).partition(chr(10))[0]}), so which files are needed "
-                    "cannot be told. Nothing was removed. Next: lakehouse table check"
-                ) from error
+        try:
+            yield from () if base is None else self._checkpoints.actions(base, "add")
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise Refused(
+                f"{self._handle.address}: {', '.join(self._checkpoints.parts(base or 0))} cannot be read "
+                f"({str(error).partition(chr(10))[0]}), so which files are needed cannot be told. Nothing was removed. "
+                "Next: lakehouse table check"
+            ) from error
 
     def _can_be_read(self, base: int) -> bool:
         """A checkpoint that is damaged makes the table unreadable once the log that it sums up is gone."""
-        parts = full(self._handle.address, self._checkpoint(base))
+        parts = full(self._handle.address, self._checkpoints.parts(base))
         try:
             whole = pl.concat(
                 [pl.scan_parquet(part, glob=False, **for_polars(self._handle.address)) for part in parts],

@@ -11,8 +11,9 @@ import dagster as dg
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration, differences
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Reading
+from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.restore import Restore, prepare_restore, restore
@@ -196,9 +197,11 @@ def _positions(declared: Declaration, upstream: Handle) -> list[str]:
 
 def _remarks(declared: Declaration, prepared: Restore, thens: dict[str, Handle], place: Place) -> Iterator[str]:
     """What the next run will refuse, and what to do then."""
-    if said := differences(prepared.then.schema, declared.stored_schema):
+    required = () if declared.is_written_whole or not prepared.then.rows else declared.never_null
+    found = check_compatibility(prepared.then.schema, declared.stored_schema, required=required)
+    if not found.goes_on:
         yield (
-            f"{declared.key} had other columns then than its contract declares now: {said}. Put the contract back, or "
+            f"{declared.key} had other columns then than its contract declares now: {found}. Put the contract back, or "
             f"make the table anew: lakehouse rebuild {declared.key}+"
         )
     for read in declared.reads:

@@ -109,12 +109,11 @@ def _arrivals(own: Handle, upstream: Declaration, place: Place, key: Mapping[str
 def _versions(own: Handle, handle: Handle, upstream: str) -> dict[int, int]:
     """By batch of a bronze table, the first of our versions that had read it; nothing where a log was cleaned."""
     try:
-        ours = [(commit.info.get(upstream), commit.version) for commit in read_commits(own.address, 1, own.version)]
-        theirs = [
-            (commit.info.get("batch"), commit.version) for commit in read_commits(handle.address, 1, handle.version)
-        ]
+        mine, others = (read_commits(each.address, 1, each.version) for each in (own, handle))
     except FileNotFoundError:
         return {}
+    ours = [(commit.info.get(upstream), commit.version) for commit in mine if commit.is_a_run]
+    theirs = [(commit.info.get("batch"), commit.version) for commit in others if commit.is_a_run]
     read = [(int(str(said)), version) for said, version in ours if str(said).isdecimal()]
     batches = {int(str(said)): version for said, version in reversed(theirs) if str(said).isdecimal()}
     found = {batch: next((version for upto, version in read if upto >= at), None) for batch, at in batches.items()}

@@ -12,9 +12,12 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
-from lakehouse.engine.delta.log import took_back
+from lakehouse.engine.delta.log import only_upkeep, took_back
+from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
+from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse_tests.engine.delta.opening import opened
@@ -121,6 +124,75 @@ def test_a_restore_that_was_worked_out_before_another_write_changes_nothing(grow
     with pytest.raises(Conflict):
         restore(prepared, aside)
     assert ids(opened(grown.address).scan()) == ids(later.scan())
+
+
+def test_what_a_table_promises_is_not_taken_back_with_its_columns(grown: Handle, aside: Address):
+    reshaped = evolve(promise(grown, 999), pl.Schema({**SCHEMA, "more": pl.Int64()}), {})
+    restored = put_back(reshaped, 3, aside)
+    assert (restored.schema, hours_of(restored)) == (SCHEMA, 999)
+
+
+def test_a_version_that_was_kept_comes_back_without_the_log_of_before_its_checkpoint(address: Address, aside: Address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(CHECKPOINT_EVERY + 2):
+        handle = append(handle, rows(number), {"reads": number}, {}).handle
+    then, wider = handle, rows(99).with_columns(more=1).collect()
+    handle = prepare_overwrite(handle, wider, wider.schema).commit({"reads": 99, "also reads": 1}, {}).handle
+    handle.checkpoint()
+    for version in range(CHECKPOINT_EVERY):
+        Path(log_file(address, version)).unlink()
+    restored = put_back(opened(address), then.version, aside)
+    assert restored.scan().collect().rows() == then.scan().collect().rows()
+    assert restored.transactions() == {"reads": CHECKPOINT_EVERY + 1} | {
+        app: version for app, version in restored.transactions().items() if quarantine.is_its_own(app)
+    }
+    assert check(restored).faults == {}
+    assert check(restored).summed == check(then).files
+
+
+def test_what_was_laid_together_in_between_is_no_other_row(address: Address, aside: Address):
+    handle = Handle.create(address, SCHEMA)
+    for number in (1, 2, 3):
+        handle = append(handle, rows(number), {}, {}).handle
+    handle = compact(handle, Aim()).handle
+    assert handle.version == 4
+    handle = put_back(handle, 3, aside)
+    assert not only_upkeep(address, 3, handle.version)
+    for position, new in ((1, [2, 3]), (2, [3]), (3, []), (4, [])):
+        assert ids(handle.since(position)) == new
+        changed = changed_slices(handle, position, ["id"])
+        assert changed is not None
+        assert changed.values["id"].to_list() == new
+    handle = put_back(handle, 4, aside)
+    assert (history(handle, 1)["note"][0], ids(handle.since(2))) == ("restored 4", [3])
+
+
+def test_who_read_a_table_that_was_only_kept_since_goes_on_after_it_is_put_back(address: Address, aside: Address):
+    handle = append(Handle.create(address, SCHEMA), rows(1), {}, {}).handle
+    kept = evolve(promise(handle, 999), pl.Schema({**SCHEMA, "more": pl.Int64()}), {})
+    handle = put_back(append(kept, rows(2).with_columns(more=1), {}, {}).handle, 1, aside)
+    assert ids(append(handle, rows(5), {}, {}).handle.since(kept.version)) == [5]
+    assert not took_back(address, kept.version, handle.version)
+
+
+def test_who_stands_at_a_version_that_was_kept_goes_on_without_the_log_before_it(address: Address, aside: Address):
+    handle = Handle.create(address, SCHEMA)
+    for number in (1, 2):
+        handle = append(handle, rows(number), {}, {}).handle
+    kept = compact(handle, Aim()).handle
+    kept.checkpoint()
+    handle = put_back(append(kept, rows(3), {}, {}).handle, kept.version, aside)
+    handle = append(handle, rows(4), {}, {}).handle
+    for version in range(kept.version):
+        Path(log_file(address, version)).unlink()
+    assert ids(handle.since(kept.version)) == [4]
+    assert took_back(address, kept.version + 1, handle.version)
+
+
+def test_columns_that_are_added_after_a_restore_are_no_restore(grown: Handle, aside: Address):
+    handle = evolve(put_back(grown, 2, aside), pl.Schema({**SCHEMA, "more": pl.Int64()}), {})
+    newest = handle.commit_of(handle.version)
+    assert (newest.restored, newest.info["operation"], newest.info["bronze/orders"]) == (None, "WRITE", "2")
 
 
 class TestWhoReadsNewRows:

@@ -17,6 +17,7 @@ from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition
 from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.orchestrate.restore import carry_out, plan
 from lakehouse.engine.orchestrate.run import is_stale, stuck
 from lakehouse_tests.driver import House, lines
 
@@ -165,6 +166,19 @@ def test_a_table_whose_contract_changed_stays_stale_until_it_is_made_anew(house:
     assert is_stale(SOLD_BY_SHOP, house.open(SOLD_BY_SHOP))
     house.run(SOLD_BY_SHOP, rebuild=True)
     assert not is_stale(SOLD_BY_SHOP, house.open(SOLD_BY_SHOP))
+
+
+def test_a_version_of_before_that_a_run_goes_on_from_is_put_back_without_a_remark(house: House):
+    land(house, ("3", 2, 1, "Leeds"))
+    house.drain(SENT_ONCE, SOLD_BY_SHOP)
+    planned = plan(SOLD_BY_SHOP, 1, [SENT_ONCE, SOLD_BY_SHOP], house.place)
+    assert planned.root.remarks == ()
+    [remark] = plan(SOLD_SOMEWHERE, 1, [SENT_ONCE, SOLD_SOMEWHERE], house.place).root.remarks
+    assert "shop (String) is new and may not be null" in remark
+    before = content(house, SOLD_BY_SHOP)
+    carry_out(planned, house.place, lambda *_: None)
+    house.drain(SENT_ONCE, SOLD_BY_SHOP)
+    assert content(house, SOLD_BY_SHOP) == before
 
 
 def test_the_log_says_what_the_source_calls_a_column(house: House):

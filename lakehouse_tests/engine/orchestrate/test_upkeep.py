@@ -1,6 +1,7 @@
 """Tables are kept by jobs, one for each layer, and by commands that call the same."""
 
 import os
+import shutil
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -36,6 +37,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.orchestrate import upkeep, upkeep_jobs
 from lakehouse.engine.orchestrate.load import tables_in
+from lakehouse.engine.orchestrate.run import stuck
 from lakehouse.engine.orchestrate.upkeep import keep_up, optimize, own_table, readers_of
 from lakehouse.jobs import upkeep as jobs_of_the_business
 from lakehouse.schedules import kept as schedules
@@ -169,6 +171,17 @@ def test_who_reads_a_table_that_was_only_kept_has_nothing_to_do(house: House):
     house.land("late", 5)
     house.run()
     assert house.rows("gold/all_of_them") == [("pieces", 14)]
+
+
+def test_what_the_last_run_has_noted_for_the_next_one_is_kept_too(house: House):
+    made = opened(house.place.table(sums.declaration))
+    assert house.keep("silver").success
+    kept = opened(made.address)
+    assert kept.version == made.version + 2  # its promise, and its files
+    noted = [each.commit_of(each.version).info["bronze/notes"] for each in (made, kept)]
+    assert noted == [noted[0]] * 2
+    shutil.rmtree(house.place.table(notes.declaration).uri)
+    assert "bronze/notes is gone; it stood at version" in (stuck(sums.declaration, house.place) or "")
 
 
 def test_a_reader_that_is_behind_reads_right_after_all_was_kept_and_cleaned(house: House):
