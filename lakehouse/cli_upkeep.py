@@ -36,16 +36,17 @@ def optimize(
     """Join small files, the order of rows kept; or lay all rows so that filters on some columns read few files."""
     from lakehouse.cli_progress import watched
     from lakehouse.engine.declare.upkeep import Policy
-    from lakehouse.engine.orchestrate.upkeep import facts_of_files, would_join
+    from lakehouse.engine.orchestrate.upkeep import facts_of_files, would_do
     from lakehouse.engine.orchestrate.upkeep import optimize as optimized
 
     opened = Lakehouse()
     declared, handle, said = _own(opened, key)
     policy = said or Policy()
-    if dry_run:
-        out.print(f"{declared.key}, version {handle.version}: {would_join(declared, handle, policy)}", soft_wrap=True)
-        return
     columns = [name.strip() for name in zorder.split(",") if name.strip()]
+    if dry_run:
+        planned = would_do(declared, handle, policy, columns)
+        out.print(f"{declared.key}, version {handle.version}: {planned}", soft_wrap=True)
+        return
     with watched(told, f"Rewriting {declared.key}"):
         done = optimized(declared, handle, policy, columns)
     if not done.rewritten:
@@ -77,6 +78,7 @@ def vacuum(
     ] = False,
 ) -> None:
     """Take away files that no version within the retention refers to, and the log that is older than that."""
+    from lakehouse.engine.delta.delivery import tidy
     from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, hours_of, promise
     from lakehouse.engine.delta.vacuum import refuse_short, sweep
     from lakehouse.engine.orchestrate.upkeep import facts_of_sweep, plan_sweep, readers_of
@@ -90,6 +92,8 @@ def vacuum(
         refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
     if policy and retain_hours is None and not dry_run:
         handle = promise(handle, promised)
+    if not dry_run:
+        tidy(handle, opened.place.quarantine(declared))
     planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)
     if not dry_run:
         sweep(planned)

@@ -351,6 +351,10 @@ def test_a_table_is_optimized_vacuumed_and_profiled(drained: Command) -> None:
     refused = drained("table", "optimize", "bronze/erp_orders", "--zorder", "country", exits=1).stderr
     assert "bronze/erp_orders is written by Append" in refused
     assert "it has no column land" in drained("table", "optimize", "silver/orders", "--zorder", "land", exits=1).stderr
+    by_day = ("table", "optimize", "silver/orders", "--dry-run", "--zorder")
+    assert "411 rows would be laid by day, " in drained(*by_day, "day").stdout
+    assert "it has no column land" in drained(*by_day, "land", exits=1).stderr
+    assert "0 small (0%): nothing to join" in drained("table", "optimize", "silver/orders", "--dry-run").stdout
     assert "0 files would go" in drained("table", "vacuum", "silver/orders", "--dry-run").stdout
     refused = drained("table", "vacuum", "silver/orders", "--retain-hours", "1", exits=1).stderr
     assert "1 hours is less than" in refused

@@ -133,7 +133,7 @@ def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
     Files that lie so already are left. The order of rows is lost. Memory: a sample of the columns, and a part of each
     file that is being written.
     """
-    _refuse_columns(handle, columns)
+    refuse_columns(handle, columns)
     said, before = mark(columns), layout(handle, aim)
     parts = [
         part for part in _partitions(handle) if not part["path"].str.contains(f"-{said.strip()}.", literal=True).all()
@@ -289,7 +289,9 @@ def _stem(path: str) -> str:
     return path.rpartition("/")[2].partition(".")[0]
 
 
-def _refuse_columns(handle: Handle, columns: Sequence[str]) -> None:
+def refuse_columns(handle: Handle, columns: Sequence[str]) -> None:
+    """Refuse to lay a table by columns that it has not, or that have no ranges."""
+
     def why(name: str) -> str:
         if name not in handle.schema:
             return f"it has no column {name}; it has {', '.join(handle.schema)}"

@@ -22,7 +22,7 @@ from lakehouse.engine.delta import quarantine, store
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import summed_up
-from lakehouse.engine.delta.optimize import Aim, Layout, Optimized, compact, plan, zorder
+from lakehouse.engine.delta.optimize import Aim, Layout, Optimized, compact, plan, refuse_columns, zorder
 from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
 from lakehouse.engine.orchestrate.catalog import shown
@@ -102,23 +102,34 @@ def own_table(declared: Declaration, place: Place) -> Handle | None:
 def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> Optimized:
     """Join small files, or lay all rows by columns; then sum the log up. Refused where the order of rows counts."""
     aim = aim_of(declared, policy)
+    _refuse_order(declared, columns, aim)
+    done = zorder(handle, columns, aim) if columns else compact(handle, aim)
+    _sum_up(done.handle)
+    return done
+
+
+def _refuse_order(declared: Declaration, columns: Sequence[str], aim: Aim) -> None:
     if columns and aim.in_order:
         raise Refused(
             f"{declared.key} is written by Append, and a reader takes the later of two rows: by another order it would "
             f"take another. Nothing was written. Lay a table by columns that reads it, or join its files without "
             f"--zorder: lakehouse table optimize {declared.key}"
         )
-    done = zorder(handle, columns, aim) if columns else compact(handle, aim)
-    _sum_up(done.handle)
-    return done
 
 
-def would_join(declared: Declaration, handle: Handle, policy: Policy) -> str:
-    """What `optimize` would do, in words."""
-    found = plan(handle, aim_of(declared, policy))
+def would_do(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> str:
+    """What `optimize` would do, in words. Refused where it would be."""
+    aim = aim_of(declared, policy)
+    _refuse_order(declared, columns, aim)
+    found = plan(handle, aim)
     said = (
         f"{number(found.before.files, 'file')}, of which {found.before.small:,} small ({found.before.small_ratio:.0%})"
     )
+    if columns:
+        refuse_columns(handle, columns)
+        return f"{said}: {number(handle.rows, 'row')} would be laid by {', '.join(columns)}, {handle.bytes:,} bytes"
+    if not found.groups:
+        return f"{said}: nothing to join"
     return f"{said}: {found.files:,} would become {len(found.groups):,}, {found.rows:,} rows, {found.bytes:,} bytes"
 
 
@@ -127,7 +138,6 @@ def plan_sweep(
 ) -> Sweep:
     """What vacuum may take from a table: never what a table here has yet to read, nor what its quarantine asks for."""
     aside = place.quarantine(declared)
-    tidy(handle, aside)
     readers = readers_of(declared, handle, tables, place)
     return plan_vacuum(handle, hours, readers, log_from=quarantine.asks_from(handle, aside))
 
@@ -140,6 +150,7 @@ def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequenc
     before = sum(store.sizes(handle.address).values())
     handle = promise(handle, policy.retention_hours).leaving_out(handle.unmeasured)
     done = optimize(declared, handle, policy)
+    tidy(done.handle, place.quarantine(declared))
     swept = plan_sweep(declared, done.handle, policy.retention_hours, tables=tables, place=place)
     sweep(swept)
     if (aside := Handle.open(place.quarantine(declared))) is not None:
