@@ -110,9 +110,9 @@ def held(table: Handle) -> list[tuple[int, ...]]:
     return sorted(table.scan().collect().rows())
 
 
-@pytest.fixture(params=["disk", pytest.param("account", marks=pytest.mark.azurite)])
+@pytest.fixture(params=["disk", pytest.param("account", marks=[pytest.mark.azurite, pytest.mark.long])])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
-    """On a disk, and on a storage account."""
+    """On a disk, and on a storage account, which takes ten times as long."""
     if request.param == "disk":
         return Address(str(tmp_path / "t"))
     azurite, container = request.getfixturevalue("azurite"), request.getfixturevalue("new_container")()

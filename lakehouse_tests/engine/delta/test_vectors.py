@@ -124,7 +124,7 @@ def test_groups_are_replaced_and_partitions_pruned(address, duckdb_rows):
     as_others_read(address, duckdb_rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=max(25, settings().max_examples // 8), deadline=None)
 @given(data=st.data())
 def test_any_merges_give_the_table_that_plain_polars_gives(data, tmp_path_factory):
     address = Address(str(tmp_path_factory.mktemp("any") / "t"))
