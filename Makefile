@@ -22,7 +22,7 @@ help:
 	@echo "make test-long  the long ones too"
 	@echo "make lint       ruff and pyright"
 	@echo "make bench      the figures, against hand-written Polars, into docs/figures.md (a quarter of an hour)"
-	@echo "make bench-long those of 10 M order lines, and of a landing of 100,000 files"
+	@echo "make bench-long those of 10 M order lines, of merges, and of a landing of 100,000 files"
 	@echo "make lock       remakes the lock files from pyproject.toml"
 	@echo "make clean      removes what set-up made; the lake in home/ stays"
 
@@ -47,7 +47,7 @@ bench: tests-core
 	@$(BIN)/python -m benchmarks
 
 bench-long: tests-core
-	@$(BIN)/python -m benchmarks documents lines landing --size 10_000_000 --rounds 1
+	@$(BIN)/python -m benchmarks documents lines landing merges --size 10_000_000 --rounds 1
 
 # The stamp is written last, so that a broken-off set-up begins again.
 core: .venv/bin/python

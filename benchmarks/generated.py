@@ -84,7 +84,7 @@ def landed_one_by_one(folder: Path, files: int, more: int) -> Landed:
     return both
 
 
-def _drawn(salt: int, *of: pl.Expr) -> pl.Expr:
+def drawn(salt: int, *of: pl.Expr) -> pl.Expr:
     """From 0 to 1, looks drawn, and follows from its arguments alone: the same on every machine."""
     number = pl.lit(salt, pl.Int64)
     for each in of:
@@ -101,11 +101,11 @@ def _orders(base: int, more: int) -> pl.DataFrame:
         .then(order * DAYS // base)
         .otherwise(DAYS + (order - base) * MORE_DAYS // (new - base))
     )
-    late = pl.when(_drawn(1, order) < 0.005).then((_drawn(2, order) * 3).cast(pl.Int64) + 1).otherwise(0)
+    late = pl.when(drawn(1, order) < 0.005).then((drawn(2, order) * 3).cast(pl.Int64) + 1).otherwise(0)
     first = made.with_columns(lands=pl.col("day") + late, revision=pl.lit(0, pl.Int64))
-    again = first.filter(_drawn(3, order) < 0.003).with_columns(pl.col("lands") + 1)
-    corrected = first.filter(_drawn(4, order) < 0.005).with_columns(pl.col("lands") + 1, revision=pl.lit(1, pl.Int64))
-    recent = first.filter((order < base) & (order >= base - 3 * more)).sort(_drawn(5, order)).head(more // 5)
+    again = first.filter(drawn(3, order) < 0.003).with_columns(pl.col("lands") + 1)
+    corrected = first.filter(drawn(4, order) < 0.005).with_columns(pl.col("lands") + 1, revision=pl.lit(1, pl.Int64))
+    recent = first.filter((order < base) & (order >= base - 3 * more)).sort(drawn(5, order)).head(more // 5)
     recent = recent.with_columns(lands=DAYS + order % MORE_DAYS, revision=pl.lit(2, pl.Int64))
     sent = pl.concat([first, again, corrected, recent]).sort("lands", "order", "revision")
     # what is late lands on the last day of its part at the latest: the increment comes after all of the year
@@ -122,38 +122,36 @@ def _by_day(orders: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
 def _lines(orders: pl.DataFrame) -> pl.DataFrame:
     """One row per line, typed; what of it is wrong is for the formats to write."""
     order, line, revision = pl.col("order"), pl.col("line_no"), pl.col("revision")
-    size = 1 + (_drawn(10, order) * (2 * LINES_A_ORDER - 1)).cast(pl.Int64)
-    is_shorter = (revision == 2) & (_drawn(22, order) < 0.05) & (size > 1)  # a line fell away
+    size = 1 + (drawn(10, order) * (2 * LINES_A_ORDER - 1)).cast(pl.Int64)
+    is_shorter = (revision == 2) & (drawn(22, order) < 0.05) & (size > 1)  # a line fell away
     lines = orders.with_columns(line_no=pl.int_ranges(1, size + 1 - is_shorter.cast(pl.Int64))).explode(
         "line_no", empty_as_null=False
     )
     midnight = pl.lit(datetime.combine(FIRST_DAY, datetime.min.time()))  # a wall clock's
-    at = midnight + pl.duration(days="day", minutes=(8 * 60 + _drawn(11, order) * 600).cast(pl.Int64))
-    product = (_drawn(12, order, line) ** 2 * 4_000).cast(pl.Int64)
+    at = midnight + pl.duration(days="day", minutes=(8 * 60 + drawn(11, order) * 600).cast(pl.Int64))
+    product = (drawn(12, order, line) ** 2 * 4_000).cast(pl.Int64)
     pence = 20 + product * 7 % 1_900
-    customer = 12_000 + (_drawn(13, order) ** 3 * 5_000).cast(pl.Int64)
-    is_credit = _drawn(14, order) < 0.02
-    pieces = 1 + (_drawn(15, order, line) ** 4 * 60).cast(pl.Int64) + revision
-    chosen = (_drawn(16, order) ** 4 * len(COUNTRIES)).cast(pl.Int64)
+    customer = 12_000 + (drawn(13, order) ** 3 * 5_000).cast(pl.Int64)
+    is_credit = drawn(14, order) < 0.02
+    pieces = 1 + (drawn(15, order, line) ** 4 * 60).cast(pl.Int64) + revision
+    chosen = (drawn(16, order) ** 4 * len(COUNTRIES)).cast(pl.Int64)
     return lines.select(
         order_no=pl.when(is_credit).then(pl.lit("C")).otherwise(pl.lit("")) + (500_000 + order).cast(pl.String),
         order_ts=at,
-        customer_id=pl.when(_drawn(17, order) > 0.05).then(customer),
+        customer_id=pl.when(drawn(17, order) > 0.05).then(customer),
         country=chosen.replace_strict(dict(enumerate(COUNTRIES)), return_dtype=pl.String),
-        channel=(_drawn(18, order) * 4)
-        .cast(pl.Int64)
-        .replace_strict(dict(enumerate(CHANNELS)), return_dtype=pl.String),
+        channel=(drawn(18, order) * 4).cast(pl.Int64).replace_strict(dict(enumerate(CHANNELS)), return_dtype=pl.String),
         line_no="line_no",
         sku=(20_000 + product).cast(pl.String) + pl.when(product % 7 == 0).then(pl.lit("A")).otherwise(pl.lit("")),
         description=pl.when(product % 50 > 0).then(pl.format("PRODUCT {} OF THE CATALOGUE", product)),
         # the first line of an order is never wrong: an order of which nothing stands is another story
-        qty=pl.when((_drawn(19, order, line) < 0.001) & (line > 1))
+        qty=pl.when((drawn(19, order, line) < 0.001) & (line > 1))
         .then(0)
         .otherwise(pieces * pl.when(is_credit).then(-1).otherwise(1)),
         # by its text: Polars divides 1799 by 100 to 17.990000000000002
         unit_price=pl.format("{}.{}", pence // 100, (pence % 100).cast(pl.String).str.zfill(2)).cast(pl.Float64),
-        line_ts=at + pl.duration(minutes=(_drawn(20, order, line) < 0.05).cast(pl.Int64)),
-        is_unread=(_drawn(21, order, line) < 0.0002) & (line > 1),
+        line_ts=at + pl.duration(minutes=(drawn(20, order, line) < 0.05).cast(pl.Int64)),
+        is_unread=(drawn(21, order, line) < 0.0002) & (line > 1),
     )
 
 

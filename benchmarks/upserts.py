@@ -1,0 +1,105 @@
+"""One merge, in a process of its own: `python -m benchmarks.upserts WAY TABLE BATCH`; what it cost comes out as JSON.
+
+BATCH is a Parquet file that is read before, and nothing that is imported counts. What the process has at most is taken
+before the table is read again, whole, as anyone may read it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import polars as pl
+from deltalake import DeltaTable
+
+KEY = ["order_no", "line_no"]
+SUMMED = "qty"
+
+type Merge = Callable[[str, pl.DataFrame], object]
+
+
+def main(way: str, table: str, batch: str) -> None:
+    came, merge = pl.read_parquet(batch), WAYS[way]()
+    pl.scan_delta(table).head(0).collect()  # everything is loaded, of Polars too
+    began, used = time.perf_counter(), time.process_time()
+    merge(table, came)
+    cost = {"wall": time.perf_counter() - began, "cpu": time.process_time() - used}
+    cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    began = time.perf_counter()
+    all_read = pl.scan_delta(table).select(
+        pl.len().alias("rows"), pl.col(SUMMED).sum(), pl.all().max().name.prefix("<")
+    )
+    found = all_read.collect(engine="streaming")
+    cost["read"] = time.perf_counter() - began
+    print("told", json.dumps({**cost, "rows": found["rows"].item(), "sum": found[SUMMED].item()}))
+
+
+def _anew() -> Merge:
+    from lakehouse.engine.declare.ports import Address
+    from lakehouse.engine.delta.handle import Handle
+    from lakehouse.engine.delta.writes import prepare_merge
+
+    def merge(table: str, came: pl.DataFrame) -> None:
+        handle = Handle.open(Address(table))
+        assert handle is not None
+        prepare_merge(handle, came, KEY).commit({}, {})
+
+    return merge
+
+
+def _by_vectors() -> Merge:
+    from lakehouse.engine.declare.ports import Address
+    from lakehouse.engine.declare.readers import Reader
+    from lakehouse.engine.delta.handle import Handle
+    from lakehouse.engine.delta.protocol import for_readers
+    from lakehouse.engine.delta.writes import prepare_merge
+
+    def merge(table: str, came: pl.DataFrame) -> None:
+        handle = Handle.open(Address(table))
+        assert handle is not None
+        able = for_readers(handle, (Reader.DELTA_RS, Reader.DATABRICKS))
+        prepare_merge(able, came, KEY).commit({}, {})
+
+    return merge
+
+
+def _by_hand() -> Merge:
+    """Every file whose range meets that of the batch is written anew; whether it holds such a row is not asked."""
+    from benchmarks.delta_files import commit, full, sink
+
+    def merge(table: str, came: pl.DataFrame) -> None:
+        within = KEY[0]
+        files = pl.DataFrame(DeltaTable(table).get_add_actions(flatten=True))
+        meets = (pl.col(f"min.{within}") <= came[within].max()) & (pl.col(f"max.{within}") >= came[within].min())
+        near = files.filter(meets)["path"].sort()
+        stay = pl.scan_parquet(full(table, near), glob=False).join(came.lazy().select(KEY), on=KEY, how="anti")
+        commit(table, came.schema, sink(pl.concat([stay, came.lazy()]), table, [within]), near)
+
+    return merge
+
+
+def _of_deltalake(*, is_tuned: bool) -> Merge:
+    def merge(table: str, came: pl.DataFrame) -> None:
+        same = " AND ".join(f"t.{name} = s.{name}" for name in KEY)
+        if is_tuned:  # what a script knows of its batch, said in literals: files are pruned by them
+            low, high, day = came[KEY[0]].min(), came[KEY[0]].max(), came["day"].min()
+            same += f" AND t.{KEY[0]} >= '{low}' AND t.{KEY[0]} <= '{high}' AND t.day >= DATE '{day}'"
+        merging = DeltaTable(table).merge(came, same, "s", "t", streamed_exec=not is_tuned)
+        merging.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    return merge
+
+
+WAYS: dict[str, Callable[[], Merge]] = {
+    "plain rewrite": _by_hand,
+    "ours, copy-on-write": _anew,
+    "ours, deletion vectors": _by_vectors,
+    "deltalake, as it comes": lambda: _of_deltalake(is_tuned=False),
+    "deltalake, tuned": lambda: _of_deltalake(is_tuned=True),
+}
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
