@@ -27,12 +27,12 @@ from lakehouse.engine.delta.foreign import check_change, data_files, gone_of, lo
 from lakehouse.engine.delta.heal import heal
 from lakehouse.engine.delta.log import Commit, Standing, appended, read_commit, standing_at
 from lakehouse.engine.delta.place import log_file, root, storage_options
-from lakehouse.engine.delta.protocol import check_commit, check_new
+from lakehouse.engine.delta.protocol import DELETION_VECTORS, check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files, without_gone
 from lakehouse.engine.delta.storable import check_columns
-from lakehouse.engine.delta.vectors import FEATURE, NO_MARKS, Mark, Vector, enabling, places_of, vectors_of
+from lakehouse.engine.delta.vectors import NO_MARKS, Mark, Vector, enabling, places_of, vectors_of
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
@@ -180,7 +180,7 @@ class Handle:
     @cached_property
     def has_vectors(self) -> bool:
         """Whether rows of its files may be gone by deletion vectors."""
-        return FEATURE in (self._table.protocol().reader_features or [])
+        return DELETION_VECTORS in (self._table.protocol().reader_features or [])
 
     @cached_property
     def standing(self) -> Standing:  # what the log amounts to, read from the last checkpoint on

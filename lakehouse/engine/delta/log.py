@@ -61,8 +61,7 @@ class Commit:
     @property
     def changes_rows(self) -> bool:
         """Whether it may hold other rows than the version before: not where files were only laid together."""
-        moved = (*self.of("add"), *self.of("remove"))
-        return any(each.get("dataChange", True) for each in moved)
+        return any(changing(self))
 
     @property
     def info(self) -> Action:
@@ -156,6 +155,11 @@ def only_upkeep(address: Address, since: int, version: int) -> bool:
     except FileNotFoundError:
         return False
     return since <= version and all(commit.info.get(UPKEEP) and not any(changing(commit)) for commit in commits)
+
+
+def rows_in(added: Action) -> int | None:
+    """How many rows a file holds, also those that a deletion vector takes away; None where its add does not say."""
+    return msgspec.json.decode(added.get("stats") or "{}").get("numRecords")
 
 
 def changing(commit: Commit) -> Iterator[Action]:

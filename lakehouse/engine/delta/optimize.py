@@ -117,14 +117,13 @@ def compact(handle: Handle, aim: Aim) -> Optimized:
     Costs no more memory than a file. Rows that others append or change meanwhile stand: a group that lost a file to
     them is left. Raises Conflict where that was all of them.
     """
-    before, done = layout(handle, aim), Optimized(handle, layout(handle, aim), layout(handle, aim))
+    before = layout(handle, aim)
+    done = Optimized(handle, before, before)
     while groups := plan(done.handle, aim).groups:
-        step = _rewrite(done.handle, groups, _joined, "compacted")
-        done = replace(done, handle=step.handle, rewritten=done.rewritten + step.rewritten, made=done.made + step.made)
-        if step.left:
-            done = replace(done, left=done.left + step.left)
+        done = _rewrite(done, groups, _joined, "compacted")
+        if done.left:
             break
-    return _finished(done, before, aim)
+    return _finished(done, aim)
 
 
 def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
@@ -145,7 +144,8 @@ def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
         curve = Curve.of(rows, columns, standing.rows_of(paths), _wanted(files, aim))
         return write_files(standing, rows.with_columns(curve.file(handle.schema).alias(said)), spread=said)
 
-    return _finished(_rewrite(handle, unsorted, written, f"laid by {', '.join(columns)}"), before, aim)
+    done = _rewrite(Optimized(handle, before, before), unsorted, written, f"laid by {', '.join(columns)}")
+    return _finished(done, aim)
 
 
 def _wanted(files: pl.DataFrame, aim: Aim) -> int:
@@ -153,13 +153,13 @@ def _wanted(files: pl.DataFrame, aim: Aim) -> int:
     return max(1, math.ceil(max(files["size"].sum() / aim.bytes, files["rows"].sum() / aim.rows)))
 
 
-def _finished(done: Optimized, before: Layout, aim: Aim) -> Optimized:
+def _finished(done: Optimized, aim: Aim) -> Optimized:
     if done.left and not done.rewritten:
         raise Conflict(
             f"{done.handle.address}: other writers have replaced each of the {number(done.left, 'file')} that were "
             f"written anew; nothing of ours was committed, version {done.handle.version} stands. Run again."
         )
-    return replace(done, before=before, after=layout(done.handle, aim))
+    return replace(done, after=layout(done.handle, aim))
 
 
 def _joined(handle: Handle, paths: Sequence[str]) -> Sequence[DataFile]:
@@ -170,11 +170,9 @@ _Z = re.compile(r"-z[0-9a-f]{8}$")
 _UNCUT = (1 << 32) - 1  # all that Polars counts to
 
 
-def _rewrite(handle: Handle, groups: Iterable[Sequence[str]], written: Any, what: str) -> Optimized:
-    """Each group written anew, a commit for every COMMIT_BYTES that were read."""
-    start = layout(handle, Aim())
-    newest, made, read = handle, list[_Made](), 0
-    done = Optimized(handle, start, start)
+def _rewrite(done: Optimized, groups: Iterable[Sequence[str]], written: Any, what: str) -> Optimized:
+    """Each group written anew, a commit for every COMMIT_BYTES that were read; counted with what was done before."""
+    handle, made, read = done.handle, list[_Made](), 0
     sizes = dict(handle.files().select("path", "size").rows())
     for group in groups:
         files = written(handle, group)
@@ -182,18 +180,17 @@ def _rewrite(handle: Handle, groups: Iterable[Sequence[str]], written: Any, what
         made.append(_Made(group, files))
         read += sum(sizes[path] for path in group)
         if read >= COMMIT_BYTES:
-            newest, done = _counted(newest, made, what, done)
+            done = _counted(done, made, what)
             made, read = [], 0
-    if made:
-        newest, done = _counted(newest, made, what, done)
-    return replace(done, handle=newest)
+    return _counted(done, made, what) if made else done
 
 
-def _counted(handle: Handle, made: Sequence[_Made], what: str, done: Optimized) -> tuple[Handle, Optimized]:
-    newest, landed = _land(handle, made, what)
+def _counted(done: Optimized, made: Sequence[_Made], what: str) -> Optimized:
+    newest, landed = _land(done.handle, made, what)
     gone, new = (sum(map(len, each)) for each in ([group.removed for group in landed], [g.added for g in landed]))
     lost = sum(len(each.removed) for each in made) - gone
-    return newest, replace(done, rewritten=done.rewritten + gone, made=done.made + new, left=done.left + lost)
+    counts = {"rewritten": done.rewritten + gone, "made": done.made + new, "left": done.left + lost}
+    return replace(done, handle=newest, **counts)
 
 
 def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Sequence[_Made]]:

@@ -49,8 +49,7 @@ class Since:
     @cached_property
     def rearranges(self) -> bool:
         """Whether all that went lies elsewhere now, and nothing else came: no row is another one."""
-        moved = (each for commit in self.commits for kind in ("add", "remove") for each in commit.of(kind))
-        return not any(each.get("dataChange", True) for each in moved)
+        return not any(commit.changes_rows for commit in self.commits)
 
 
 def since(handle: Handle) -> Since | None:

@@ -13,14 +13,13 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
 import polars as pl
 from pyroaring import BitMap
 
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Action, Commit, read_commits
+from lakehouse.engine.delta.log import Commit, read_commits, rows_in
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.vectors import Vector, all_but, read_vectors
@@ -174,14 +173,10 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces
         # one that is put back came, and was carried away before: so it counts as often as it was said to come
         net.update((unquote(each["path"]), Vector.of(each)) for each in added)
         net.subtract((unquote(each["path"]), Vector.of(each)) for each in removed)
-        rows |= {unquote(each["path"]): _rows_in(each) for each in added}
+        rows |= {unquote(each["path"]): rows_in(each) for each in added}
     if is_evolved or handle.stands_as is not None:
         handle.older.update({path for path, _ in net} - set(handle.files()["path"]))
     return _pieces(handle.address, net, rows)
-
-
-def _rows_in(added: Action) -> int | None:
-    return msgspec.json.decode(added.get("stats") or "{}").get("numRecords")
 
 
 def _pieces(

@@ -10,10 +10,10 @@ from pyroaring import BitMap
 
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import full
-from lakehouse.engine.delta.protocol import can_read
+from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read
 from lakehouse.engine.delta.pruning import may_hold, within
 from lakehouse.engine.delta.scan import scan_files
-from lakehouse.engine.delta.vectors import FEATURE, Mark, write_vectors
+from lakehouse.engine.delta.vectors import Mark, write_vectors
 
 MOST_GONE = 0.5
 """Of the rows of files that a merge touches: where so many would be gone, writing what is left anew costs less."""
@@ -54,7 +54,7 @@ def touched(handle: Handle, sought: Sequence[Sought]) -> list[str]:
 
 def may_mark(handle: Handle) -> bool:
     """Whether rows of the table's files may go by deletion vectors: all who read it were named, and know them."""
-    if handle.readers is None or not can_read(handle.readers, FEATURE) or not handle.is_ours or handle.older:
+    if handle.readers is None or not can_read(handle.readers, DELETION_VECTORS) or not handle.is_ours or handle.older:
         return False
     return all("stats" in add for add in handle.standing.adds.values())  # which the log must say beside a vector
 
@@ -64,8 +64,9 @@ def marks(handle: Handle, sought: Sequence[Sought]) -> tuple[dict[str, Mark], tu
 
     None where so many rows would be gone that the files are better written anew.
     """
-    found = _places(handle, sought)
-    held = dict(handle.files().select("path", pl.col("rows") + _gone(handle)).iter_rows())
+    gone_before = pl.col("gone").fill_null(0) if "gone" in handle.files().columns else 0
+    held = dict(handle.files().select("path", pl.col("rows") + gone_before).iter_rows())
+    found = _places(handle, sought, held)
     gone = {path: handle.gone.get(path, BitMap()) | places for path, places in found.items()}
     emptied = tuple(path for path, places in gone.items() if len(places) == held[path])
     fewer = {
@@ -78,14 +79,12 @@ def marks(handle: Handle, sought: Sequence[Sought]) -> tuple[dict[str, Mark], tu
     return write_vectors(handle.address, fewer) if fewer else {}, emptied
 
 
-def _gone(handle: Handle) -> pl.Expr:
-    return pl.col("gone").fill_null(0) if "gone" in handle.files().columns else pl.lit(0, pl.Int64)
+def _places(handle: Handle, sought: Sequence[Sought], held: Mapping[str, int]) -> Mapping[str, BitMap]:
+    """Where in each file such rows lie, those that are gone among them; only the columns sought by are read.
 
-
-def _places(handle: Handle, sought: Sequence[Sought]) -> Mapping[str, BitMap]:
-    """Where in each file such rows lie, those that are gone among them; only the columns sought by are read."""
+    held: how many rows each file holds, all of them.
+    """
     found = dict[str, BitMap]()
-    held = dict(handle.files().select("path", pl.col("rows") + _gone(handle)).iter_rows())
     for wanted, candidates in sought:
         names = dict(zip(full(handle.address, candidates), candidates, strict=True))
         starts = pl.Series([held[path] for path in candidates], dtype=pl.Int64).cum_sum().shift(1, fill_value=0)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
-import msgspec
 import polars as pl
 from pyroaring import BitMap
 
@@ -14,7 +13,7 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, Action, Commit, read_commits
+from lakehouse.engine.delta.log import UPKEEP, Commit, read_commits, rows_in
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.vectors import all_but
@@ -154,7 +153,7 @@ def _committed_at(commit: Commit) -> datetime | None:
 
 def _row(commit: Commit) -> tuple[object, ...]:
     added = list(commit.of("add"))
-    new = [_rows(each) for each in added if each.get("dataChange", True)]
+    new = [rows_in(each) for each in added if each.get("dataChange", True)]
     note = commit.note
     note = {UPKEEP: note[UPKEEP]} if UPKEEP in note else note  # what a run left before it is told there
     return (
@@ -167,7 +166,3 @@ def _row(commit: Commit) -> tuple[object, ...]:
         sum(1 for _ in commit.of("remove")),
         ", ".join(f"{name} {text}" for name, text in note.items() if name != "table"),
     )
-
-
-def _rows(added: Action) -> int | None:
-    return msgspec.json.decode(added.get("stats") or "{}").get("numRecords")

@@ -32,7 +32,6 @@ _OURS = re.compile(r"\.(parquet|bin)$")
 _HIDDEN = re.compile(r"(^|/)(\.|_(?![^/]*=))")
 """As Delta has it: what begins so is nobody's data, unless it is the folder of a partition."""
 _OF_THE_LOG = re.compile(rf"^{LOG}/(\d{{20}})\.(json|crc|checkpoint\.parquet|checkpoint\.\d{{10}}\.\d{{10}}\.parquet)$")
-_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
 type Listing = Mapping[str, tuple[int, datetime]]
 

@@ -22,8 +22,8 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.log import Action, Standing
 from lakehouse.engine.delta.place import full, make_durable
+from lakehouse.engine.delta.protocol import DELETION_VECTORS
 
-FEATURE = "deletionVectors"
 ENABLED = "delta.enableDeletionVectors"
 
 _OF_WRITER_2 = ("appendOnly", "invariants")
@@ -39,7 +39,7 @@ def enabling(standing: Standing, metadata: Action | None) -> tuple[Action | None
     configuration: dict[str, str] = dict(told.get("configuration") or {})
     if configuration.get(ENABLED) == "true":
         return None, metadata
-    kinds = {"readerFeatures": [FEATURE], "writerFeatures": [FEATURE, *_OF_WRITER_2]}
+    kinds = {"readerFeatures": [DELETION_VECTORS], "writerFeatures": [DELETION_VECTORS, *_OF_WRITER_2]}
     features = {kind: sorted({*standing.protocol.get(kind, []), *mine}) for kind, mine in kinds.items()}
     protocol = {"minReaderVersion": 3, "minWriterVersion": 7, **features}
     return protocol, {**told, "configuration": {**configuration, ENABLED: "true"}}
