@@ -358,6 +358,8 @@ def put_back(house: House, tale: Tale, tables: Sequence[Declaration], back: tupl
         return
     version = known[-min(back[1], len(known))] if declared is TOLD else max(0, handle.version - back[1])
     planned = plan(declared, version, tables, house.place, downstream=True)
+    if any(step.remarks for step in planned.steps):  # it had read what was taken back since
+        return
     carry_out(planned, house.place, lambda *_: None)
     if declared is TOLD:
         tale.taken = tale.then[version]
