@@ -47,6 +47,35 @@ class Versions:
         made = versions.with_columns(until.alias(VALID_TO)).select(observed.columns)
         return made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
 
+    def broken(self, versions: pl.LazyFrame, *, gapless: bool) -> pl.DataFrame:
+        """Of versions, all that each of their things has, the keys of those that cannot be.
+
+        Each must begin before it ends, and end before the next one of its thing begins, or (`gapless`) as it begins; so
+        that the last one at most is open, and where there may be no gap it must be.
+        """
+        at, until = pl.col(self.valid_at), pl.col(VALID_TO)
+        key = [*self.who, self.valid_at]
+        rows = versions.select(*key, VALID_TO).sort(key)
+        is_followed = pl.all_horizontal(pl.col(name) == pl.col(name).shift(-1) for name in self.who)
+        after = pl.when(is_followed).then(at.shift(-1))
+        overlaps = after.is_not_null() & (until.is_null() | (until > after))
+        return rows.filter((until <= at) | (until.ne_missing(after) if gapless else overlaps)).select(key).collect()
+
+    def unsure(self, came: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+        """The things of which standing versions do not tell what a row that came late makes of them. Shape: who.
+
+        A row changes nothing where it says all that the version says which holds at its time; one from before the first
+        version begins one, or lets that begin earlier. Any other falls between rows that are known no more.
+        """
+        who, at = list(self.who), pl.col(self.valid_at)
+        others = [name for name in came.columns if name not in (*who, self.valid_at, VALID_TO)]
+        first = standing.group_by(who).agg(at.min().alias(_SEEN))
+        inside = came.join(first, on=who).filter(at >= pl.col(_SEEN)).select(came.columns)
+        since = standing.with_columns(at.alias(_SEEN), pl.col(VALID_TO).alias(_GONE)).drop(self.valid_at, VALID_TO)
+        holds = (at >= pl.col(_SEEN)) & (pl.col(_GONE).is_null() | (at < pl.col(_GONE)))
+        same = inside.join(since, on=[*who, *others], nulls_equal=True).filter(holds)
+        return inside.join(same, on=[*who, self.valid_at], how="anti").select(who).unique()
+
     def _goes_on(self) -> pl.Expr:
         """Whether a row says of the same thing the same as the row before, and it was not gone in between."""
         same = [pl.col(name).eq_missing(pl.col(name).shift()) for name in (*self.who, *self.tracks)]
