@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.declare.write import History, Merge, ReplacePartition
+from lakehouse.engine.declare.write import VALID_TO, History, Merge, ReplacePartition
 from lakehouse.engine.orchestrate.corrections import watches_corrections
 from lakehouse.engine.orchestrate.history import said_of_versions
 from lakehouse.engine.orchestrate.inputs import replaced_group
 from lakehouse.engine.orchestrate.work import CheckSpec
-from lakehouse.engine.quality.verdict import rules
+from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
 SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
 WITHIN, FOLLOW = "stays_within_its_slices", "versions_follow_each_other"
@@ -33,6 +35,15 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
             CheckSpec(CORRECTIONS, "A corrected file still holds every key that it held before.", blocking=False)
         )
     return specs
+
+
+def verdict_of(declared: Declaration, out: pl.DataFrame) -> Verdict:
+    """What came out of the transform, with what the table fills by itself, judged."""
+    if isinstance(declared.write, History):
+        until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
+        out = out.with_columns(until).select(*declared.schema, *filter(None, [declared.marker]))
+    keys, marker = never_null(declared), declared.marker
+    return judge(declared.contract, out, unique=is_unique(declared), never_null=keys, marker=marker)
 
 
 def is_unique(declared: Declaration) -> bool:

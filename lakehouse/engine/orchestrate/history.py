@@ -20,6 +20,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.history import Versions
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
+from lakehouse.engine.orchestrate.winners import parted
 from lakehouse.engine.orchestrate.work import EXAMPLES, Finding
 from lakehouse.engine.quality.masks import masked
 
@@ -101,15 +102,15 @@ class Seen:
         if self._closes:  # what a snapshot does not hold ends: each is of everything
             return None
         how, who, key = self._how, self.who, self.declared.key_columns
-        standing = self._of(pl.concat([self.accepted.select(who), taken])).select(self.accepted.columns).collect()
-        earlier = self.accepted.filter(pl.col(self.write.valid_at).to_physical() <= self._before)
-        unsure = pl.concat([how.unsure(earlier, standing), taken]).unique()
+        things = pl.concat([self.accepted.select(who), taken])
+        standing = self._of(things).select(self.declared.schema.names()).collect()
+        unsure = pl.concat([self._unsure(standing), taken]).unique()
         if unsure.height > MOST_THINGS:
             return None
-        known = pl.concat([self.accepted, standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))])
-        seen = pl.concat([seen_of(unsure), known.join(unsure, on=who, how="anti", maintain_order="left")])
-        seen = seen.unique(key, keep="first", maintain_order=True)
-        made = how.made(seen, seen.clear(), seen=None, whole=self._times.clear())
+        said = standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))
+        known = pl.concat([self.accepted, said], how="diagonal").join(unsure, on=who, how="anti", maintain_order="left")
+        seen = pl.concat([seen_of(unsure), known]).unique(key, keep="first", maintain_order=True)
+        made = how.made(seen, standing.clear(), seen=None, whole=self._times.clear())
         if not standing.join(made, on=who, how="anti").is_empty():  # a merge leaves what it has no row for
             return None
         other = [
@@ -120,6 +121,13 @@ class Seen:
         told = self._told(made, standing, made.clear().lazy())
         return replace(told, replaces=how.who, facts={**told.facts, "things_seen_anew": unsure.height})
 
+    def _unsure(self, standing: pl.DataFrame) -> pl.DataFrame:
+        """The things that must be seen anew; where things may be deleted all, since no version says when it was not."""
+        if self.declared.marker:
+            return self.accepted.select(self.who)
+        earlier = self.accepted.filter(pl.col(self.write.valid_at).to_physical() <= self._before)
+        return self._how.unsure(earlier, standing)
+
     def _told(self, made: pl.DataFrame, standing: pl.DataFrame, beside: pl.LazyFrame) -> Made:
         """beside: what stands of these things and is not written."""
         key = self.declared.key_columns
@@ -129,7 +137,7 @@ class Seen:
         facts: dict[str, object] = {
             "versions_begun": begun.height,
             "versions_ended": ended.is_not_null().sum(),
-            "rows_of_standing_versions": self.accepted.join(begun, on=key, how="anti").height,
+            "rows_of_standing_versions": parted(self.declared, self.accepted)[0].join(begun, on=key, how="anti").height,
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
         broken = out_of_place(self.declared, pl.concat([others, made.lazy().select(*key, VALID_TO)]))
@@ -154,14 +162,14 @@ class Seen:
     def _open(self) -> pl.DataFrame:
         """The open versions of what was seen, or of everything where what was not seen is closed."""
         if self.own is None:
-            return self.accepted.clear()
+            return self.declared.schema.to_frame()
         standing = self.own.scan() if self._closes else self._of(self.accepted)
-        return standing.filter(pl.col(VALID_TO).is_null()).select(self.accepted.columns).collect()
+        return standing.filter(pl.col(VALID_TO).is_null()).select(self.declared.schema.names()).collect()
 
     def _of(self, rows: pl.DataFrame) -> pl.LazyFrame:
         """All that stands of the things that these rows are of; only files that may hold some are looked into."""
         if self.own is None:
-            return self.accepted.clear().lazy()
+            return self.declared.schema.to_frame().lazy()
         return Slices(rows.select(self.who).unique()).of(self.own)
 
     def _whole_times(self, place: Place, rows: Sequence[Rows]) -> pl.Series:
@@ -189,15 +197,18 @@ class Seen:
 def said_of_versions(write: History) -> str:
     """What is held of the versions of each thing."""
     said = "Each version begins before it ends, and of each thing one at most is open, and none overlaps another"
-    return f"{said}." if write.vanished is Vanished.CLOSED else f"{said} or leaves a gap before it."
+    return f"{said}." if _may_be_gone(write) else f"{said} or leaves a gap before it."
+
+
+def _may_be_gone(write: History) -> bool:
+    return write.vanished is Vanished.CLOSED or write.deletes is not None
 
 
 def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
     """The keys of versions that do not follow each other as they must: see `said_of_versions`. None of other tables."""
     if not isinstance(declared.write, History):
         return pl.DataFrame()
-    is_gapless = declared.write.vanished is not Vanished.CLOSED
-    return versions_of(declared, declared.write).broken(versions, gapless=is_gapless)
+    return versions_of(declared, declared.write).broken(versions, gapless=not _may_be_gone(declared.write))
 
 
 def broken_versions(name: str, declared: Declaration, made: Made | None) -> Finding:
@@ -223,7 +234,7 @@ def versions_of(declared: Declaration, write: History) -> Versions:
     """How a table's versions are made."""
     who = tuple(name for name in declared.key_columns if name != write.valid_at)
     others = [name for name in declared.schema if name not in (*declared.key_columns, VALID_TO)]
-    return Versions(who, write.valid_at, tuple(write.tracks or others))
+    return Versions(who, write.valid_at, tuple(write.tracks or others), write.deletes)
 
 
 def _number(time: object) -> int | None:

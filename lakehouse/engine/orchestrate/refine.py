@@ -15,7 +15,7 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
-from lakehouse.engine.declare.write import VALID_TO, Append, History, Reading, ReplacePartition
+from lakehouse.engine.declare.write import Append, History, Reading, ReplacePartition
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
@@ -30,8 +30,7 @@ from lakehouse.engine.orchestrate.checks import (
     SHAPE,
     WITHIN,
     checks_of,
-    is_unique,
-    never_null,
+    verdict_of,
 )
 from lakehouse.engine.orchestrate.corrections import (
     Contents,
@@ -62,7 +61,7 @@ from lakehouse.engine.orchestrate.things import rows_of_things
 from lakehouse.engine.orchestrate.winners import last_of_each_key, parted
 from lakehouse.engine.orchestrate.work import LOGIC, Finding, Work
 from lakehouse.engine.quality.masks import masked
-from lakehouse.engine.quality.verdict import Verdict, judge
+from lakehouse.engine.quality.verdict import Verdict
 
 
 def refine(
@@ -215,7 +214,7 @@ class _Run:
         rows = rows_of_things(self.transform, [each.input for each in self.rows], things)
         handed = [new.only(each.frame) if new else each.frame for each, new in zip(rows, self.newest, strict=True)]
         out = self.transform(*handed).join(things.lazy(), on=things.columns, how="semi", maintain_order="left")
-        return last_of_each_key(self.declared, self._verdict(out.collect()), None)
+        return last_of_each_key(self.declared, verdict_of(self.declared, out.collect()), None)
 
     def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
         """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
@@ -224,7 +223,7 @@ class _Run:
         nothing.
         """
         declared, group = self.declared, replaced_group(self.declared)
-        verdict = self._verdict(out)
+        verdict = verdict_of(declared, out)
         for back in count(1) if group else ():
             groups = _without_survivor(group, handed, out, verdict)
             older = tuple(earlier(declared, each, groups, back) for each in self.rows)
@@ -232,18 +231,10 @@ class _Run:
                 break
             out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
-            verdict = self._verdict(out)
+            verdict = verdict_of(declared, out)
         accepted = last_of_each_key(declared, verdict, None if self.whole else self.own)
         strangers = out.clear() if self.replaces is None else outside(self.replaces, accepted)
         return _Passed(handed, out, verdict, accepted, strangers)
-
-    def _verdict(self, out: pl.DataFrame) -> Verdict:
-        declared = self.declared
-        if isinstance(declared.write, History):
-            until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
-            out = out.with_columns(until).select(declared.schema.names())
-        keys, marker = never_null(declared), declared.marker
-        return judge(declared.contract, out, unique=is_unique(declared), never_null=keys, marker=marker)
 
     def _misshapen(self, difference: str) -> Work:
         said = (
