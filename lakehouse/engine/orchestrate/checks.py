@@ -5,7 +5,7 @@ from __future__ import annotations
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import History, Merge, ReplacePartition
 from lakehouse.engine.orchestrate.corrections import watches_corrections
-from lakehouse.engine.orchestrate.history import said_of_versions
+from lakehouse.engine.orchestrate.history import FOLLOWS
 from lakehouse.engine.orchestrate.inputs import replaced_group
 from lakehouse.engine.orchestrate.work import CheckSpec
 from lakehouse.engine.quality.verdict import rules
@@ -26,7 +26,7 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     if isinstance(declared.write, ReplacePartition) and not declared.is_written_whole:
         specs.append(CheckSpec(WITHIN, "Every row that comes out is of a slice that the run replaces.", blocking=True))
     if isinstance(declared.write, History):
-        specs.append(CheckSpec(FOLLOW, said_of_versions(declared.write), blocking=True))
+        specs.append(CheckSpec(FOLLOW, FOLLOWS, blocking=True))
     if watches_corrections(declared):
         specs.append(
             CheckSpec(CORRECTIONS, "A corrected file still holds every key that it held before.", blocking=False)

@@ -26,7 +26,10 @@ from lakehouse.engine.quality.masks import masked
 SEEN = "seen at"
 """The transaction that says up to which time the table has seen: days or microseconds from 1970 on."""
 
-
+FOLLOWS = (
+    "Each version begins before it ends; where it ends the next one of its thing begins, and the last one is open. "
+    "Where what vanished is closed there may be gaps, and the last one need not be open."
+)
 MOST_THINGS = 1_000_000
 """Of more, to look for what was seen of each costs more than to make all versions anew."""
 
@@ -107,8 +110,8 @@ class Seen:
         if unsure.height > MOST_THINGS:
             return None
         known = pl.concat([self.accepted, standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))])
-        seen = pl.concat([seen_of(unsure), known.join(unsure, on=who, how="anti", maintain_order="left")])
-        seen = seen.unique(key, keep="first", maintain_order=True)
+        seen = known.join(unsure, on=who, how="anti", maintain_order="left").unique(key, keep="first")
+        seen = pl.concat([seen, seen_of(unsure)]) if unsure.height else seen
         made = how.made(seen, seen.clear(), seen=None, whole=self._times.clear())
         if not standing.join(made, on=who, how="anti").is_empty():  # a merge leaves what it has no row for
             return None
@@ -125,7 +128,6 @@ class Seen:
         key = self.declared.key_columns
         begun = made.join(standing, on=key, how="anti")
         ended = made.join(standing, on=[*key, VALID_TO], how="anti", nulls_equal=True)[VALID_TO]
-        last = _number(self._times.max())
         facts: dict[str, object] = {
             "versions_begun": begun.height,
             "versions_ended": ended.is_not_null().sum(),
@@ -133,7 +135,8 @@ class Seen:
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
         broken = out_of_place(self.declared, pl.concat([others, made.lazy().select(*key, VALID_TO)]))
-        return Made(made, broken, facts, {} if last is None else {SEEN: max(last, self._before or last)})
+        times = [time for time in (_number(self._times.max()), self._before) if time is not None]
+        return Made(made, broken, facts, {SEEN: max(times)} if times else {})
 
     @cached_property
     def _how(self) -> Versions:
@@ -186,14 +189,8 @@ class Seen:
             yield out.select(pl.col(self.write.valid_at).unique()).collect().to_series()
 
 
-def said_of_versions(write: History) -> str:
-    """What is held of the versions of each thing."""
-    said = "Each version begins before it ends, and of each thing one at most is open, and none overlaps another"
-    return f"{said}." if write.vanished is Vanished.CLOSED else f"{said} or leaves a gap before it."
-
-
 def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
-    """The keys of versions that do not follow each other as they must: see `said_of_versions`. None of other tables."""
+    """The keys of versions that do not follow each other as FOLLOWS says. None of other tables."""
     if not isinstance(declared.write, History):
         return pl.DataFrame()
     is_gapless = declared.write.vanished is not Vanished.CLOSED

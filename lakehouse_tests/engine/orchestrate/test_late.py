@@ -179,7 +179,7 @@ def test_where_the_versions_tell_enough_nothing_is_read_again(house: House, late
     land(house, "b", late, (3, 1, "UK", 1))
     with text_read() as heights:
         work = last(house.drain(TOLD, LIVED))
-    assert (sum(heights), work.facts["things_seen_anew"]) == (0, 0)
+    assert (heights, work.facts["things_seen_anew"]) == ([], 0)
     assert [each[1:] for each in versions(house) if each[0] == 1] == then
     assert [each[1:] for each in versions(house) if each[0] == 3] == [("UK", 1, 1, None)]
 
@@ -216,7 +216,7 @@ def test_a_corrected_file_costs_what_it_held_and_holds(house: House):
         work = last(house.drain(TOLD, LIVED))
     assert work.delivery is not None
     assert (work.delivery.whole, heights) == (False, [7])
-    assert [each for each in versions(house) if each[0] < 4] == [
+    assert [each for each in versions(house) if each[0] in (0, 1, 2, 3)] == [
         (0, "FR", 1, 10, None), (1, "FR", 1, 10, None),
         (2, "FR", 1, 10, 20), (2, "UK", 2, 20, None), (3, "FR", 1, 10, 20), (3, "UK", 2, 20, None),
     ]  # fmt: skip
