@@ -50,9 +50,9 @@ class History:
     where none is named; of the others a version has what was seen last. It holds from `valid_at` to before `valid_to`;
     those of one key never overlap, and leave no gap unless what vanished is closed.
 
-    A row that comes for an earlier time, or again for the last one, changes the versions of its key as if it had come in
-    time: by what the versions say, or, where that is not enough, by all that the upstream has of this key. Where what
-    vanished is closed, it makes the table work out all versions anew, since a snapshot is of every key.
+    A row that comes for an earlier time, or again for the last one, changes the versions of its key as if it had come
+    in time: by what the versions say, or, where that is not enough, by all that the upstream has of this key. Where
+    what vanished is closed, it makes the table work out all versions anew, since a snapshot is of every key.
     """
 
     valid_at: str
