@@ -191,8 +191,9 @@ def test_where_the_versions_tell_enough_nothing_is_read_again(house: House, late
         ((1, 12, "FR", 5), [("FR", 1, 10, 20), ("ES", 2, 20, None)]),
         ((1, 10, "UK", 5), [("UK", 5, 10, 14), ("FR", 1, 14, 20), ("ES", 2, 20, None)]),
         ((1, 15, None, 5), [("FR", 1, 10, 15), (None, 5, 15, 20), ("ES", 2, 20, None)]),
+        ((1, 25, "FR", 1), [("FR", 1, 10, 20), ("ES", 2, 20, 25), ("FR", 1, 25, None)]),
     ],
-    ids=["of other columns, last", "of other columns, not last", "instead of the first", "changes in between"],
+    ids=["of other columns, last", "of other columns, not last", "instead of the first", "in between", "as one before"],
 )
 def test_where_the_versions_do_not_tell_enough_what_was_seen_is_read_again(
     house: House, late: Row, then: Sequence[object]
@@ -263,6 +264,7 @@ UNNAMED: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
         k=pl.col("d").dt.day().cast(pl.Int64)
     ),
     "in Python": lambda rows: rows.map_batches(lambda frame: frame).select(k="c"),
+    "in Python that wants rows": lambda rows: rows.map_batches(lambda frame: frame[[0]]).select(k="c"),
 }
 
 
