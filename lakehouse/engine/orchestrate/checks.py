@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
+import polars as pl
+
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.declare.write import History, Merge, ReplacePartition
+from lakehouse.engine.declare.write import VALID_TO, History, Merge, ReplacePartition
 from lakehouse.engine.orchestrate.corrections import watches_corrections
 from lakehouse.engine.orchestrate.history import FOLLOWS
 from lakehouse.engine.orchestrate.inputs import replaced_group
 from lakehouse.engine.orchestrate.work import CheckSpec
-from lakehouse.engine.quality.verdict import rules
+from lakehouse.engine.quality.verdict import Verdict, judge, rules
 
 SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
 WITHIN, FOLLOW = "stays_within_its_slices", "versions_follow_each_other"
+
+
+class _Words(TypedDict):
+    unique: bool
+    never_null: list[str]
+    marker: str | None
 
 
 def checks_of(declared: Declaration) -> list[CheckSpec]:
@@ -19,7 +29,7 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     specs = [CheckSpec(SHAPE, "The transform returns the declared columns and types.", blocking=True)]
     if any(read.upstream.is_bronze for read in declared.reads):
         specs.append(CheckSpec(READS, "Every value of the upstream reads exactly as its declared type.", blocking=True))
-    asked = rules(declared.contract, unique=is_unique(declared), never_null=never_null(declared))
+    asked = rules(declared.contract, **_words(declared))
     specs += [CheckSpec(each.name, each.description, blocking=True) for each in asked]
     if declared.conserves is not None:
         specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
@@ -34,11 +44,15 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     return specs
 
 
-def is_unique(declared: Declaration) -> bool:
+def verdict_on(declared: Declaration, out: pl.DataFrame) -> Verdict:
+    """Ask every rule of the contract about every row that came out, with what the table fills by itself."""
+    if isinstance(declared.write, History):
+        until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
+        out = out.with_columns(until).select(declared.schema.names())
+    return judge(declared.contract, out, **_words(declared))
+
+
+def _words(declared: Declaration) -> _Words:
     """A merge keeps the later of two rows of one key; where a table is written whole, two are an error."""
-    return not isinstance(declared.write, Merge | History)
-
-
-def never_null(declared: Declaration) -> list[str]:
-    group = replaced_group(declared)
-    return [group] if group else []
+    is_unique, group = not isinstance(declared.write, Merge | History), replaced_group(declared)
+    return {"unique": is_unique, "never_null": [group] if group else [], "marker": declared.marker}

@@ -38,20 +38,20 @@ MOST_THINGS = 1_000_000
 class Made:
     """The versions that a run writes, and the time up to which it has seen.
 
-    broken: the keys of versions, of these things, that do not follow each other. replaces: the columns that name a
-    thing, where all that stands of the things that are written goes.
+    broken: the keys of versions, of these things, that do not follow each other. deleted: the keys of versions that
+    late rows take away, if any.
     """
 
     versions: pl.DataFrame
     broken: pl.DataFrame
     facts: dict[str, object]
     transactions: Mapping[str, int]
-    replaces: tuple[str, ...] = ()
+    deleted: pl.DataFrame | None = None
 
     def delivered(self, delivery: Delivery) -> Delivery:
         """A delivery of the versions instead of what was seen."""
         transactions = {**delivery.transactions, **self.transactions}
-        return replace(delivery, accepted=self.versions, transactions=transactions, replaces=self.replaces)
+        return replace(delivery, accepted=self.versions, transactions=transactions, deleted=self.deleted)
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,10 @@ class Seen:
         seen = known.join(unsure, on=who, how="anti", maintain_order="left").unique(key, keep="first")
         seen = pl.concat([seen, seen_of(unsure)]) if unsure.height else seen
         made = how.made(seen, seen.clear(), seen=None, whole=self._times.clear())
-        if not standing.join(made, on=who, how="anti").is_empty():  # a merge leaves what it has no row for
-            return None
-        other = [
-            one.join(two, on=made.columns, how="anti", nulls_equal=True).select(who)
-            for one, two in ((made, standing), (standing, made))
-        ]
-        made = made.join(pl.concat(other), on=who, how="semi", maintain_order="left")
-        told = self._told(made, standing, made.clear().lazy())
-        return replace(told, replaces=how.who, facts={**told.facts, "things_seen_anew": unsure.height})
+        new = made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
+        told = self._told(new, standing, made.lazy())
+        deleted = standing.select(key).join(made, on=key, how="anti")
+        return replace(told, deleted=deleted, facts={**told.facts, "things_seen_anew": unsure.height})
 
     def _told(self, made: pl.DataFrame, standing: pl.DataFrame, beside: pl.LazyFrame) -> Made:
         """beside: what stands of these things and is not written."""

@@ -15,7 +15,7 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
-from lakehouse.engine.declare.write import VALID_TO, Append, History, Reading, ReplacePartition
+from lakehouse.engine.declare.write import Append, History, Reading, ReplacePartition
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
@@ -30,8 +30,7 @@ from lakehouse.engine.orchestrate.checks import (
     SHAPE,
     WITHIN,
     checks_of,
-    is_unique,
-    never_null,
+    verdict_on,
 )
 from lakehouse.engine.orchestrate.corrections import (
     Contents,
@@ -59,10 +58,10 @@ from lakehouse.engine.orchestrate.inputs import (
     replaced_group,
 )
 from lakehouse.engine.orchestrate.things import rows_of_things
-from lakehouse.engine.orchestrate.winners import last_of_each_key
+from lakehouse.engine.orchestrate.winners import last_of_each_key, parted
 from lakehouse.engine.orchestrate.work import LOGIC, Finding, Work
 from lakehouse.engine.quality.masks import masked
-from lakehouse.engine.quality.verdict import Verdict, judge
+from lakehouse.engine.quality.verdict import Verdict
 
 
 def refine(
@@ -215,7 +214,7 @@ class _Run:
         rows = rows_of_things(self.transform, [each.input for each in self.rows], things)
         handed = [new.only(each.frame) if new else each.frame for each, new in zip(rows, self.newest, strict=True)]
         out = self.transform(*handed).join(things.lazy(), on=things.columns, how="semi", maintain_order="left")
-        return last_of_each_key(self.declared, self._verdict(out.collect()), None)
+        return last_of_each_key(self.declared, verdict_on(self.declared, out.collect()), None)
 
     def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
         """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
@@ -224,7 +223,7 @@ class _Run:
         nothing.
         """
         declared, group = self.declared, replaced_group(self.declared)
-        verdict = self._verdict(out)
+        verdict = verdict_on(declared, out)
         for back in count(1) if group else ():
             groups = _without_survivor(group, handed, out, verdict)
             older = tuple(earlier(declared, each, groups, back) for each in self.rows)
@@ -232,17 +231,10 @@ class _Run:
                 break
             out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
-            verdict = self._verdict(out)
+            verdict = verdict_on(declared, out)
         accepted = last_of_each_key(declared, verdict, None if self.whole else self.own)
         strangers = out.clear() if self.replaces is None else outside(self.replaces, accepted)
         return _Passed(handed, out, verdict, accepted, strangers)
-
-    def _verdict(self, out: pl.DataFrame) -> Verdict:
-        declared = self.declared
-        if isinstance(declared.write, History):
-            until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
-            out = out.with_columns(until).select(declared.schema.names())
-        return judge(declared.contract, out, unique=is_unique(declared), never_null=never_null(declared))
 
     def _misshapen(self, difference: str) -> Work:
         said = (
@@ -315,6 +307,7 @@ class _Run:
         is_there = self.own is not None and (self.own.transaction(LOGIC) is not None or self.own.rows > 0)
         keeps_standing = refusal is not None and is_replaced and is_there
         whole = self.whole and not keeps_standing
+        accepted, deleted = parted(declared, passed.accepted)
         handed = list(zip(self.rows, passed.handed, strict=True))
         rejected = pl.concat([self.unread, broken_rows(declared, passed.verdict, passed.out, handed)])
         if not whole and any(each.read.reading is not Reading.NEW for each in inputs):
@@ -331,7 +324,8 @@ class _Run:
             write=Append() if keeps_standing else declared.write,
             key=tuple(declared.key_columns),
             whole=whole,
-            accepted=passed.accepted,
+            accepted=accepted,
+            deleted=deleted,
             rejected=rejected,
             transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
@@ -355,14 +349,17 @@ class _Run:
         return {LOGIC: self.declared.logic} if whole or is_first else {}
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
+        accepted, deleted = parted(self.declared, passed.accepted)
         facts: dict[str, object] = {
             "rows_read": count.read,
             "rows_came_out": passed.out.height,
-            "rows_accepted": passed.accepted.height,
+            "rows_accepted": accepted.height,
             "rows_superseded": passed.verdict.count - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
             **changed_columns(self.own),
         }
+        if deleted is not None:
+            facts["rows_that_delete"] = deleted.height
         if self.scope is not None:
             facts["slices"] = str(self.scope)
         for each in self.rows:

@@ -223,19 +223,26 @@ def test_a_corrected_file_costs_what_it_held_and_holds(house: House):
     ]  # fmt: skip
 
 
-def test_where_a_correction_leaves_nothing_of_a_thing_or_takes_back_what_was_set_aside_all_is_made_anew(house: House):
+def test_of_what_a_correction_takes_back_nothing_stays(house: House):
     land(house, "a", (1, 10, "FR", 1))
-    land(house, "b", (2, 10, "FR", 1))
-    land(house, "c", (1, 20, "FR", "1O"))
+    land(house, "b", (1, 20, "ES", 2), (2, 10, "FR", 1))
+    house.drain(TOLD, LIVED)
+    land(house, "b", (1, 30, "ES", 2))
+    work = last(house.drain(TOLD, LIVED))
+    assert work.delivery is not None
+    assert not work.delivery.whole
+    assert versions(house) == [(1, "FR", 1, 10, 30), (1, "ES", 2, 30, None)]
+
+
+def test_where_a_correction_takes_back_what_was_set_aside_all_is_made_anew(house: House):
+    land(house, "a", (1, 10, "FR", 1))
+    land(house, "b", (1, 20, "FR", "1O"))
     house.drain(TOLD, LIVED)
     assert house.set_aside(LIVED).height == 1
-    land(house, "b", (1, 15, "FR", 1))
+    land(house, "b", (1, 20, "FR", 1))
     work = last(house.drain(TOLD, LIVED))
     assert work.delivery is not None
     assert work.delivery.whole
-    assert versions(house) == [(1, "FR", 1, 10, None)]
-    land(house, "c", (1, 20, "FR", 1))
-    house.drain(TOLD, LIVED)
     assert house.set_aside(LIVED).height == 0
 
 
