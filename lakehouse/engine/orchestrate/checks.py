@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import polars as pl
 
 from lakehouse.engine.declare.table import Declaration
@@ -18,18 +16,13 @@ SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "c
 WITHIN, FOLLOW = "stays_within_its_slices", "versions_follow_each_other"
 
 
-class _Words(TypedDict):
-    unique: bool
-    never_null: list[str]
-    marker: str | None
-
-
 def checks_of(declared: Declaration) -> list[CheckSpec]:
     """Every check that a run of the table reports."""
     specs = [CheckSpec(SHAPE, "The transform returns the declared columns and types.", blocking=True)]
     if any(read.upstream.is_bronze for read in declared.reads):
         specs.append(CheckSpec(READS, "Every value of the upstream reads exactly as its declared type.", blocking=True))
-    asked = rules(declared.contract, **_words(declared))
+    unique, group, marker = _unique(declared), _never_null(declared), declared.marker
+    asked = rules(declared.contract, unique=unique, never_null=group, marker=marker)
     specs += [CheckSpec(each.name, each.description, blocking=True) for each in asked]
     if declared.conserves is not None:
         specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
@@ -49,10 +42,15 @@ def verdict_on(declared: Declaration, out: pl.DataFrame) -> Verdict:
     if isinstance(declared.write, History):
         until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
         out = out.with_columns(until).select(*declared.schema, *filter(None, [declared.marker]))
-    return judge(declared.contract, out, **_words(declared))
+    unique, group, marker = _unique(declared), _never_null(declared), declared.marker
+    return judge(declared.contract, out, unique=unique, never_null=group, marker=marker)
 
 
-def _words(declared: Declaration) -> _Words:
+def _unique(declared: Declaration) -> bool:
     """A merge keeps the later of two rows of one key; where a table is written whole, two are an error."""
-    is_unique, group = not isinstance(declared.write, Merge | History), replaced_group(declared)
-    return {"unique": is_unique, "never_null": [group] if group else [], "marker": declared.marker}
+    return not isinstance(declared.write, Merge | History)
+
+
+def _never_null(declared: Declaration) -> list[str]:
+    group = replaced_group(declared)
+    return [group] if group else []
