@@ -121,8 +121,7 @@ class Handle:
                 return standing
             raise_where_refused(address, error)
             raise Unreachable(f"{address} could not be created: {in_words(error)}. Try again.") from error
-        if address.is_local:
-            place.make_table_durable(address)
+        place.make_table_durable(address)
         return cls(address, created).with_tip()
 
     @property
@@ -214,7 +213,10 @@ class Handle:
         """The version that `app` last committed with, None when it never did."""
         if app not in self._transactions:  # deltalake reads the log for every answer
             is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
-            self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
+            try:
+                self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
+            except DeltaError:  # the log from which it was opened was cleaned up since, or its token has ended
+                self._transactions[app] = self.transactions().get(app)
         found = self._transactions[app]
         return None if found == log.NEVER else found
 
@@ -369,8 +371,7 @@ class Handle:
         except (DeltaError, OSError, LakehouseError) as error:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return
-        if self.address.is_local:
-            place.make_checkpoint_durable(self.address, self.version)
+        place.make_checkpoint_durable(self.address, self.version)
 
     def _refuse_missing(self, paths: Sequence[str]) -> None:
         """Files that a compaction took out of the table are read as long as they lie there."""

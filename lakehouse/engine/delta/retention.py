@@ -16,6 +16,7 @@ from lakehouse.engine.delta import known
 from lakehouse.engine.delta.commit import NO_HOOKS
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note
+from lakehouse.engine.delta.place import log_file, make_durable
 from lakehouse.engine.delta.refused import in_words, raise_where_refused
 
 LEAST_HOURS = 168
@@ -51,6 +52,8 @@ def promise(handle: Handle, hours: int) -> Handle:
         raise Conflict(f"{handle.address}: its retention was not set: {in_words(error)}. Run again.") from error
     finally:
         known.forget(handle.address)
+    if handle.address.is_local:
+        make_durable([log_file(handle.address, handle.version + 1)])
     return Handle.open(handle.address) or handle
 
 
