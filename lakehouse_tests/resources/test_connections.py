@@ -198,6 +198,7 @@ OUTLIVES = """
 import time
 import polars as pl
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.writes import prepare_append, prepare_merge, prepare_overwrite
 row = pl.LazyFrame({"day": ["d"], "id": [1]})
 handles = [Handle.create(found[way].address("silver", "outlives_" + way), row.collect_schema()) for way in PRINCIPALS]
@@ -214,6 +215,11 @@ for way, each in zip(PRINCIPALS, handles, strict=True):
     else:
         raise SystemExit("the store takes the first token still")
 newer = row.with_columns(id=pl.lit(2, pl.Int64))
+for each in handles:
+    each.checkpoint()
+    assert each.transaction("nobody") is None
+handles = [promise(each, 200) for each in handles]
+assert [hours_of(each) for each in handles] == [200] * len(handles)
 merged = [prepare_merge(each, newer, ["day"]).commit({}, {}).handle for each in handles]
 alone = row.select("id")
 reshaped = [prepare_overwrite(each, alone, alone.collect_schema()).commit({}, {}).handle for each in empty]

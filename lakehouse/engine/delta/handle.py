@@ -21,7 +21,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta import log, place
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, now
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, let_in, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.foreign import check_change, data_files, gone_of, load
 from lakehouse.engine.delta.heal import heal
@@ -367,7 +367,7 @@ class Handle:
     def checkpoint(self) -> None:
         """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""
         try:
-            self._table.create_checkpoint()
+            let_in(self.address, self._table).create_checkpoint()
         except (DeltaError, OSError, LakehouseError) as error:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return

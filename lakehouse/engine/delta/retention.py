@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.delta import known
-from lakehouse.engine.delta.commit import NO_HOOKS
+from lakehouse.engine.delta.commit import NO_HOOKS, let_in
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note
 from lakehouse.engine.delta.place import log_file, make_durable
@@ -41,7 +41,7 @@ def promise(handle: Handle, hours: int) -> Handle:
     handle.address.refuse_a_write()
     note = {**last_note(handle.address, handle.version), UPKEEP: f"promises to keep {hours} hours"}
     try:
-        handle._table.alter.set_table_properties(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        let_in(handle.address, handle._table).alter.set_table_properties(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             said,
             raise_if_not_exists=False,
             commit_properties=CommitProperties(custom_metadata=note, max_commit_retries=0),
