@@ -17,10 +17,8 @@ from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_ac
 
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.delta import place as places
 from lakehouse.engine.delta.refused import told_where_refused
-from lakehouse.engine.orchestrate.upkeep import optimize, own_table
 from lakehouse_tests.azurite import Azurite
 from lakehouse_tests.faults import arrivals
 from lakehouse_tests.faults.bad_storage import BadStorage
@@ -82,12 +80,11 @@ def new_lake(
 
 
 def drained(place: Place) -> Standing:
-    """All is made, then joined and summed up; a store that refuses is told as a run does it."""
+    """All is made and kept; a store that refuses is told as a run does it."""
+    drain = Drain(place, DECLARED)
     with told_where_refused(place.lake.address()):
-        Drain(place, DECLARED).all()
-        for each in DECLARED:  # without a new promise: by it deltalake would hold up the proxy of this very process
-            if handle := own_table(each, place):
-                optimize(each, handle, Policy())
+        drain.all()
+        drain.maintain(files=False)
     return standing(place)
 
 

@@ -215,7 +215,7 @@ class Handle:
             is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
             try:
                 self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
-            except DeltaError:  # the log from which it was opened was cleaned up since, or its token has ended
+            except (DeltaError, OSError):  # its log was cleaned up since, or its token has ended
                 self._transactions[app] = self.transactions().get(app)
         found = self._transactions[app]
         return None if found == log.NEVER else found
