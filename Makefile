@@ -57,13 +57,13 @@ core: .venv/bin/python
 	$(PIP) install --no-deps --no-build-isolation -e .; \
 	$(CORE_TEXT) > .venv/core.text
 
+# Both halves at once: one waits for a package index, the other for npm and Maven.
 tests-core: .venv/bin/python
-	@if $(DEV_TEXT) | cmp -s - .venv/dev.text; then exit 0; fi; set -e; \
+	@.ci/tools & tools=$$!; if $(DEV_TEXT) | cmp -s - .venv/dev.text; then wait $$tools; exit; fi; set -e; \
 	echo "setting up .venv from requirements-dev.lock (two minutes or so, once)"; rm -f .venv/core.text; \
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock; \
 	$(PIP) install --no-deps --no-build-isolation -e .; \
-	$(DEV_TEXT) > .venv/dev.text
-	@.ci/tools
+	$(DEV_TEXT) > .venv/dev.text; wait $$tools
 
 # Asks each candidate to run: a pyenv shim or a stub may stand there and fail.
 .venv/bin/python: .FORCE

@@ -235,8 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
             challenge = f'Bearer authorization="https://{LOGIN[0]}/{TENANT}", resource="{resource}"'
             self._answer(401, {"error": {"code": "Unauthorized"}}, challenge)
             return
-        if name in self.cloud.hung:
-            self.cloud.released.wait()
+        while name in self.cloud.hung and not self.cloud.released.wait(0.05):
+            pass
         with self.cloud.counting:
             self.cloud.at_once[name] += 1
             self.cloud.most_at_once[name] = max(self.cloud.most_at_once[name], self.cloud.at_once[name])

@@ -7,9 +7,11 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 import lakehouse.engine.declare.pandera_alone  # noqa: F401 # first: a test that imports pandera has the one we use
 from lakehouse_tests import azure_cloud as azure_clouds
@@ -44,9 +46,45 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[HOME], ignore_errors=True)
 
 
+LONGEST = (
+    "test_commands", "test_dagster_dev", "test_browser", "test_crash", "test_killed_runs", "test_edited_tables",
+    "test_basket_pairs", "test_backfill", "test_no_secret_leaves", "test_on_spark", "test_whole_slice", "test_calls",
+    "test_databricks", "test_postgres", "test_connections", "test_together", "test_guides", "test_new_table",
+    "test_restore",
+)  # fmt: skip
+"""Files that take most of a minute and more."""
+ONE_SERVER = ("test_dagster_dev.py", "test_browser.py")
+"""Files that are run by one worker, since it is a minute until their server has brought its first day through."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no core waits for the last file: they are handed out in this order."""
-    items.sort(key=lambda item: not {"faults", "integration", "propose"} & set(item.path.parts))
+    """What takes longest begins first, so that no worker waits for the last file: they are handed out in this order."""
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.stem
+        is_short = not {"faults", "integration", "propose"} & set(item.path.parts)
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), is_short
+
+    items.sort(key=place)
+
+
+class ByServer(LoadFileScheduling):
+    """A file is one worker's, and so are those together that have one server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return ONE_SERVER[0] if file.endswith(ONE_SERVER) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: half of the time a test waits for what it has started."""
+    return (os.cpu_count() or 1) + 1
 
 
 def nothing_may_be_left_out() -> bool:

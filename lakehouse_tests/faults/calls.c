@@ -66,14 +66,12 @@ static const char *below(char *found, int directory, const char *path) {
 
 static const char *open_file(char *found, int file) { return below(found, file, ""); }
 
-// Whether a path is the wanted one, in which `*` stands for 16 hexadecimal digits: a name drawn at random.
+// Whether a path is the wanted one, in which `*` stands for 16 hexadecimal digits, `~` for a UUID: names drawn at random.
 static int fits(const char *path, const char *pattern) {
     for (; *pattern; pattern++) {
-        if (*pattern != '*') {
-            if (*path++ != *pattern) return 0;
-            continue;
-        }
-        for (int at = 0; at < 16; at++) if (!is_hex(*path++)) return 0;
+        int drawn = *pattern == '*' ? 16 : *pattern == '~' ? 36 : 0;
+        if (!drawn && *path++ != *pattern) return 0;
+        for (; drawn; drawn--, path++) if (!is_hex(*path) && *path != '-') return 0;
     }
     return !*path;
 }

@@ -18,11 +18,12 @@ ANY = "any"
 FAULTS = {"before": BEFORE, "after": AFTER, "torn": TORN, POWER_CUT: AFTER, "no space": FULL, "broken": BROKEN}
 WRITES = {"write", "pwrite"}
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DRAWN = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 
 
 class Call(NamedTuple):
-    """The nth call (from 1) of one name for one path below the lake; `*` stands for what is drawn at random."""
+    """The nth call (from 1) of one name for one path below the lake; `*` and `~` stand for what is drawn at random."""
 
     name: str
     path: str
@@ -75,7 +76,7 @@ def calls(log: Path) -> list[Call]:
     """Each of them by what it is called in every run of the same work, whatever its threads did first."""
     counts, found = Counter[tuple[str, str]](), list[Call]()
     for each in done(log):
-        which = each.name, _DRAWN.sub("*", each.path)
+        which = each.name, _DRAWN.sub("*", _UUID.sub("~", each.path))
         counts[which] += 1
         found.append(Call(*which, counts[which]))
     return found

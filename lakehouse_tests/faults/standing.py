@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.place import LOG
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.serve.local_sql import connect, query
 from lakehouse.tables.bronze.erp_orders import erp_orders
@@ -21,7 +23,9 @@ from lakehouse.tables.silver.orders import orders
 from lakehouse_tests.faults.arrivals import records_in
 from resources.local_disk import LocalDisk
 
-DECLARED = [each.declaration for each in (erp_orders, order_lines, orders, daily_sales)]
+MARKED = replace(order_lines.declaration, readers=(Reader.DELTA_RS, Reader.DATABRICKS))
+"""All who read it know deletion vectors: rows of its files go by them."""
+DECLARED = [erp_orders.declaration, MARKED, orders.declaration, daily_sales.declaration]
 BRONZE = DECLARED[0]
 
 Rows = list[tuple[object, ...]]
@@ -40,9 +44,9 @@ def place_of(home: Path) -> Place:
     return Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
 
 
-def standing(home: Path, *, batches: bool = True) -> Standing:
+def standing(home: Path | Place, *, batches: bool = True) -> Standing:
     """batches: with the numbers of batches, which are the same only where the same files were taken together."""
-    place = place_of(home)
+    place = place_of(home) if isinstance(home, Path) else home
     return Standing(
         {each.key: _sorted(_open(place, each).scan().collect(), batches=batches) for each in DECLARED},
         {each.key: _sorted(_aside(place, each), batches=batches) for each in DECLARED},
@@ -70,6 +74,16 @@ def assert_counted_once(home: Path) -> None:
         held = records_in(landed[name])
         assert state == ("unreadable" if held is None else state)
         assert records == (0 if state in {"unreadable", "duplicate"} else held)
+
+
+def assert_nothing_is_left_over(home: Path) -> None:
+    """What lies in a table's folder belongs to its newest version: upkeep took away what else a killed run left."""
+    for address in (at(each) for each in DECLARED for at in (place_of(home).table, place_of(home).quarantine)):
+        if (handle := Handle.open(address)) is None:
+            continue
+        used = {*handle.files()["path"], *(vector.file for vector in handle.vectors.values())}
+        below = {str(path.relative_to(address.uri)) for path in Path(address.uri).rglob("*.*") if path.is_file()}
+        assert {name for name in below if not name.startswith(LOG)} == used, address
 
 
 def assert_duckdb_reads_the_same(home: Path) -> None:

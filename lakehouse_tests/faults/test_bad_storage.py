@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
-from lakehouse.engine.declare.errors import Conflict, LakehouseError, Transient
+from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.write import Append, Merge
 from lakehouse.engine.delta import known, quarantine
@@ -15,7 +17,7 @@ from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import prepare_append
 from lakehouse_tests.azurite import Azurite
-from lakehouse_tests.faults.bad_storage import BadStorage
+from lakehouse_tests.faults.bad_storage import BadStorage, Fault
 
 pytestmark = pytest.mark.azurite
 
@@ -113,3 +115,26 @@ def test_what_cannot_be_committed_says_what_stands_and_lands_once_when_it_is_tri
     storage.first(0, "401")
     deliver(delivery(lake, handle, Append()))
     assert held(lake) == WANTED["append"]
+
+
+def test_a_way_in_that_ends_at_the_commit_says_what_stands_and_the_next_lands_it_once(lake, storage):
+    handle = standing(replace(lake, refused=lambda status, code: Terminal(f"refused ({status} {code}).")))
+    ended = threading.Event()
+
+    def faults(method: str, path: str) -> Fault | None:
+        if all(word in f"{method} {path}" for word in COMMIT):
+            ended.set()
+        return "401" if ended.is_set() else None
+
+    storage.faults = faults
+    with pytest.raises(Terminal, match=r"refused \(401 .* Nothing was committed; version 1 of .* stands"):
+        deliver(delivery(lake, handle, Append()))
+    storage.first(0, "401")
+    deliver(delivery(lake, standing_again(lake), Append()))
+    assert held(lake) == WANTED["append"]
+
+
+def standing_again(lake: Address) -> Handle:
+    found = Handle.open(lake / "t")
+    assert found is not None
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import shutil
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -27,19 +28,27 @@ from lakehouse_tests.faults.standing import (
     Standing,
     assert_counted_once,
     assert_duckdb_reads_the_same,
+    assert_nothing_is_left_over,
     place_of,
     standing,
 )
+from lakehouse_tests.faults.test_crash import AT_POINTS, AT_RANDOM
 from lakehouse_tests.faults.worker import Drain
 
 pytestmark = pytest.mark.crash
 
 WHOLE = 1_000
 """Files in a batch: one batch of all that landed."""
-INGEST, MERGE, MAINTENANCE = "an ingest", "a merge", "a maintenance step"
-STANDS_BEFORE = {INGEST: 0, MERGE: 1, MAINTENANCE: 3}
-SAMPLE = 20
-"""How many calls of each work are disturbed in the standard run; in the long one all of them, each in every way."""
+INGEST, MERGE, COMPACTION, VACUUM = "an ingest", "a merge", "a compaction and a checkpoint", "a vacuum"
+STANDS_BEFORE = {INGEST: 0, MERGE: 1, COMPACTION: 3, VACUUM: 3}
+UPKEEP = {COMPACTION: "tables", VACUUM: "files"}
+KILLING = {"before", "after", "torn", calls.POWER_CUT}
+KILLS, FAILURES = 9, 5
+"""Of each work in the standard run, as different ones as there are; in the long one every call, each in every way."""
+
+
+type Case = tuple[Call, str, int]
+"""A call, what happens to it, and a seed."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,11 @@ def _recorded(name: str, worker: Worker, folder: Path, landings: int) -> Work:
     home, rounds = folder / "home", STANDS_BEFORE[name]
     if rounds:
         worker.run(home, rounds=[{"seed": landings, "number": number} for number in range(rounds)], batch=WHOLE)
+    if name == VACUUM:  # of what compaction left, and runs that were killed
+        worker.run(home, maintains=UPKEEP[COMPACTION])
     job: dict[str, Any] = {"batch": WHOLE, "ahead": name == INGEST}
-    if name == MAINTENANCE:
-        job["maintains"] = "files"
+    if name in UPKEEP:
+        job["maintains"] = UPKEEP[name]
     else:
         arrivals.land(home / "landing", arrivals.round_of(landings, rounds).all)
     copied, log = shutil.copytree(home, folder / "copied"), folder / "log"
@@ -80,19 +91,24 @@ def _recorded(name: str, worker: Worker, folder: Path, landings: int) -> Work:
     return Work(home, job, calls.calls(log), standing(copied))
 
 
-def disturb(work: Work, worker: Worker, folder: Path, case: tuple[Call, str, int]) -> bool:
+def disturb(work: Work, worker: Worker, folder: Path, case: Case) -> bool:
     """Do the work with that fault, then drain undisturbed, and see that all stands as if nothing had been.
 
-    Whether the worker was killed.
+    Upkeep changes no row: whatever became of it, all stands at once, and the next takes away what it left. Whether the
+    worker was killed.
     """
     (call, fault, seed), log = case, folder.with_suffix(".log")
     home = shutil.copytree(work.home, folder)
     ended = worker.run(home, **work.job, call={"log": str(log), "call": call, "fault": fault})
     assert calls.was_disturbed(log), "the call did not come"
-    is_kill = fault not in {"no space", "broken"}
+    is_kill = fault in KILLING
     assert ended.was_killed if is_kill else ended.is_drained, ended
     if fault == calls.POWER_CUT:
         power.cut(home / "lake", work.home / "lake", calls.done(log), seed)
+    if "maintains" in work.job:
+        assert standing(home) == work.after
+        assert worker.run(home, maintains=UPKEEP[VACUUM]).is_drained
+        assert_nothing_is_left_over(home)
     Drain(place_of(home), DECLARED).all()
     assert standing(home) == work.after
     assert_counted_once(home)
@@ -103,12 +119,12 @@ def disturb(work: Work, worker: Worker, folder: Path, case: tuple[Call, str, int
     return is_kill
 
 
-def disturb_all(work: Work, crew: list[Worker], folder: Path, cases: list[tuple[Call, str, int]]) -> str:
+def disturb_all(work: Work, crew: list[Worker], folder: Path, cases: list[Case]) -> str:
     """Every case, by as many workers as there are. What was done, in words; raises all that went wrong."""
     began, lock, coming = time.monotonic(), threading.Lock(), iter(enumerate(cases))
     wrong, kills = list[str](), Counter[bool]()
 
-    def take() -> Iterator[tuple[int, tuple[Call, str, int]]]:
+    def take() -> Iterator[tuple[int, Case]]:
         while True:
             with lock:
                 case = next(coming, None)
@@ -130,19 +146,44 @@ def disturb_all(work: Work, crew: list[Worker], folder: Path, cases: list[tuple[
     return f"{len(work.calls)} calls, {len(cases)} faults, {kills[True]} of them kills, {seconds:.0f} s"
 
 
-@pytest.mark.parametrize("sample", [SAMPLE, pytest.param(None, marks=pytest.mark.long)])
+def drawn(cases: list[Case], count: int, draw: random.Random) -> list[Case]:
+    """So many of them: one of each kind of call to each kind of file, before a second of one."""
+    kinds = dict[tuple[str, ...], list[Case]]()
+    for case in draw.sample(cases, len(cases)):
+        path = PurePosixPath(case[0].path)
+        kinds.setdefault((case[0].name, "_delta_log" in path.parts, path.suffix), []).append(case)
+    return [case for row in itertools.zip_longest(*kinds.values()) for case in row if case][:count]
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["a sample", "every call"])
 @pytest.mark.parametrize("name", STANDS_BEFORE)
 def test_whatever_call_is_the_last_or_fails_the_next_run_makes_it_good(  # noqa: PLR0917 # fixtures
-    name, sample, works, workers, tmp_path, seed, record_property
+    name, every, works, workers, tmp_path, seed, record_property
 ):
     work = works(name)
     draw = random.Random(seed)
     cases = [(call, fault, draw.getrandbits(32)) for call in work.calls for fault in call.faults]
-    if sample is not None:
-        cases = draw.sample(cases, sample)
+    if not every:
+        kills = [case for case in cases if case[1] in KILLING]
+        failures = [case for case in cases if case[1] not in KILLING]
+        cases = drawn(kills, KILLS, draw) + drawn(failures, FAILURES, draw)
     said = f"{name}: {disturb_all(work, workers(2), tmp_path, cases)}, seed {seed}"
     print(said)  # noqa: T201 # for docs
     record_property("told", said)
+
+
+def test_what_is_disturbed_is_what_writes_marks_joins_and_takes_away(works):
+    done = {
+        name: {(call.name, PurePosixPath(call.path).suffix) for call in works(name).calls} for name in STANDS_BEFORE
+    }
+    assert ("link", ".bin") in done[MERGE], "rows go by deletion vectors"
+    assert {("open", ".parquet"), ("rename", ".parquet")} <= done[COMPACTION], "data files, and a checkpoint"
+    assert ("unlink", ".parquet") not in done[COMPACTION]
+    assert {("unlink", ".parquet"), ("unlink", ".bin"), ("unlink", ".json")} == done[VACUUM]
+
+
+def test_every_run_of_the_tests_kills_three_hundred_workers_at_least():
+    assert sum(AT_POINTS.values()) + AT_RANDOM + len(STANDS_BEFORE) * KILLS >= 300
 
 
 CHANGING = (

@@ -84,7 +84,7 @@ def killed_at(point: str, kills: int, lake: Lake) -> None:
 def killed_at_random(kills: int, lake: Lake) -> None:
     """Files land between the kills, drained or not; what corrects a file, or is it again, waits until that was taken.
 
-    Some die by the clock, most in the middle of a call; one in four first lays the files of each table together.
+    Some die by the clock, most in the middle of a call; one in four first keeps the tables.
     """
     normal = 1.0  # seconds, corrected by every run
     late: list[arrivals.Arrival] = []
@@ -93,7 +93,7 @@ def killed_at_random(kills: int, lake: Lake) -> None:
             coming = lake.next_round()
             lake.land(coming.arrivals)
             late += coming.late
-        job = {"maintains": "tables"} if lake.draw.random() < 0.25 else {}
+        job = {"maintains": lake.draw.choice(["tables", "files"])} if lake.draw.random() < 0.25 else {}
         if lake.draw.random() < 0.1:
             ended = lake.count(lake.worker.run_and_kill(lake.home, lake.draw.uniform(0, normal), **job))
         else:
@@ -153,12 +153,12 @@ def test_no_row_is_lost_or_doubled_when_workers_are_killed(point, kills, in_two_
 
 @pytest.mark.parametrize("times", [1, pytest.param(TIMES_LONG, marks=pytest.mark.long)])
 def test_no_row_is_lost_or_doubled_when_workers_are_killed_at_random(times, in_two_lakes, undisturbed, seed):
-    """Among them those that lay files together, while files land that were taken before."""
+    """Among them those that join files and take old ones away, while files land that were taken before."""
     began = time.monotonic()
-    for _ in range(times):
+    for number in range(1, times + 1):
         lakes = in_two_lakes(lambda lake: killed_at_random(AT_RANDOM // 2, lake))
         check(lakes, undisturbed, AT_RANDOM, batches=False)
         for lake in lakes:
             shutil.rmtree(lake.home)
-    seconds = time.monotonic() - began
-    print(f"at random: {times * AT_RANDOM:,} kills, {seconds:.0f} s, seed {seed}")  # noqa: T201 # for docs
+        seconds = time.monotonic() - began
+        print(f"at random: {number * AT_RANDOM:,} kills, {seconds:.0f} s, seed {seed}", flush=True)  # noqa: T201 # for docs

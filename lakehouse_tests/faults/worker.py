@@ -160,33 +160,22 @@ class Drain:
                 return True
 
     def maintain(self, *, files: bool) -> None:
-        """Each table in one file, and its log summed up; with `files`, those go that no version needs any more."""
+        """As a lakehouse keeps its tables: joined, summed up; with `files`, all goes that no reader needs any more."""
+        from lakehouse.engine.orchestrate import upkeep
+
+        if files:  # whatever the table promises to keep, as by --override-retention
+            upkeep.plan_vacuum = _of_no_hours(upkeep.plan_vacuum)
         for each in self.declared:
-            while not self._is_maintained(each, files=files):
+            while not self._is_maintained(each):
                 pass
 
-    def _is_maintained(self, declared: Any, *, files: bool) -> bool:
+    def _is_maintained(self, declared: Any) -> bool:
         from lakehouse.engine.declare.errors import Conflict, Transient
-        from lakehouse.engine.delta import delivery
-        from lakehouse.engine.delta.files import write_files
-        from lakehouse.engine.delta.handle import Handle
-        from lakehouse.engine.delta.place import LOG, full
+        from lakehouse.engine.declare.upkeep import Policy
+        from lakehouse.engine.orchestrate.upkeep import keep_up
 
-        address = self.place.table(declared)
         try:
-            if (handle := Handle.open(address)) is None:
-                return True
-            standing = handle.files()["path"].to_list()
-            if len(standing) > 1:
-                rewritten = write_files(handle, handle.scan())
-                handle = handle.commit(rewritten, standing, {}, {"table": declared.key}, rearranges=True)
-            handle.checkpoint()
-            delivery.tidy(handle, self.place.quarantine(declared))
-            if files:
-                used = set(full(address, handle.files()["path"]))
-                for each in sorted(Path(address.uri).rglob("*.parquet")):
-                    if str(each) not in used and LOG not in each.parts:
-                        each.unlink()
+            keep_up(declared, self.place, Policy(), self.declared)
         except (Conflict, Transient, *self.passing) as error:
             sys.stderr.write(f"{declared.key}: {type(error).__name__}: {error}\n")
             self.errors += 1
@@ -250,6 +239,13 @@ def _put_kill(point: str, nth: int, seed: int) -> None:
             _before(DeltaTable, "create_checkpoint", die_soon)
         case _:
             raise ValueError(point)
+
+
+def _of_no_hours(plan: Callable[..., Any]) -> Callable[..., Any]:
+    def planned(handle: Any, _: int, *told: Any, **named: Any) -> Any:
+        return plan(handle, 0, *told, **named)
+
+    return planned
 
 
 def _after(owner: Any, name: str, then: Callable[[Any], None]) -> None:

@@ -16,11 +16,13 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from polars.testing import assert_frame_equal
 
-from lakehouse.engine.declare.errors import Refused, Terminal
+from lakehouse.engine.declare.errors import Conflict, Refused, Terminal
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known
+from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.prepared import Prepared
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge, prepare_overwrite, replace_slice
@@ -219,6 +221,32 @@ def test_spark_and_we_take_rows_away_by_vectors_in_turns(address: Address, spark
     check(spark.rows(address.uri), expected)
     for version in range(opened(address).version + 1):
         check(spark.rows(address.uri, version), opened(address, version).scan().collect())
+
+
+def test_what_spark_commits_between_our_plan_and_our_commit_stands_or_ours_is_a_conflict(
+    address: Address, spark: Spark
+):
+    handle, table = made(address, rows(1, 2, 3)), f"delta.`{address}`"
+    appends = prepare_append(handle, rows(4))
+    merges, late = (prepare_merge(handle, rows(number, note="z"), ["id"]) for number in (2, 1))
+    spark.do(f"insert into {table} values (5, 'n5')", f"update {table} set note = 'by spark' where id = 1")
+    appends.commit({}, {})
+    merges.commit({}, {})
+    with pytest.raises(Conflict):
+        late.commit({}, {})
+    handle = opened(address)
+    joins = Prepared(
+        handle, tuple(write_files(handle, handle.scan())), tuple(handle.files()["path"]), 0, rearranges=True
+    )
+    again = prepare_merge(handle, rows(3, note="y"), ["id"])
+    spark.do(f"optimize {table}")
+    with pytest.raises(Conflict):
+        joins.commit({}, {})
+    again.commit({}, {})
+    by_spark = pl.DataFrame({"id": [1], "note": ["by spark"]})
+    expected = pl.concat([rows(4, 5), by_spark, rows(2, note="z"), rows(3, note="y")])
+    check(opened(address).scan().collect(), expected)
+    check(spark.rows(address.uri), expected)
 
 
 # ---- what Spark writes ----

@@ -198,12 +198,14 @@ OUTLIVES = """
 import time
 import polars as pl
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.writes import prepare_append, prepare_merge, prepare_overwrite
 row = pl.LazyFrame({"day": ["d"], "id": [1]})
 handles = [Handle.create(found[way].address("silver", "outlives_" + way), row.collect_schema()) for way in PRINCIPALS]
 handles = [prepare_append(each, row).commit({}, {}).handle for each in handles]
 scans = [each.scan() for each in handles]
 empty = [Handle.create(found[way].address("silver", "anew_" + way), row.collect_schema()) for way in PRINCIPALS]
+opened = [Handle.open(each.address, each.version) for each in handles]
 time.sleep(5)
 read = [each.collect().rows() for each in scans]
 for way, each in zip(PRINCIPALS, handles, strict=True):
@@ -214,6 +216,9 @@ for way, each in zip(PRINCIPALS, handles, strict=True):
     else:
         raise SystemExit("the store takes the first token still")
 newer = row.with_columns(id=pl.lit(2, pl.Int64))
+assert [each.transaction("nobody") for each in opened] == [None] * len(opened)
+handles = [promise(each, 200) for each in opened]
+assert [hours_of(each) for each in handles] == [200] * len(handles)
 merged = [prepare_merge(each, newer, ["day"]).commit({}, {}).handle for each in handles]
 alone = row.select("id")
 reshaped = [prepare_overwrite(each, alone, alone.collect_schema()).commit({}, {}).handle for each in empty]

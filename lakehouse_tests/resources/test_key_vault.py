@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from resources.key_vault import Wanted
 
 
 @pytest.fixture
-def cloud(azure_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """In which this very process is an application of Entra that may read vaults."""
+def cloud(azure_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """In which this very process is an application of Entra that may read vaults.
+
+    Who waits for a vault that hangs is answered at the end: it would ask for a token in the middle of the next test.
+    """
     principal = {"TENANT_ID": TENANT, "CLIENT_ID": "the-application", "CLIENT_SECRET": azure_cloud.client_secret}
     for name, value in (
         azure_cloud.environment() | {f"AZURE_{name}": value for name, value in principal.items()}
@@ -26,7 +30,11 @@ def cloud(azure_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     for each in (entra.any_login, entra.service_principal, entra.managed_identity, key_vault._client):
         vars(each)["__wrapped__"].cache_clear()
     monkeypatch.setattr(key_vault, "_asked", {})
-    return azure_cloud
+    yield azure_cloud
+    azure_cloud.hung = set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("secret of "):
+            thread.join()
 
 
 def wanted(connection: str, secret: str, vault: str = "company-kv", cloud: CloudName = "public") -> Wanted:

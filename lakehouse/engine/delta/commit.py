@@ -115,16 +115,24 @@ def land(base: Base, change: Change, through: DeltaTable | None = None, schema: 
 def put(address: Address, version: int, change: Change) -> None:
     """Commit files that come and go: nothing else is asked of a writer here (foreign.py).
 
-    Raises FileExistsError where another has made that version, else OSError.
+    Raises FileExistsError where another has made that version, Terminal where the store lets us not in, else OSError.
     """
-    store.create(address, log_name(version), b"\n".join(map(msgspec.json.encode, _actions(change))))
+    try:
+        store.create(address, log_name(version), b"\n".join(map(msgspec.json.encode, _actions(change))))
+    except Terminal as refused:
+        raise Terminal(f"{refused} Nothing was committed; version {version - 1} of {address} stands.") from refused
+
+
+def let_in(address: Address, table: DeltaTable) -> DeltaTable:
+    """The same version, by a token as of now: it keeps the one that it was opened by, which may have ended since."""
+    if not address.token:
+        return table
+    return DeltaTable(root(address), version=table.version(), storage_options=storage_options(address))
 
 
 def put_through_deltalake(address: Address, table: DeltaTable, change: Change, schema: DeltaSchema | None) -> None:
     """Commit by deltalake, which writes a schema as well. With `schema` the files that come make the table anew."""
-    if address.token:  # it keeps the one that it was opened by, which may have ended since
-        table = DeltaTable(root(address), version=table.version(), storage_options=storage_options(address))
-    at, changes = change.milliseconds, not change.rearranges
+    table, at, changes = let_in(address, table), change.milliseconds, not change.rearranges
     adds = [
         AddAction(each.path, each.size, dict(each.partition), at, changes, each.statistics) for each in change.added
     ]

@@ -21,7 +21,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta import log, place
-from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, now
+from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, let_in, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
 from lakehouse.engine.delta.foreign import check_change, data_files, gone_of, load
 from lakehouse.engine.delta.heal import heal
@@ -121,8 +121,7 @@ class Handle:
                 return standing
             raise_where_refused(address, error)
             raise Unreachable(f"{address} could not be created: {in_words(error)}. Try again.") from error
-        if address.is_local:
-            place.make_table_durable(address)
+        place.make_table_durable(address)
         return cls(address, created).with_tip()
 
     @property
@@ -214,7 +213,10 @@ class Handle:
         """The version that `app` last committed with, None when it never did."""
         if app not in self._transactions:  # deltalake reads the log for every answer
             is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
-            self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
+            try:
+                self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
+            except (DeltaError, OSError):  # its log was cleaned up since, or its token has ended
+                self._transactions[app] = self.transactions().get(app)
         found = self._transactions[app]
         return None if found == log.NEVER else found
 
@@ -365,12 +367,11 @@ class Handle:
     def checkpoint(self) -> None:
         """Sum up the log, so that opening stays cheap. It only helps: failing, it is told and left."""
         try:
-            self._table.create_checkpoint()
+            let_in(self.address, self._table).create_checkpoint()
         except (DeltaError, OSError, LakehouseError) as error:
             _logger.warning("%s: no checkpoint at version %d: %s", self.address, self.version, error)
             return
-        if self.address.is_local:
-            place.make_checkpoint_durable(self.address, self.version)
+        place.make_checkpoint_durable(self.address, self.version)
 
     def _refuse_missing(self, paths: Sequence[str]) -> None:
         """Files that a compaction took out of the table are read as long as they lie there."""

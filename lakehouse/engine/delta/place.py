@@ -80,7 +80,9 @@ def make_durable(paths: Iterable[str], below: str = "") -> None:
 
 
 def make_table_durable(address: Address) -> None:
-    """The same of a new table, of which every folder above may be new as well."""
+    """The same of a new table on a local disk, of which every folder above may be new as well."""
+    if not address.is_local:
+        return
     make_durable([log_file(address, 0)], root(address))
     for folder in Path(root(address)).parents:
         with suppress(PermissionError):  # a folder of somebody else, that was there before
@@ -89,6 +91,8 @@ def make_table_durable(address: Address) -> None:
 
 def make_checkpoint_durable(address: Address, version: int) -> None:
     """The pointer is left out by deltalake where the checkpoint is there already: a run was killed between the two."""
+    if not address.is_local:
+        return
     checkpoint = Path(log_file(address, version)).with_suffix(".checkpoint.parquet")
     make_durable(str(each) for each in (checkpoint, checkpoint.with_name(POINTER)) if each.exists())
 

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import store
+from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.place import log_file
@@ -219,3 +219,14 @@ def test_a_promise_is_delta_s_own_properties_and_no_reader_takes_it_for_new_rows
     assert changed is not None
     assert len(changed) == 2, "the columns are the same, so what changed can be told"
     assert append(promised, rows(7), {}, {}).handle.scan().collect().height == 3
+
+
+def test_a_handle_outlives_the_log_that_it_was_opened_from(address: Address):
+    """deltalake looks there only when it is asked for a transaction: a process that lives long was told of no file."""
+    append(append(grown(address, 3), rows(8), {"position": 7}, {}).handle, rows(9), {}, {})
+    known.forget(address)
+    old = opened(address)
+    DeltaTable(address.uri).create_checkpoint()
+    for version in range(old.version):
+        Path(address.uri, f"_delta_log/{version:020d}.json").unlink()
+    assert (old.transaction("nobody"), old.transaction("position")) == (None, 7)

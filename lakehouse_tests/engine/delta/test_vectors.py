@@ -21,6 +21,7 @@ from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import apart, at_version
 from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
@@ -238,3 +239,13 @@ def test_a_table_is_put_back_with_the_vectors_that_it_had(address, aside, duckdb
     assert (content(restored), restored.rows) == (content(then), then.rows)
     as_others_read(address, duckdb_rows)
     assert content(merged(opened(address), rows((5, "n", 1)))) == content_of(then, (5, "n", 1))
+
+
+def test_a_promise_of_retention_asks_no_more_of_who_reads_a_table_with_vectors(address):
+    """deltalake, where it sets a property, asks for variantType as well: nobody here could write the table again."""
+    marked = merged(table(address, numbered(8)), rows((1, "c", 1)))
+    promised = promise(marked, 200)
+    assert (hours_of(promised), promised.version, promised.has_vectors) == (200, marked.version + 1, True)
+    assert DeltaTable(address.uri).protocol().reader_features == ["deletionVectors"]
+    assert content(promised) == content(marked)
+    assert merged(promised, rows((2, "c", 2))).rows == 8
