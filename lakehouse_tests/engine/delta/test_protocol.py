@@ -65,7 +65,8 @@ def test_a_column_that_a_reader_cannot_read_is_refused_before_the_table_is_made(
         Handle.create(address, NAIVE, readers=readers)
     assert str(refusal.value) == (
         f"{address} would need Delta's reader feature timestampNtz for its column at (a timestamp without a zone), "
-        "which its readers synapse and fabric cannot read. Nothing was written. Either make it Datetime('us', 'UTC'), "
+        "which its readers synapse and fabric cannot read. Nothing was written. Either make it Datetime('us', 'UTC') "
+        "by the zone of its clock, as .dt.replace_time_zone('Europe/London').dt.convert_time_zone('UTC'), "
         "or leave them out: @table(readers=[Reader.DELTA_RS, Reader.DATABRICKS])."
     )
     assert not Path(address.uri).exists()
