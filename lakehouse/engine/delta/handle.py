@@ -138,11 +138,6 @@ class Handle:
             self._opened = again
         return self._opened
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether a commit is ours to write; deltalake's where this version's own is not in the log any more."""
-        return self.identity is not None
-
     def newest_version(self) -> int:
         """That the table stands at now. Costs a listing."""
         raw: Any = self._opened._table  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # else it would be moved
@@ -318,7 +313,7 @@ class Handle:
         protocol, metadata = enabling(self.standing, metadata) if marked else (None, metadata)
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
         change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)
-        identity = land(self, change, None if self.is_ours else self._table, reshaped)
+        identity = land(self, change)
         # files that are put back may have been measured by another engine
         came = None if reshaped or log.RESTORED in note else added_files(added, at, self.schema)
         committed: Handle = self._later(self.version + 1, transactions, came, paths)

@@ -14,6 +14,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, Commit, read_commits, rows_in
+from lakehouse.engine.delta.place import LOG, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.vectors import all_but
@@ -40,6 +41,12 @@ def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
     """
     told = [_row(commit) for commit, _ in zip(_commits(handle), range(most or handle.version + 1), strict=False)]
     return pl.DataFrame(told, schema=HISTORY, orient="row")
+
+
+def told_from(handle: Handle) -> int:
+    """The first version since which the log tells of every one. Costs a listing."""
+    there = store.sizes(handle.address, LOG)
+    return next((each + 1 for each in range(handle.version, -1, -1) if log_name(each) not in there), 0)
 
 
 def version_at(handle: Handle, at: datetime) -> int:

@@ -1,6 +1,7 @@
 """Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -19,6 +20,7 @@ from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.slices import changed_slices
@@ -226,6 +228,17 @@ def test_columns_are_added_and_widened_over_vectors(address):
 def test_what_is_removed_takes_its_vector_along(address, duckdb_rows):
     marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
     assert content(overwrite(marked, rows((1, "a", 1)), {}, {}).handle) == rows((1, "a", 1)).rows()
+    as_others_read(address, duckdb_rows)
+
+
+def test_marks_are_made_on_a_version_of_which_only_a_checkpoint_tells(address, duckdb_rows):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
+    marked.checkpoint()
+    for version in range(marked.version + 1):
+        Path(log_file(address, version)).unlink()
+    after = merged(opened(address), rows((5, "d", 51), (6, "d", 60)))
+    assert content(after) == content_of(marked, (5, "d", 51), (6, "d", 60))
+    assert sum(map(len, after.gone.values())) == 2
     as_others_read(address, duckdb_rows)
 
 
