@@ -209,7 +209,10 @@ class Handle:
         """The version that `app` last committed with, None when it never did."""
         if app not in self._transactions:  # deltalake reads the log for every answer
             is_behind = self._opened.version() <= self.version  # by commits of ours, of which each transaction is kept
-            self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
+            try:
+                self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
+            except DeltaError:  # the log that it was opened by was cleaned away meanwhile
+                self._transactions[app] = self.transactions().get(app)
         found = self._transactions[app]
         return None if found == log.NEVER else found
 

@@ -54,9 +54,9 @@ def version_at(handle: Handle, at: datetime) -> int:
     oldest = None
     for commit in _commits(handle):
         oldest = commit
-        if (committed_at := _committed_at(commit)) is not None and committed_at <= at:
+        if (then := committed_at(commit)) is not None and then <= at:
             return commit.version
-    since = f": version {oldest.version} is of {_committed_at(oldest)}" if oldest else ""
+    since = f": version {oldest.version} is of {committed_at(oldest)}" if oldest else ""
     raise Refused(f"{handle.address} was not there at {at:%Y-%m-%d %H:%M:%S} UTC, as far as its log tells{since}.")
 
 
@@ -153,7 +153,7 @@ def _one_by_one(handle: Handle, last: int) -> Iterator[Commit]:
             return
 
 
-def _committed_at(commit: Commit) -> datetime | None:
+def committed_at(commit: Commit) -> datetime | None:
     at = commit.info.get("inCommitTimestamp", commit.info.get("timestamp"))
     return datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None
 
@@ -165,7 +165,7 @@ def _row(commit: Commit) -> tuple[object, ...]:
     note = {UPKEEP: note[UPKEEP]} if UPKEEP in note else note  # what a run left before it is told there
     return (
         commit.version,
-        _committed_at(commit),
+        committed_at(commit),
         commit.info.get("operation"),
         None if None in new else sum(each for each in new if each is not None),
         len(added),

@@ -238,6 +238,12 @@ def test_a_transaction_is_known_of_versions_that_were_not_read_again(address):
     assert handle.transaction("third") is None
 
 
+def test_a_transaction_is_known_where_the_log_was_cleaned_after_the_version_was_opened(address):
+    handle = opened(add(add(add(Handle.create(address, SCHEMA), 1, first=1), 2, second=2), 3).address)
+    clean_log(opened(address))
+    assert [handle.transaction(app) for app in ("first", "second", "none")] == [1, 2, None]
+
+
 def test_since_gives_what_was_appended_after_a_position(address):
     handle = Handle.create(address, SCHEMA)
     for ids in ([3, 1], [], [2], [9, 8]):
