@@ -8,15 +8,8 @@ from __future__ import annotations
 
 import re
 
-from deltalake import CommitProperties
-from deltalake.exceptions import DeltaError
-
-from lakehouse.engine.declare.errors import Conflict
-from lakehouse.engine.delta import known
-from lakehouse.engine.delta.commit import NO_HOOKS
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note
-from lakehouse.engine.delta.refused import in_words, raise_where_refused
 
 LEAST_HOURS = 168
 """A week. Vacuum with less breaks readers and writers that are running."""
@@ -37,21 +30,9 @@ def promise(handle: Handle, hours: int) -> Handle:
     said = {_FILES: f"interval {hours} hours", _LOG: f"interval {hours} hours"}
     if said.items() <= configuration_of(handle).items():
         return handle
-    handle.address.refuse_a_write()
     note = {**last_note(handle.address, handle.version), UPKEEP: f"promises to keep {hours} hours"}
-    try:
-        handle._table.alter.set_table_properties(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-            said,
-            raise_if_not_exists=False,
-            commit_properties=CommitProperties(custom_metadata=note, max_commit_retries=0),
-            post_commithook_properties=NO_HOOKS,
-        )
-    except (DeltaError, OSError) as error:
-        raise_where_refused(handle.address, error)
-        raise Conflict(f"{handle.address}: its retention was not set: {in_words(error)}. Run again.") from error
-    finally:
-        known.forget(handle.address)
-    return Handle.open(handle.address) or handle
+    metadata = {**handle.standing.metadata, "configuration": {**configuration_of(handle), **said}}
+    return handle.commit([], [], {}, note, rearranges=True, asks=lambda _, __: (None, metadata))
 
 
 def configuration_of(handle: Handle) -> dict[str, str]:

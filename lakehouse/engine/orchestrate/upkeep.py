@@ -23,7 +23,16 @@ from lakehouse.engine.delta import quarantine, store
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import summed_up, transactions_at
-from lakehouse.engine.delta.optimize import Aim, Layout, Optimized, compact, plan, refuse_columns, zorder
+from lakehouse.engine.delta.optimize import (
+    Aim,
+    Layout,
+    Optimized,
+    compact,
+    plan,
+    refuse_columns,
+    without_vectors,
+    zorder,
+)
 from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
 from lakehouse.engine.ingest.ledger import Ledger
@@ -127,6 +136,7 @@ def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Seq
     """Join small files, or lay all rows by columns; then sum the log up. Refused where the order of rows counts."""
     aim = aim_of(declared, policy)
     _refuse_order(declared, columns, aim)
+    handle = without_vectors(handle, declared.readers)
     done = zorder(handle, columns, aim) if columns else compact(handle, aim)
     _sum_up(done.handle)
     return done

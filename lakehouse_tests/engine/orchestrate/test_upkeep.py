@@ -24,6 +24,7 @@ from lakehouse import (
     New,
     Overwrite,
     Quarantine,
+    Reader,
     Silver,
     column,
     table,
@@ -36,10 +37,12 @@ from lakehouse.engine.declare.upkeep import Policies, Policy
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.travel import at_version
 from lakehouse.engine.delta.vacuum import Sweep, sweep
+from lakehouse.engine.delta.writes import prepare_merge
 from lakehouse.engine.ingest import ledger
 from lakehouse.engine.ingest.rewind import prepare_rewind
 from lakehouse.engine.orchestrate import upkeep, upkeep_jobs
@@ -313,6 +316,19 @@ def test_a_table_that_somebody_else_wrote_at_a_declared_place_is_not_kept_but_re
     known.forget(place)
     Handle.create(place, sums.declaration.stored_schema)  # as a run leaves it that is killed before it writes
     assert own_table(sums.declaration, house.place) is not None
+
+
+def test_a_table_whose_readers_do_not_know_its_deletion_vectors_is_freed_of_them(tmp_path: Path):
+    house = House(tmp_path)
+    house.land("n", *range(9))
+    house.run("bronze/notes", "silver/sums")
+    handle = for_readers(opened(house.place.table(sums.declaration)), [Reader.DELTA_RS])
+    changed = pl.LazyFrame({"no": ["n-3"], "pieces": [30]})
+    assert prepare_merge(handle, changed, ["no"]).commit({}, {}).handle.gone
+    before = house.rows("silver/sums")
+    assert house.keep("silver").success
+    kept = opened(handle.address)
+    assert (kept.protocol, kept.has_vectors, house.rows("silver/sums")) == ((1, 7), False, before)
 
 
 class TestALedger:
