@@ -77,7 +77,7 @@ def at_version(handle: Handle, version: int) -> Handle:
 
 def as_it_stood(handle: Handle, said: str) -> Handle:
     """The table at a version, `12`, or at a time, `2026-01-31T12:00:00Z`. Refused where there is no such."""
-    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, _time(said)))
+    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, time_of(said)))
 
 
 def _opened(handle: Handle, version: int) -> Handle:
@@ -121,7 +121,8 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     return frames[0], frames[1], (one.rows_of(both) if both else 0) - lost
 
 
-def _time(text: str) -> datetime:
+def time_of(text: str) -> datetime:
+    """What a person said. Raises WrongUsage for what is no time, or one of no zone."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
