@@ -233,14 +233,14 @@ def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Seq
         said = f"{what}: {number(len(removed), 'file')} into {len(added):,}"
         try:
             note = {**last_note(handle.address, handle.version), UPKEEP: said}
-            return handle.commit(added, removed, {}, note, rearranges=True), made
+            return handle.commit(added, removed, {}, note, rearranges=True).leaving_out(handle.unmeasured), made
         except Conflict:
             newest = Handle.open(handle.address)
             if newest is None or newest.id != handle.id or newest.schema != handle.schema:
                 raise
             touched = _touched(handle, newest)
             made = [each for each in made if touched.isdisjoint(each.removed)]
-            handle = newest
+            handle = newest.leaving_out(handle.unmeasured)
     raise Conflict(f"{handle.address}: {ATTEMPTS} other writers came first; nothing of ours was committed. Run again.")
 
 
