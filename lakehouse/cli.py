@@ -322,14 +322,21 @@ def _keys(tables: Sequence[Table]) -> str:
 
 
 @app.command()
-def sql(statement: Annotated[str, typer.Argument(help='As in: "select * from gold.daily_sales limit 5"')]) -> None:
+def sql(
+    statement: Annotated[str, typer.Argument(help='As in: "select * from gold.daily_sales limit 5"')],
+    *,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="As all stood then: 2026-01-31T12:00:00Z.")
+    ] = None,
+) -> None:
     """Ask the lake in SQL (DuckDB): bronze.…, silver.…, gold.…, quarantine.<layer>_<table>. All: "show tables"."""
     from lakehouse.engine.declare.place import SHADOW
     from lakehouse.engine.serve.local_sql import connect, query
 
     opened = Lakehouse()
     shadows = [(*SHADOW, *each.declaration.key.split("/")) for each in opened.in_shadow]
-    connection = connect([each.declaration for each in opened.tables], opened.place, [*opened.plain, *shadows])
+    everyone = [each.declaration for each in opened.tables]
+    connection = connect(everyone, opened.place, [*opened.plain, *shadows], as_of=as_of)
     ways = {(each.declaration.layer, each.declaration.name): "lakehouse run" for each in opened.tables}
     names, rows = query(connection, statement, {**ways, **opened.plain}.items())
     draw_rows(names, rows)

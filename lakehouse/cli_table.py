@@ -34,6 +34,7 @@ def history(
 ) -> None:
     """The versions of a table, newest first: when each was committed, by what, and what came and went."""
     from lakehouse.engine.delta.travel import history as travelled
+    from lakehouse.engine.delta.travel import told_from
 
     _, handle = _opened(key)
     versions = travelled(handle, limit)
@@ -41,8 +42,11 @@ def history(
         sys.stdout.write(versions.write_json() + "\n")
         return
     draw_rows(versions.columns, versions.rows())
-    if left := handle.version + 1 - versions.height:
-        out.print(f"{number(left, 'older version')} not shown: --limit {handle.version + 1}", style="dim")
+    first = told_from(handle)
+    if left := handle.version + 1 - first - versions.height:
+        out.print(f"{number(left, 'older version')} not shown: --limit {versions.height + left}", style="dim")
+    if first:
+        out.print(f"Of {number(first, 'older version')} the log was cleaned away.", style="dim")
 
 
 @tables.command()

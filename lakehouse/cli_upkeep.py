@@ -81,7 +81,7 @@ def vacuum(
     from lakehouse.engine.delta.delivery import tidy
     from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, hours_of, promise
     from lakehouse.engine.delta.vacuum import refuse_short, sweep
-    from lakehouse.engine.orchestrate.upkeep import facts_of_sweep, plan_sweep, readers_of
+    from lakehouse.engine.orchestrate.upkeep import facts_of_sweep, plan_beside, plan_sweep, readers_of
 
     opened = Lakehouse()
     declared, handle, policy = _own(opened, key)
@@ -96,7 +96,8 @@ def vacuum(
         tidy(handle, opened.place.quarantine(declared))
     planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)
     if not dry_run:
-        sweep(planned)
+        for each in (*plan_beside(declared, planned, opened.place), planned):
+            sweep(each)
         _tell(opened, declared, {**facts_of_sweep(planned), "folder/bytes_before": planned.bytes_before})
     _say(declared, planned, "would go" if dry_run else "removed")
     if dry_run and planned.bytes:
@@ -146,6 +147,8 @@ def _tell(opened: Lakehouse, declared: Declaration, facts: Mapping[str, object])
 
 
 def _say(declared: Declaration, planned: Sweep, what: str) -> None:
+    from lakehouse.engine.orchestrate.upkeep import lets_go
+
     size, log = sum(planned.files.values()), sum(planned.log.values())
     out.print(
         f"{declared.key}, version {planned.handle.version}: {number(len(planned.files), 'file')} {what}, {size:,} bytes"
@@ -155,9 +158,9 @@ def _say(declared: Declaration, planned: Sweep, what: str) -> None:
     kept = f"Kept: versions {planned.oldest} to {planned.handle.version}, all of the last {planned.hours:,} hours"
     young = f"; {number(planned.young, 'file')} of no version, too young to go" if planned.young else ""
     out.print(kept + young, style="dim", soft_wrap=True)
-    for reader, at in planned.held.items():
-        said = f"Kept for {reader}, which has read up to version {at}: what it has yet to read. Next: lakehouse run"
-        out.print(said, style="yellow", soft_wrap=True)
+    for reader, held in planned.held.items():
+        said = f"Kept for {reader}, which has yet to read it, {held.told}. Next: {lets_go(reader)}"
+        out.print(said, style="yellow", soft_wrap=True, markup=False)
 
 
 def _files(layout: Layout) -> str:

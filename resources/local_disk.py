@@ -1,7 +1,6 @@
 """A folder on this machine, as a storage."""
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Generator, Iterator
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from lakehouse.engine.declare.errors import FileGone, LeadsOut, Terminal, Transient
 from lakehouse.engine.declare.ports import Address, Found, Switch
+from lakehouse.engine.delta.place import durable_beside
 from resources.pattern import checked, fits, is_hidden, segments
 
 # deltalake 1.6.6: `[`, `]`, `|`, `^` panic in the writer (a BaseException), `%20` and `\\` lead to another folder
@@ -74,15 +74,8 @@ class LocalDisk(dg.ConfigurableResource):
         place = Path(self.path, checked(name))
         made = [folder for folder in [place.parent, *place.parent.parents] if not folder.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.parent / f".{secrets.token_hex(8)}.tmp"
-        try:
-            with part.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        with durable_beside(place, content) as part:
             part.replace(place)
-        finally:  # also where somebody interrupts it
-            part.unlink(missing_ok=True)
         for folder in [place.parent, *(new.parent for new in made)]:
             _make_durable(folder)
 

@@ -52,6 +52,27 @@ def test_without_retries_a_rewrite_is_refused_after_a_compaction_of_the_same_fil
         commit(mine, data_file(mine, "c.parquet", 1), RemoveAction("a.parquet", True, 0))
 
 
+def test_on_a_version_of_which_only_a_checkpoint_tells_deltalake_commits_nothing(tmp_path):
+    table = make(tmp_path / "t")
+    table.create_checkpoint()
+    (tmp_path / "t/_delta_log" / f"{0:020d}.json").unlink()
+    for each in (table, DeltaTable(str(tmp_path / "t"))):
+        with pytest.raises(DeltaError, match="Invalid table version: 0"):
+            commit(each, data_file(each, "a.parquet", 1))
+
+
+def test_a_table_of_which_a_feature_was_dropped_is_read_and_not_written_by_deltalake(tmp_path):
+    table = make(tmp_path / "t")
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["appendOnly", "checkpointProtection"]}
+    log = tmp_path / "t/_delta_log" / f"{1:020d}.json"
+    log.write_text("\n".join(map(json.dumps, [{"commitInfo": {"timestamp": 0}}, {"protocol": protocol}])))
+    table = DeltaTable(str(tmp_path / "t"))
+    table.create_checkpoint()
+    assert pl.scan_delta(table).collect().is_empty()
+    with pytest.raises(CommitFailedError, match="checkpointProtection"):
+        commit(table, data_file(table, "a.parquet", 1))
+
+
 def test_the_handle_stays_at_its_version_after_its_own_commit(tmp_path):
     table = make(tmp_path / "t")
     commit(table, data_file(table, "a.parquet", 1))

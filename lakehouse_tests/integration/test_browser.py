@@ -19,7 +19,7 @@ from lakehouse import tables
 from lakehouse.engine.orchestrate.load import tables_in
 from lakehouse.example.replay import days
 from lakehouse.tables.silver.orders import orders
-from lakehouse_tests.integration.dagster_dev import PROJECT, DagsterDev, until
+from lakehouse_tests.integration.dagster_dev import ENDED, PROJECT, DagsterDev, until
 from resources.local_disk import LocalDisk
 
 pytestmark = pytest.mark.browser
@@ -98,6 +98,39 @@ def test_a_table_is_materialized_from_its_page_and_the_run_succeeds(page: Page, 
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
 
 
+def test_upkeep_is_launched_from_its_job_and_what_it_did_stands_beside_the_table(page: Page, server: DagsterDev):
+    until(server.drained, 120, what="the end of all work")
+    kept = launched_upkeep(page, server)
+    assert server.status(kept) == "SUCCESS"
+    page.goto(f"{server.url}/assets/silver/orders?view=events")
+    expect(page.get_by_text("Observed in run").first).to_be_visible()
+    for name in ("small_file_ratio_before", "bytes_before", "bytes_after", "folder/bytes_after", "retention_hours"):
+        expect(page.get_by_text(name, exact=True)).to_be_visible()
+
+
+def test_upkeep_is_scheduled_for_each_layer_from_the_start(page: Page, server: DagsterDev):
+    page.goto(f"{server.url}/automation")
+    for layer in ("bronze", "silver", "gold"):
+        expect(page.get_by_text(f"upkeep_{layer}", exact=True).first).to_be_visible()
+    asked = """query ($of: RepositorySelector!) { schedulesOrError(repositorySelector: $of) { ... on Schedules {
+        results { name scheduleState { status } } } } }"""
+    of = {"repositoryName": "__repository__", "repositoryLocationName": "lakehouse"}
+    told = server.ask(asked, of=of)["schedulesOrError"]["results"]
+    assert {each["name"]: each["scheduleState"]["status"] for each in told} == {
+        "nightly": "STOPPED", "upkeep_bronze": "RUNNING", "upkeep_silver": "RUNNING", "upkeep_gold": "RUNNING",
+    }  # fmt: skip
+
+
+def launched_upkeep(page: Page, server: DagsterDev) -> str:
+    """The id of a run of the job that keeps the silver tables, which has ended."""
+    before = server.runs()
+    page.goto(f"{server.url}/locations/lakehouse/jobs/upkeep_silver/playground")
+    page.locator("button", has_text="Launch").last.click()
+    [run] = until(lambda: server.new_runs(before), 60, what="a run after a click")
+    until(lambda: server.status(run.id) in ENDED, 120, what="the end of upkeep")
+    return run.id
+
+
 def test_the_checks_tab_shows_each_check_with_what_it_means_and_what_it_found(page: Page, server: DagsterDev):
     page.goto(f"{server.url}/assets/silver/orders?view=checks&checkDetail=a_credit_gives_money_back")
     expect(page.get_by_text(f"Checks ({len(list(orders.check_specs))})")).to_be_visible()
@@ -141,6 +174,9 @@ if os.environ.get("TAKE_PICTURES"):
         turn_upright(page)
         open_at(page, whole, 2400, 720)
         picture(page, "whole-graph.png", sees=GREEN, times=len(TABLES))
+        launched_upkeep(page, server)
+        open_at(page, f"{orders}?view=events", 1400, 980)
+        picture(page, "upkeep.png", sees='text="folder/bytes_after"')
         land_badly(server)
         until(lambda: not server.drained(), 75, what="a run after a file landed")
         until(server.drained, 240, what="the end of all work")

@@ -364,6 +364,8 @@ def test_a_table_is_optimized_vacuumed_and_profiled(drained: Command) -> None:
     assert "version 4: 3 files would go" in drained(*forced, "--dry-run").stdout
     assert "version 4: 3 files removed" in drained(*forced).stdout
     assert drained("sql", "select * from silver.orders order by all").stdout == before
+    told = drained("table", "history", "silver/orders").stdout
+    assert told.endswith("Of 4 older versions the log was cleaned away.\n")
     gone = drained("table", "show", "silver/orders", "--version", "2", exits=1).stderr
     assert "version 2 can no longer be read: 2 files of it missing, " in gone
     assert "Nothing changed: nothing is due" in drained("run").stdout

@@ -18,10 +18,11 @@ from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Terminal
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.prepared import Prepared
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
@@ -155,16 +156,24 @@ def by_vectors(address: Address) -> pl.DataFrame:
     return pl.concat([rows(*kept), rows(2, 50, note="z"), rows(3, 4, note="y")])
 
 
+def freed_of_vectors(address: Address) -> pl.DataFrame:
+    expected = by_vectors(address)
+    for _ in range(2):
+        handle = without_vectors(opened(address), EVERY_READER)
+    prepare_append(for_readers(handle, EVERY_READER), rows(90)).commit({}, {})
+    assert opened(address).protocol == (1, 7)
+    return pl.concat([expected, rows(90)])
+
+
 WAYS = [
     nothing, appended, overwritten, merged, slice_replaced, reshaped, in_folders, of_every_type, after_many_commits,
-    by_wall_clock, by_vectors,
+    by_wall_clock, by_vectors, freed_of_vectors,
 ]  # fmt: skip
 
 
-# Spark answers first after half a minute: three of them are in every run of the tests
-BY_SPARK = [
-    way if way in {merged, of_every_type, by_vectors} else pytest.param(way, marks=pytest.mark.long) for way in WAYS
-]
+# Spark answers first after half a minute: four of them are in every run of the tests
+ALWAYS = {merged, of_every_type, by_vectors, freed_of_vectors}
+BY_SPARK = [way if way in ALWAYS else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
 
 
 def check(seen: pl.DataFrame, expected: pl.DataFrame) -> None:
@@ -247,6 +256,25 @@ def test_what_spark_commits_between_our_plan_and_our_commit_stands_or_ours_is_a_
     expected = pl.concat([rows(4, 5), by_spark, rows(2, note="z"), rows(3, note="y")])
     check(opened(address).scan().collect(), expected)
     check(spark.rows(address.uri), expected)
+
+
+@pytest.mark.long
+def test_a_table_that_we_freed_of_vectors_is_written_cleaned_and_given_them_again_by_spark(
+    address: Address, spark: Spark
+):
+    expected, table = freed_of_vectors(address), f"delta.`{address}`"
+    for version in range(opened(address).version + 1):
+        check(spark.rows(address.uri, version), opened(address, version).scan().collect())
+    spark.do(f"delete from {table} where id = 90", f"optimize {table}", f"vacuum {table}")
+    known.forget(address)
+    assert (opened(address).protocol, opened(address).has_vectors) == ((1, 7), False)
+    check(spark.rows(address.uri), expected.filter(pl.col("id") != 90))
+    on = f"alter table {table} set tblproperties ('delta.enableDeletionVectors' = true)"
+    spark.do(on, f"delete from {table} where id = 20")
+    known.forget(address)
+    freed = without_vectors(opened(address), EVERY_READER)
+    check(freed.scan().collect(), expected.filter(~pl.col("id").is_in([20, 90])))
+    check(spark.rows(address.uri), freed.scan().collect())
 
 
 # ---- what Spark writes ----

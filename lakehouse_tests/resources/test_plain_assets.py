@@ -476,7 +476,8 @@ def test_a_narrower_type_or_another_order_is_made_to_fit(world: World, frame: An
 
 def test_a_type_that_delta_cannot_hold_is_refused_with_column_and_way_out(world: World):
     sentence = world.refused(giving(PLAIN.with_columns(pl.col("sku").cast(pl.Categorical))))
-    assert "sales cannot be stored in Delta: sku is Categorical: cast it to String" in sentence
+    said = 'sku is Categorical: return it as String: pl.col("sku").cast(pl.String). Nothing was written.'
+    assert f"sales cannot be stored in Delta: {said}" in sentence
     assert Handle.open(world.lake.address("sales")) is None
 
 

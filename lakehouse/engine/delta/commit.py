@@ -1,35 +1,37 @@
-"""One version of a table, put into its log: by us in one request, or by deltalake where it takes another shape.
+"""One version of a table, put into its log in one request.
 
 A version is a file of the log that is there whole or not at all, and that only one writer can make. deltalake looks for
-the newest version first and reads the new one afterwards: five answers of the store, one after the other.
+the newest version first and reads the new one afterwards: five answers of the store, one after the other. Where that
+version's own file was cleaned away, and only a checkpoint stands for it, it does not commit at all (1.6.6).
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version as version_of
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake import Schema as DeltaSchema
+from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
+from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.log import COMMIT_ID, RESTORED, Action, as_logged, read_commit
 from lakehouse.engine.delta.place import log_name, root, storage_options
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.vectors import Vector
+
+if TYPE_CHECKING:
+    from lakehouse.engine.delta.handle import Handle
 
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _ENGINE = f"lakehouse:{version_of('lakehouse')}"
@@ -86,27 +88,13 @@ class Change:
         return int(self.at.timestamp() * 1000)
 
 
-class Base(Protocol):
-    """The version that a commit is put on top of."""
-
-    address: Address
-    version: int
-    identity: object
-
-
-def land(base: Base, change: Change, through: DeltaTable | None = None, schema: DeltaSchema | None = None) -> str:
-    """Commit exactly the next version, or raise Conflict. Gives the mark that it goes by.
-
-    through: the table, where it is deltalake that commits; with `schema` the files that come make it anew.
-    """
+def land(base: Handle, change: Change) -> str:
+    """Commit exactly the next version, or raise Conflict. Gives the mark that it goes by."""
     identity, version = secrets.token_hex(8), base.version + 1
     change = replace(change, note={**change.note, COMMIT_ID: identity})
     try:
-        if through is not None:
-            put_through_deltalake(base.address, through, change, schema)
-        else:
-            _refuse_another_table(base)
-            put(base.address, version, change)
+        _refuse_another_table(base)
+        put(base.address, version, change)
     except (DeltaError, OSError) as error:
         _raise_unless_landed(base.address, version, identity, error)
     return identity
@@ -128,28 +116,6 @@ def let_in(address: Address, table: DeltaTable) -> DeltaTable:
     if not address.token:
         return table
     return DeltaTable(root(address), version=table.version(), storage_options=storage_options(address))
-
-
-def put_through_deltalake(address: Address, table: DeltaTable, change: Change, schema: DeltaSchema | None) -> None:
-    """Commit by deltalake, which writes a schema as well. With `schema` the files that come make the table anew."""
-    table, at, changes = let_in(address, table), change.milliseconds, not change.rearranges
-    adds = [
-        AddAction(each.path, each.size, dict(each.partition), at, changes, each.statistics) for each in change.added
-    ]
-    gone = () if schema else change.removed  # overwrite finds them itself
-    removes = [RemoveAction(each.path, changes, at, each.size, dict(each.partition)) for each in gone]
-    table.create_write_transaction(
-        [*adds, *removes],
-        mode="append" if schema is None else "overwrite",
-        schema=schema or table.schema(),
-        partition_by=table.metadata().partition_columns,
-        commit_properties=CommitProperties(
-            custom_metadata=dict(change.note),
-            max_commit_retries=0,  # with retries two of 14 pairs of rivals doubled rows
-            app_transactions=[Transaction(app, number) for app, number in change.transactions.items()],
-        ),
-        post_commithook_properties=NO_HOOKS,
-    )
 
 
 def _actions(change: Change) -> Iterator[Action]:
@@ -206,15 +172,23 @@ def _remove(gone: Gone, at: int, *, changes: bool) -> Action:
     }
 
 
-def _refuse_another_table(base: Base) -> None:
+def _refuse_another_table(base: Handle) -> None:
     """No version is put on top of a table that was made anew at this place meanwhile, or where none is left."""
-    with suppress(FileNotFoundError):
-        if read_commit(base.address, base.version).identity == base.identity:
-            return
+    if _stands(base):
+        return
     raise Conflict(
         f"{base.address} was removed or made anew since its version {base.version} was read; nothing was committed. "
         "Run again."
     )
+
+
+def _stands(base: Handle) -> bool:
+    try:
+        return read_commit(base.address, base.version).identity == base.identity
+    except FileNotFoundError:
+        if base.identity is not None or (there := Checkpoints(base.address)).up_to(base.version) != base.version:
+            return False
+        return any(each["id"] == base.id for each in there.actions(base.version, "metaData"))
 
 
 def _raise_unless_landed(address: Address, version: int, identity: str, error: Exception) -> None:

@@ -17,6 +17,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.prepared import Prepared, Written, until_first
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
@@ -83,7 +84,8 @@ def deliver(delivery: Delivery) -> Written:
 
     Else raises Conflict: nothing of it landed.
     """
-    handle = for_readers(delivery.handle or _made(delivery), delivery.readers)
+    stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
+    handle = for_readers(without_vectors(stands, delivery.readers), delivery.readers)
     if not delivery.whole:
         evolved = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
         handle = for_readers(evolved, delivery.readers)

@@ -67,8 +67,3 @@ def _refuse_more(handle: Handle, found: Compatibility) -> None:
     if not found.goes_on:
         raise Refused(f"{handle.address} cannot go on with other columns: {found}. {stands} Make the table anew.")
     check_writable(handle)
-    if not handle.is_ours:
-        raise Refused(
-            f"{handle.address}: the log of version {handle.version} is gone, so that it cannot be given other columns: "
-            f"{found}. {stands} Make the table anew."
-        )

@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -113,18 +114,19 @@ class _Names:
     def __init__(self, handle: Handle, after: int, named: str, spread: str | None) -> None:
         self._handle, self._after, self._named, self._spread = handle, after, named, spread
         self._write = secrets.token_hex(8)
-        self._calls = itertools.count()
         self._unfit: str | None = None
 
     def __call__(self, file: FileProviderArgs) -> str:
-        # Called from several threads, in any order: only the index tells the place of the file's rows.
+        # Called from several threads, in any order: only folder and index tell the place of the file's rows.
         before = int(file.partition_keys[self._spread].item()) if self._spread else self._after
-        place = f"{before + file.index_in_partition:06d}-{next(self._calls):06d}"
+        folders = [self._folder(file.partition_keys, key) for key in self._handle.partition_by]
+        apart = blake2b("/".join(folders).encode(), digest_size=6).hexdigest()  # names differ also between folders
+        place = f"{before:06d}-{file.index_in_partition:06d}-{apart}"
         name = f"{self._handle.version + 1:020d}-{place}-{self._write}"
         if self._spread:
             name += f"-{self._spread.strip()}"
         name = f"{self._named}.{self._write}.parquet" if self._named else f"{name}.parquet"
-        return "/".join([*(self._folder(file.partition_keys, key) for key in self._handle.partition_by), name])
+        return "/".join([*folders, name])
 
     def _folder(self, keys: pl.DataFrame, column: str) -> str:
         value = keys[column].cast(pl.String).item()

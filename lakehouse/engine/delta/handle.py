@@ -32,7 +32,7 @@ from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, ra
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files, without_gone
 from lakehouse.engine.delta.storable import check_columns
-from lakehouse.engine.delta.vectors import NO_MARKS, Mark, Vector, enabling, places_of, vectors_of
+from lakehouse.engine.delta.vectors import NO_MARKS, Asks, Mark, Vector, enabling, places_of, vectors_of
 
 CHECKPOINT_EVERY = 10
 # The log is what `since` reads, so no engine may clean it up.
@@ -136,11 +136,6 @@ class Handle:
                 raise Unreachable(f"{self.address}: version {self.version} was there, and the table is gone since.")
             self._opened = again
         return self._opened
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether a commit is ours to write; deltalake's where this version's own is not in the log any more."""
-        return self.identity is not None
 
     def newest_version(self) -> int:
         """That the table stands at now. Costs a listing."""
@@ -292,7 +287,7 @@ class Handle:
             return int(counts.sum())
         return int(self.scan_paths(paths).select(pl.len()).collect().item())
 
-    def commit(  # all that one version may change
+    def commit(  # noqa: PLR0913 # all that one version may change
         self,
         added: Sequence[DataFile],
         removed: Iterable[str],
@@ -302,13 +297,14 @@ class Handle:
         rearranges: bool = False,
         schema: Columns | None = None,
         marked: Mapping[str, Mark] = NO_MARKS,
+        asks: Asks | None = None,
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
         `schema` comes with the files that make the table anew, or put it back: all others go. `marked`: files that
-        stay, by path, with all rows that are gone then.
+        stay, by path, with all rows that are gone then. `asks`: what protocol and metadata are to be.
         """
         self.address.refuse_a_write()
         at = now()
@@ -317,12 +313,14 @@ class Handle:
         gone = gone_of(self, paths := set(removed))
         check_change(self, added, len(gone), rearranges=rearranges)
         metadata = meta_data(self._table, reshaped) if reshaped else None
-        protocol, metadata = enabling(self.standing, metadata) if marked else (None, metadata)
+        asks = enabling if marked or any(each.vector for each in added) else asks
+        protocol, metadata = asks(self.standing, metadata) if asks else (None, metadata)
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
         change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)
-        identity = land(self, change, None if self.is_ours else self._table, reshaped)
+        identity = land(self, change)
         # files that are put back may have been measured by another engine
-        came = None if reshaped or log.RESTORED in note else added_files(added, at, self.schema)
+        is_read = reshaped or (asks and not marked) or log.RESTORED in note
+        came = None if is_read else added_files(added, at, self.schema)
         committed: Handle = self._later(self.version + 1, transactions, came, paths)
         committed.identity = identity
         if marked:

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -21,10 +22,14 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note, read_commits
+from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read
 from lakehouse.engine.delta.statistics import DataFile
+from lakehouse.engine.delta.vectors import disabling
 from lakehouse.engine.delta.zorder import MOST_COLUMNS, Curve, mark
 
 TARGET_BYTES = 128 << 20
@@ -126,6 +131,28 @@ def compact(handle: Handle, aim: Aim) -> Optimized:
     return _finished(done, aim)
 
 
+def without_vectors(handle: Handle, readers: Sequence[Reader]) -> Handle:
+    """The table as these can read it: where one knows no deletion vectors, they are folded in, and asked for no more.
+
+    As it is where they all do, or it has none. Equal rows in the same order. Raises Conflict.
+    """
+    if not handle.has_vectors or can_read(readers, DELETION_VECTORS):
+        return handle
+    stands = handle
+    if handle.stands_as is not None:
+        stands = (Handle.open(handle.address, handle.version) or handle).leaving_out(handle.unmeasured)
+    marked = [[path] for path in stands.files()["path"] if path in stands.vectors]
+    before = layout(stands, Aim())
+    done = _rewrite(Optimized(stands, before, before), marked, _joined, "deletion vectors folded in")
+    if done.left:
+        raise Conflict(f"{handle.address}: other writers have replaced what was folded in. Run again.")
+    note = {**last_note(handle.address, done.handle.version), UPKEEP: f"for {', '.join(readers)}: no deletion vectors"}
+    asks = partial(disabling, done.handle.version + 1)
+    plain = done.handle.commit([], [], {}, note, rearranges=True, asks=asks).leaving_out(handle.unmeasured)
+    plain.checkpoint()  # so that none who reads the table meets what lies before
+    return plain if handle.stands_as is None else as_if(plain, handle.schema)
+
+
 def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
     """Lay the rows of each partition by these columns along a Z-curve, in as many files as there should be.
 
@@ -206,14 +233,14 @@ def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Seq
         said = f"{what}: {number(len(removed), 'file')} into {len(added):,}"
         try:
             note = {**last_note(handle.address, handle.version), UPKEEP: said}
-            return handle.commit(added, removed, {}, note, rearranges=True), made
+            return handle.commit(added, removed, {}, note, rearranges=True).leaving_out(handle.unmeasured), made
         except Conflict:
             newest = Handle.open(handle.address)
             if newest is None or newest.id != handle.id or newest.schema != handle.schema:
                 raise
             touched = _touched(handle, newest)
             made = [each for each in made if touched.isdisjoint(each.removed)]
-            handle = newest
+            handle = newest.leaving_out(handle.unmeasured)
     raise Conflict(f"{handle.address}: {ATTEMPTS} other writers came first; nothing of ours was committed. Run again.")
 
 

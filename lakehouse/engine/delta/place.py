@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,20 @@ def log_name(version: int) -> str:
 
 def log_file(address: Address, version: int) -> str:
     return f"{root(address)}/{log_name(version)}"
+
+
+@contextmanager
+def durable_beside(place: Path, content: bytes) -> Generator[Path]:
+    """A durable file of this content in the folder of `place`, under a name that is never listed: to be moved there."""
+    part = place.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield part
+    finally:  # also where somebody interrupts it
+        part.unlink(missing_ok=True)
 
 
 def make_durable(paths: Iterable[str], below: str = "") -> None:

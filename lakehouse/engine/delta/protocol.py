@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
-from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.delta.storable import OF_A_ZONE, check_storable
 
 if TYPE_CHECKING:
     from lakehouse.engine.delta.handle import Handle
@@ -94,7 +94,8 @@ def check_new(name: str, readers: Sequence[Reader] | None, schema: pl.Schema) ->
 def check_needed(name: str, readers: Sequence[Reader] | None, protocol: Protocol) -> None:
     """Refuse what a new table, or one that is made anew, would ask of a reader that cannot."""
     for feature, why, strangers in _beyond(readers, protocol):
-        mend = "make it Datetime('us', 'UTC')" if feature == TIMESTAMP_NTZ else f"leave out {why.removeprefix('its ')}"
+        zoned = f"make it Datetime('us', 'UTC') by the zone of its clock, as .{OF_A_ZONE}"
+        mend = zoned if feature == TIMESTAMP_NTZ else f"leave out {why.removeprefix('its ')}"
         raise Refused(
             f"{name} would need Delta's reader feature {feature} for {why}, which {_and(strangers)} cannot read. "
             f"Nothing was written. Either {mend}, or {_leave_out(readers, strangers)}."

@@ -55,7 +55,7 @@ def touched(handle: Handle, sought: Sequence[Sought]) -> list[str]:
 
 def may_mark(handle: Handle) -> bool:
     """Whether rows of the table's files may go by deletion vectors: all who read it were named, and know them."""
-    if handle.readers is None or not can_read(handle.readers, DELETION_VECTORS) or not handle.is_ours or handle.older:
+    if handle.readers is None or not can_read(handle.readers, DELETION_VECTORS) or handle.older:
         return False
     return all("stats" in add for add in handle.standing.adds.values())  # which the log must say beside a vector
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,28 +18,32 @@ _PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 _MOST_DIGITS = 38
 
+OF_A_ZONE = "dt.replace_time_zone('Europe/London').dt.convert_time_zone('UTC')"
+"""What makes an instant of a wall clock, here London's; one that was there twice or never raises."""
+_IN_MICROS = "dt.cast_time_unit('us')"
+
 _PARTITION_TYPES = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
 
 _SIMPLE = (
     pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Boolean, pl.Date, pl.Binary,
 )  # fmt: skip
 
-_WAY_OUT: dict[type[pl.DataType], str] = {
-    pl.Categorical: "cast it to String",
-    pl.Enum: "cast it to String",
-    pl.Time: "store it as String, or as Int64 microseconds since midnight",
-    pl.Duration: "store it as Int64 microseconds",
-    pl.Null: "give the column a type: a column without one holds nothing",
-    pl.Int128: "use Int64, or Decimal(38, 0)",
-    pl.UInt128: "use Decimal(38, 0) where it fits",
-    pl.UInt64: "use Int64, or Decimal(20, 0)",
-    pl.UInt32: "use Int64",
-    pl.UInt16: "use Int32",
-    pl.UInt8: "use Int16",
-    pl.Float16: "use Float32",
-    pl.Object: "give the column a Polars type",
-    pl.Array: "use List: Delta has no fixed length",
+_WAY_OUT: dict[type[pl.DataType], tuple[str, str]] = {
+    pl.Categorical: ("as String", "cast(pl.String)"),
+    pl.Enum: ("as String", "cast(pl.String)"),
+    pl.Time: ("as nanoseconds since midnight", "cast(pl.Int64)"),
+    pl.Null: ("as the type that it is to have, such as String", "cast(pl.String)"),
+    pl.Int128: ("as a decimal, which 38 digits fit", "cast(pl.Decimal(38, 0))"),
+    pl.UInt128: ("as a decimal, which 38 digits fit", "cast(pl.Decimal(38, 0))"),
+    pl.UInt64: ("as a decimal, or, where 63 bits do, as Int64", "cast(pl.Decimal(20, 0))"),
+    pl.UInt32: ("as Int64", "cast(pl.Int64)"),
+    pl.UInt16: ("as Int32", "cast(pl.Int32)"),
+    pl.UInt8: ("as Int16", "cast(pl.Int16)"),
+    pl.Float16: ("as Float32", "cast(pl.Float32)"),
+    pl.Object: ("as text, or by its fields", "map_elements(repr, return_dtype=pl.String)"),
+    pl.Array: ("as a list, since Delta has no fixed length", "arr.to_list()"),
 }
+"""As what a transform may return it, and how: no value is changed, and what does not fit raises."""
 
 
 def check_storable(schema: pl.Schema, table: str) -> None:
@@ -49,7 +54,7 @@ def check_storable(schema: pl.Schema, table: str) -> None:
 
 def faults_of(schema: pl.Schema) -> list[str]:
     """Why no table can have these columns, each with its path and the way out."""
-    faults = [fault for name, dtype in schema.items() for fault in _faults(name, dtype)]
+    faults = [fault for name, dtype in schema.items() for fault in _faults(name, dtype, _At(f'pl.col("{name}")'))]
     faults += _name_faults("", list(schema))
     return faults if schema else ["it has no column: declare at least one"]
 
@@ -64,24 +69,52 @@ def check_names(names: Iterable[str], table: str) -> None:
         )
 
 
-def _faults(path: str, dtype: pl.DataType) -> Iterator[str]:
+class _At(NamedTuple):
+    """A value as the expression of its column names it, and what of that expression stands around it."""
+
+    value: str
+    before: str = ""
+    after: str = ""
+
+    def within(self, call: str, value: str) -> _At:
+        return _At(value, f"{self.before}{self.value}.{call}(", f"){self.after}")
+
+    def written(self, call: str) -> str:
+        return f"{self.before}{self.value}.{call}{self.after}"
+
+
+def _faults(path: str, dtype: pl.DataType, at: _At) -> Iterator[str]:
     """Every reason why `dtype` at `path` cannot be stored, innermost type first named by its path."""
     if isinstance(dtype, pl.List):
-        yield from _faults(f"{path}[]", as_instance(dtype.inner))
+        yield from _faults(f"{path}[]", as_instance(dtype.inner), at.within("list.eval", "pl.element()"))
     elif isinstance(dtype, pl.Struct):
         yield from _name_faults(f"{path}.", [field.name for field in dtype.fields])
         if not dtype.fields:
             yield f"{path} is a struct without fields: drop it"
         for field in dtype.fields:
-            yield from _faults(f"{path}.{field.name}", as_instance(field.dtype))
-    elif isinstance(dtype, pl.Datetime):
-        if dtype.time_unit != "us" or dtype.time_zone not in {"UTC", None}:
-            yield f"{path} is {dtype}: make it Datetime('us', 'UTC'), which is all that Delta holds exactly"
+            there = at.within("struct.with_fields", f'pl.field("{field.name}")')
+            yield from _faults(f"{path}.{field.name}", as_instance(field.dtype), there)
     elif isinstance(dtype, pl.Decimal):
         if dtype.precision > _MOST_DIGITS:
             yield f"{path} is {dtype}: Delta holds {_MOST_DIGITS} digits at most"
-    elif not isinstance(dtype, _SIMPLE):
-        yield f"{path} is {dtype}: {_WAY_OUT.get(type(dtype), 'use a type that Delta has')}"
+    elif (way_out := _way_out(dtype)) is not None:
+        kind, call = way_out
+        yield f"{path} is {dtype}: return it {kind}: {at.written(call)}"
+
+
+def _way_out(dtype: pl.DataType) -> tuple[str, str] | None:
+    """None for what can be stored."""
+    if isinstance(dtype, pl.Duration):
+        return f"as a count of {dtype.time_unit}", "cast(pl.Int64)"
+    if not isinstance(dtype, pl.Datetime):
+        unknown = "as a type that Delta has, such as String", "cast(pl.String)"
+        return None if isinstance(dtype, _SIMPLE) else _WAY_OUT.get(type(dtype), unknown)
+    if dtype.time_unit == "us" and dtype.time_zone in {"UTC", None}:
+        return None
+    zoned = "dt.convert_time_zone('UTC')" if dtype.time_zone else OF_A_ZONE
+    if dtype.time_unit == "ns":
+        return "in microseconds, without what is below them (all of it: .cast(pl.Int64))", f"{zoned}.{_IN_MICROS}"
+    return "in microseconds of UTC", f"{zoned}.{_IN_MICROS}"
 
 
 def _name_faults(prefix: str, names: list[str]) -> Iterator[str]:

@@ -5,8 +5,6 @@ For data files Polars is the reader and the writer; of a file of a few lines it 
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +18,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, LocalStore
 
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta.place import root
+from lakehouse.engine.delta.place import durable_beside, root
 from lakehouse.engine.delta.refused import raise_where_refused
 
 if TYPE_CHECKING:
@@ -62,17 +60,11 @@ def create(address: Address, name: str, content: bytes) -> None:
 def _create_on_disk(place: Path, content: bytes, taken: str) -> None:
     """It is durable before it has its name: a power cut leaves no commit of no bytes, and nobody builds on one."""
     place.parent.mkdir(exist_ok=True)
-    part = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        place.hardlink_to(part)
+        with durable_beside(place, content) as part:
+            place.hardlink_to(part)
     except FileExistsError as first:
         raise FileExistsError(taken) from first
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def rename(address: Address, name: str, to: str) -> None:

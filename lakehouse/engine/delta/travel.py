@@ -14,6 +14,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, Commit, read_commits, rows_in
+from lakehouse.engine.delta.place import LOG, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.vectors import all_but
@@ -42,14 +43,20 @@ def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
     return pl.DataFrame(told, schema=HISTORY, orient="row")
 
 
+def told_from(handle: Handle) -> int:
+    """The first version since which the log tells of every one. Costs a listing."""
+    there = store.sizes(handle.address, LOG)
+    return next((each + 1 for each in range(handle.version, -1, -1) if log_name(each) not in there), 0)
+
+
 def version_at(handle: Handle, at: datetime) -> int:
     """The version that stood then: the newest that was committed by `at`. Refused where the log tells of none."""
     oldest = None
     for commit in _commits(handle):
         oldest = commit
-        if (committed_at := _committed_at(commit)) is not None and committed_at <= at:
+        if (then := committed_at(commit)) is not None and then <= at:
             return commit.version
-    since = f": version {oldest.version} is of {_committed_at(oldest)}" if oldest else ""
+    since = f": version {oldest.version} is of {committed_at(oldest)}" if oldest else ""
     raise Refused(f"{handle.address} was not there at {at:%Y-%m-%d %H:%M:%S} UTC, as far as its log tells{since}.")
 
 
@@ -70,7 +77,7 @@ def at_version(handle: Handle, version: int) -> Handle:
 
 def as_it_stood(handle: Handle, said: str) -> Handle:
     """The table at a version, `12`, or at a time, `2026-01-31T12:00:00Z`. Refused where there is no such."""
-    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, _time(said)))
+    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, time_of(said)))
 
 
 def _opened(handle: Handle, version: int) -> Handle:
@@ -114,7 +121,8 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
     return frames[0], frames[1], (one.rows_of(both) if both else 0) - lost
 
 
-def _time(text: str) -> datetime:
+def time_of(text: str) -> datetime:
+    """What a person said. Raises WrongUsage for what is no time, or one of no zone."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -146,7 +154,7 @@ def _one_by_one(handle: Handle, last: int) -> Iterator[Commit]:
             return
 
 
-def _committed_at(commit: Commit) -> datetime | None:
+def committed_at(commit: Commit) -> datetime | None:
     at = commit.info.get("inCommitTimestamp", commit.info.get("timestamp"))
     return datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None
 
@@ -158,7 +166,7 @@ def _row(commit: Commit) -> tuple[object, ...]:
     note = {UPKEEP: note[UPKEEP]} if UPKEEP in note else note  # what a run left before it is told there
     return (
         commit.version,
-        _committed_at(commit),
+        committed_at(commit),
         commit.info.get("operation"),
         None if None in new else sum(each for each in new if each is not None),
         len(added),

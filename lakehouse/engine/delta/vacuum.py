@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import polars as pl
@@ -25,7 +26,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, for_polars, full, root
 from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
-from lakehouse.engine.delta.travel import version_at
+from lakehouse.engine.delta.travel import committed_at, version_at
 from lakehouse.engine.delta.vectors import Vector
 
 _OURS = re.compile(r"\.(parquet|bin)$")
@@ -36,12 +37,26 @@ _OF_THE_LOG = re.compile(rf"^{LOG}/(\d{{20}})\.(json|crc|checkpoint\.parquet|che
 type Listing = Mapping[str, tuple[int, datetime]]
 
 
+class Held(NamedTuple):
+    """What is kept for a reader alone: it has read up to `position`, and what came next was committed at `since`."""
+
+    position: int
+    since: datetime | None
+    files: int
+    bytes: int
+
+    @property
+    def told(self) -> str:
+        since = f" ({self.since:%Y-%m-%d %H:%M} UTC)" if self.since else ""
+        return f"from version {self.position + 1}{since} on: {number(self.files, 'file')}, {self.bytes:,} bytes"
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What vacuum would take away, by name with its bytes; nothing is gone yet.
 
     `oldest`: the oldest version that can be read afterwards. `held`: the readers for which more is kept than for the
-    retention, with their positions. `young`: files of no version that are too young to go.
+    retention. `young`: files of no version that are too young to go.
     """
 
     handle: Handle
@@ -49,7 +64,7 @@ class Sweep:
     oldest: int
     files: Mapping[str, int]
     log: Mapping[str, int]
-    held: Mapping[str, int]
+    held: Mapping[str, Held]
     young: int
     bytes_before: int
 
@@ -72,7 +87,7 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
     unused = {name: told for name, told in there.items() if _is_data(name) and name not in used}
     spare = {name: size for name, (size, at) in unused.items() if at < until}
     needed = set[str]().union(*kept.values())
-    held = {name: at for name, at in readers.items() if kept[name] and at < oldest}
+    held = {name: _held(handle, at, spare, kept[name]) for name, at in readers.items() if kept[name] and at < oldest}
     first = min([oldest, *readers.values(), oldest if log_from is None else log_from])
     return Sweep(
         handle=handle,
@@ -84,6 +99,12 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
         young=len(unused) - len(spare),
         bytes_before=sum(size for size, _ in there.values()),
     )
+
+
+def _held(handle: Handle, position: int, spare: Mapping[str, int], kept: set[str]) -> Held:
+    files = kept & spare.keys()
+    since = committed_at(handle.commit_of(position + 1))
+    return Held(position, since, len(files), sum(spare[each] for each in files))
 
 
 def sweep(planned: Sweep) -> None:

@@ -9,7 +9,7 @@ import base64
 import struct
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -25,6 +25,10 @@ from lakehouse.engine.delta.place import full, make_durable
 from lakehouse.engine.delta.protocol import DELETION_VECTORS
 
 ENABLED = "delta.enableDeletionVectors"
+_PROTECTED, _PROTECTED_BEFORE = "checkpointProtection", "delta.requireCheckpointProtectionBeforeVersion"
+
+type Asks = Callable[[Standing, Action | None], tuple[Action | None, Action | None]]
+"""Of what stands, and of the metadata that a commit would bring: the protocol and the metadata that it is to bring."""
 
 _OF_WRITER_2 = ("appendOnly", "invariants")
 _FORMAT, _MAGIC = b"\x01", 1_681_511_377
@@ -43,6 +47,23 @@ def enabling(standing: Standing, metadata: Action | None) -> tuple[Action | None
     features = {kind: sorted({*standing.protocol.get(kind, []), *mine}) for kind, mine in kinds.items()}
     protocol = {"minReaderVersion": 3, "minWriterVersion": 7, **features}
     return protocol, {**told, "configuration": {**configuration, ENABLED: "true"}}
+
+
+def disabling(version: int, standing: Standing, metadata: Action | None) -> tuple[Action | None, Action | None]:
+    """Those with which it has none any more from `version` on, as Delta 4's DROP FEATURE makes them.
+
+    What its versions before hold asks that other engines do not write checkpoints of them anew: a feature of writers.
+    """
+    told = metadata or standing.metadata
+    configuration = {name: text for name, text in dict(told.get("configuration") or {}).items() if name != ENABLED}
+    readers, writers = (
+        {*standing.protocol.get(kind, [])} - {DELETION_VECTORS} for kind in ("readerFeatures", "writerFeatures")
+    )
+    features = {"writerFeatures": sorted({*writers, _PROTECTED})} | (
+        {"readerFeatures": sorted(readers)} if readers else {}
+    )
+    protocol = {"minReaderVersion": 3 if readers else 1, "minWriterVersion": 7, **features}
+    return protocol, {**told, "configuration": {**configuration, _PROTECTED_BEFORE: str(version)}}
 
 
 class Damaged(Terminal):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import polars as pl
 
-from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
@@ -160,11 +159,13 @@ class Ledger:
         """
         place, handle = dict[Found, int](), self.handle
         while fresh and handle and (version := handle.transaction(BACK)) is not None:
-            handle = at_version(handle, version)
-            with suppress(FileNotFoundError):  # cleaned away since: then by their names, as what is new
+            try:
+                handle = at_version(handle, version)
                 before = handle.scan().select("batch", *LISTED).collect().sort("batch", maintain_order=True)
-                for row in before.select(LISTED).iter_rows():
-                    place.setdefault(Found(*row), len(place))
+            except (FileNotFoundError, Refused):  # cleaned away since: then by their names, as what is new
+                break
+            for row in before.select(LISTED).iter_rows():
+                place.setdefault(Found(*row), len(place))
         return sorted(fresh, key=lambda each: place.get(each, len(place)))
 
     def commit(self, entries: list[Entry], *, is_last: bool = False) -> tuple[Ledger, Plan]:

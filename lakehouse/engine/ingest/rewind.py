@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ def prepare_rewind(declared: Declaration, place: Place, now: Handle, then: Handl
     if ledger.handle is None:
         return None
     batch, plan = then.transaction(declared.key), then.transaction(PLAN)
-    version = _version_of(ledger, batch, plan)
+    version = version_of(ledger, batch, plan)
     restore = prepare_restore(ledger.handle, version)
     stood = replace(ledger, handle=restore.then, applied=batch or 0, applied_plan=plan)
     lands = _before_it_was_cut_short(ledger).done().join(stood.done(), on=["batch", "plan", "name"], how="anti")
@@ -62,7 +62,18 @@ def prepare_rewind(declared: Declaration, place: Place, now: Handle, then: Handl
     return Rewind(restore, then.version, names, tuple(_gone(declared, place, read)))
 
 
-def _version_of(ledger: Ledger, batch: int | None, plan: int | None) -> int:
+def asks_from(ledger: Ledger, then: Mapping[str, int]) -> int:
+    """From which version on the ledger is needed to put its table back to when its transactions were `then`, or later.
+
+    Where that is not told, nothing can be put back so far: then all that there is.
+    """
+    try:
+        return version_of(ledger, then.get(ledger.table), then.get(PLAN))
+    except Refused:
+        return 0
+
+
+def version_of(ledger: Ledger, batch: int | None, plan: int | None) -> int:
     """The version of the ledger whose commit planned what the table had applied then."""
     assert ledger.handle is not None  # noqa: S101 # asked of a ledger that is there
     if batch is None:

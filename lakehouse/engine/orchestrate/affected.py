@@ -49,9 +49,9 @@ def partitions_of(declared: Declaration, keys: Sequence[str] | None) -> Slices:
     return Slices(told.drop(PARTITION).unique(maintain_order=True))
 
 
-def launch(key: str, *, is_partitioned: bool) -> str:
+def launch(key: str, *, is_partitioned: bool, partition: str = "<key>") -> str:
     """Dagster's command that materializes an asset."""
-    return f"dg launch --assets {key}" + (" --partition <key>" if is_partitioned else "")
+    return f"dg launch --assets {key}" + (f" --partition {partition}" if is_partitioned else "")
 
 
 def outside(replaced: Slices, rows: pl.DataFrame) -> pl.DataFrame:

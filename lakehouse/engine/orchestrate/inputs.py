@@ -162,7 +162,7 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
         return handle
     is_empty = declared.is_written_whole or not handle.rows
     found = check_compatibility(stands, declares, required=() if is_empty else declared.never_null)
-    is_known = handle.transaction(LOGIC) is not None and handle.is_ours and not (reader and reader.runs_on)
+    is_known = handle.transaction(LOGIC) is not None and not (reader and reader.runs_on)
     if found.goes_on and is_known:
         return as_if(handle, declares)
     who = f"{reader.key} reads {declared.key}, which" if reader else declared.key

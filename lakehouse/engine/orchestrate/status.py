@@ -12,7 +12,7 @@ import dagster as dg
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.table import Declaration, differences
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.landing import arrivals
@@ -21,7 +21,7 @@ from lakehouse.engine.orchestrate.due import in_words
 from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.run import due_keys, is_due, is_stale, stuck
 from lakehouse.engine.orchestrate.table import Table, asks
-from lakehouse.engine.orchestrate.work import LOGIC
+from lakehouse.engine.orchestrate.work import LOGIC, is_foreign
 
 _LOOKED_BACK = 50
 """Runs that are looked through for one that got as far as a table."""
@@ -95,15 +95,13 @@ def state(each: Status, found: Sequence[Status], tables: Sequence[Table]) -> str
 def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> Status:
     address, aside = place.table(declared), place.quarantine(declared)
     own = Handle.open(address)
-    is_ours = own is not None and own.transaction(LOGIC) is not None  # creating it is a version of its own
-    written, other = (own, None) if is_ours else (None, own)
+    written = own if own is not None and own.transaction(LOGIC) is not None else None  # creating it is a version too
     return replace(
         _found(declared.key, address, written, last_run),
         quarantined=quarantine.count(written, aside) if written else 0,
         quarantine=str(aside),
         stale=is_stale(declared, written),
-        # not the empty table that a run of ours has created, and was killed before it wrote
-        foreign=other is not None and (bool(differences(other.schema, declared.stored_schema)) or other.rows > 0),
+        foreign=own is not None and is_foreign(declared, own),
     )
 
 

@@ -6,6 +6,7 @@ newest materialization.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,12 +22,24 @@ from lakehouse.engine.declare.write import Append, Reading
 from lakehouse.engine.delta import quarantine, store
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import summed_up
-from lakehouse.engine.delta.optimize import Aim, Layout, Optimized, compact, plan, refuse_columns, zorder
+from lakehouse.engine.delta.log import summed_up, transactions_at
+from lakehouse.engine.delta.optimize import (
+    Aim,
+    Layout,
+    Optimized,
+    compact,
+    plan,
+    refuse_columns,
+    without_vectors,
+    zorder,
+)
 from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
+from lakehouse.engine.ingest.ledger import Ledger
+from lakehouse.engine.ingest.rewind import asks_from
+from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.catalog import shown
-from lakehouse.engine.orchestrate.work import position
+from lakehouse.engine.orchestrate.work import is_foreign, position
 
 
 def aim_of(declared: Declaration, policy: Policy) -> Aim:
@@ -36,7 +49,10 @@ def aim_of(declared: Declaration, policy: Policy) -> Aim:
 
 
 def readers_of(declared: Declaration, handle: Handle, tables: Sequence[Declaration], place: Place) -> dict[str, int]:
-    """How far each table that reads what changed has read it, by key; of partitions the one furthest behind."""
+    """How far each table that reads what changed has read it, by key.
+
+    Of partitions the one that is furthest behind, as `gold/daily[2024-05-01]`.
+    """
     found = dict[str, int]()
     for reader in tables:
         readings = {read.reading for read in reader.reads if read.upstream is declared}
@@ -45,18 +61,26 @@ def readers_of(declared: Declaration, handle: Handle, tables: Sequence[Declarati
         own = Handle.open(place.table(reader))
         done = own.transactions() if own else {}
         ends = position(reader, handle).removeprefix(reader.key)
-        positions = [version for app, version in done.items() if app.startswith(reader.key) and app.endswith(ends)]
+        positions = {app.removesuffix(ends): version for app, version in done.items() if app.endswith(ends)}
         if positions:
-            found[reader.key] = min(positions)
+            last = min(positions, key=lambda each: positions[each])
+            found[last] = positions[last]
     return found
+
+
+def lets_go(reader: str) -> str:
+    """The command after which nothing is kept for one of `readers_of` any more."""
+    key, _, partition = reader.removesuffix("]").partition("[")
+    return launch(key, is_partitioned=True, partition=shlex.quote(partition)) if partition else "lakehouse run"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What was done for one table. `bytes_before`: of all that lay in its folder."""
+    """What was done for one table, and `beside` it for quarantine and ledger. `bytes_before`: of all in its folder."""
 
     done: Optimized
     swept: Sweep
+    beside: tuple[Sweep, ...]
     bytes_before: int
     bytes_after: int
 
@@ -65,6 +89,7 @@ class Kept:
         return {
             **facts_of_files(self.done),
             **facts_of_sweep(self.swept),
+            "beside/bytes_removed": sum(each.bytes for each in self.beside),
             "folder/bytes_before": self.bytes_before,
             "folder/bytes_after": self.bytes_after,
         }
@@ -82,7 +107,7 @@ def facts_of_files(done: Optimized) -> dict[str, object]:
 
 
 def facts_of_sweep(swept: Sweep) -> dict[str, object]:
-    held = {"held_for": dict(swept.held)} if swept.held else {}
+    held = {"held_for": {name: each.told for name, each in swept.held.items()}} if swept.held else {}
     return {
         "retention_hours": swept.hours,
         "oldest_version": swept.oldest,
@@ -94,8 +119,16 @@ def facts_of_sweep(swept: Sweep) -> dict[str, object]:
 
 
 def own_table(declared: Declaration, place: Place) -> Handle | None:
-    """The table of this lake; what is written to it leaves nothing of personal columns in the log."""
+    """The table of this lake; what is written to it leaves nothing of personal columns in the log.
+
+    Refused where another one stands at its place.
+    """
     handle = Handle.open(place.table(declared))
+    if handle is not None and is_foreign(declared, handle):
+        raise Refused(
+            f"{declared.key}: no run of it has written the table that stands at {handle.address}. Nothing was written "
+            f"or removed; version {handle.version} stands. Move it away, or give the table another name."
+        )
     return handle and handle.leaving_out(personal_of(declared.contract))
 
 
@@ -103,6 +136,7 @@ def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Seq
     """Join small files, or lay all rows by columns; then sum the log up. Refused where the order of rows counts."""
     aim = aim_of(declared, policy)
     _refuse_order(declared, columns, aim)
+    handle = without_vectors(handle, declared.readers)
     done = zorder(handle, columns, aim) if columns else compact(handle, aim)
     _sum_up(done.handle)
     return done
@@ -152,10 +186,22 @@ def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequenc
     done = optimize(declared, handle, policy)
     tidy(done.handle, place.quarantine(declared))
     swept = plan_sweep(declared, done.handle, policy.retention_hours, tables=tables, place=place)
-    sweep(swept)
+    beside = plan_beside(declared, swept, place)
+    for each in (swept, *beside):
+        sweep(each)
+    return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()))
+
+
+def plan_beside(declared: Declaration, swept: Sweep, place: Place) -> tuple[Sweep, ...]:
+    """What may go of a table's quarantine and ledger: what no version asks for that its own vacuum leaves."""
+    planned = list[Sweep]()
     if (aside := Handle.open(place.quarantine(declared))) is not None:
-        sweep(replace(plan_vacuum(aside, policy.retention_hours, {}), log={}))  # by it, rows are told that count
-    return Kept(done, swept, before, sum(store.sizes(handle.address).values()))
+        planned.append(replace(plan_vacuum(aside, swept.hours, {}), log={}))  # by it, rows are told that count
+    ledger = Ledger.open(declared, place.ledger(declared), swept.handle)
+    if ledger.handle is not None:
+        since = asks_from(ledger, transactions_at(swept.handle.address, swept.oldest))
+        planned.append(plan_vacuum(ledger.handle, swept.hours, {declared.key: since}))
+    return tuple(planned)
 
 
 def _sum_up(handle: Handle) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import Declaration, differences
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 
@@ -59,6 +59,13 @@ class CheckSpec:
     name: str
     description: str
     blocking: bool
+
+
+def is_foreign(declared: Declaration, stands: Handle) -> bool:
+    """Whether no run of `declared` has written what stands at its place: not the empty table of one that was killed."""
+    if stands.transaction(LOGIC) is not None:
+        return False
+    return bool(differences(stands.schema, declared.stored_schema)) or stands.rows > 0
 
 
 def partition_position(reader: Declaration, upstream: Handle, key: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -13,12 +15,13 @@ from urllib.parse import urlsplit
 import duckdb
 import polars as pl
 
-from lakehouse.engine.declare.errors import WrongUsage
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.travel import at_version, time_of, version_at
 from lakehouse.engine.ingest import ledger
 
 _SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
@@ -41,9 +44,15 @@ class SqlError(WrongUsage):
 
 
 def connect(
-    declarations: Sequence[Declaration], place: Place, plain: Sequence[Sequence[str]] = ()
+    declarations: Sequence[Declaration],
+    place: Place,
+    plain: Sequence[Sequence[str]] = (),
+    *,
+    as_of: str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection with the views `bronze.…`, `silver.…`, `gold.…` of the tables that were written, as they stand now.
+
+    as_of: a time, as they stood then. Of a table that was not there, or no longer can be read so, asking says why.
 
     `plain` are the keys of other tables of the lake: `a.b` for ("a", "b"). A quarantine is
     `quarantine.<layer>_<table>`, the ledger of a bronze table `ledger.bronze_<table>`; both are empty where there is
@@ -53,15 +62,16 @@ def connect(
     for extension in ("icu", "delta"):  # icu knows time zones: without it no timestamp is shown
         _load(connection, extension)
     connection.execute("set TimeZone = 'UTC'")
+    view = partial(_view, connection, as_of=time_of(as_of) if as_of else None)
     for each in declarations:
         beside = f"{each.layer}_{each.name}"
-        if not _view(connection, (each.layer, each.name), place.table(each)) and (behind := place.behind_of(each)):
-            _view(connection, (each.layer, each.name), behind)
-        _view(connection, ("quarantine", beside), place.quarantine(each), quarantine.STORED)
+        if not view((each.layer, each.name), place.table(each)) and (behind := place.behind_of(each)):
+            view((each.layer, each.name), behind)
+        view(("quarantine", beside), place.quarantine(each), quarantine.STORED)
         if each.is_bronze:
-            _view(connection, ("ledger", beside), place.ledger(each), ledger.SCHEMA)
+            view(("ledger", beside), place.ledger(each), ledger.SCHEMA)
     for key in plain:
-        _view(connection, _schema_and_name(key), place.lake.address(*key))
+        view(_schema_and_name(key), place.lake.address(*key))
     return connection
 
 
@@ -126,12 +136,17 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
 
 
 def _view(
-    connection: duckdb.DuckDBPyConnection, name: tuple[str, str], address: Address, empty: pl.Schema | None = None
+    connection: duckdb.DuckDBPyConnection,
+    name: tuple[str, str],
+    address: Address,
+    empty: pl.Schema | None = None,
+    *,
+    as_of: datetime | None,
 ) -> bool:
     """The table at an address; without one there a view of no rows with the columns of `empty`, if given, or none."""
-    if Handle.open(address) is not None:
+    if (handle := Handle.open(address)) is not None:
         where = address.uri if address.is_local else _logged_in(connection, address)
-        rows = f"select * from delta_scan({_text(where)})"  # noqa: S608 # quoted
+        rows = f"select * from delta_scan({_text(where)}{_then(handle, as_of)}"  # noqa: S608 # quoted
     elif empty is not None:
         columns = (f"cast(null as {_SQL_TYPES[dtype]}) as {_quoted(column)}" for column, dtype in empty.items())
         rows = f"select {', '.join(columns)} where false"
@@ -141,6 +156,16 @@ def _view(
     connection.execute(f"create schema if not exists {schema}")
     connection.execute(f"create view if not exists {schema}.{view} as {rows}")
     return True
+
+
+def _then(handle: Handle, as_of: datetime | None) -> str:
+    """What follows a table's address. Where it cannot be read as it stood, who asks for its rows is told why."""
+    if as_of is None:
+        return ")"
+    try:
+        return f", version = {at_version(handle, version_at(handle, as_of)).version})"
+    except Refused as why:
+        return f") where error({_text(str(why))}) is null"
 
 
 def _quoted(name: str) -> str:

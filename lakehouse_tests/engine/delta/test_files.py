@@ -65,6 +65,20 @@ def test_files_are_cut_by_rows_and_keep_their_order(address):
     assert_frame_equal(handle.scan().collect(), frame)
 
 
+def test_files_of_several_partitions_sort_the_same_way_every_time(address):
+    schema = pl.Schema({"day": pl.String(), "id": pl.Int64()})
+    handle = Handle.create(address, schema, partition_by=["day"])
+    frame = pl.DataFrame({"day": [f"d{number % 9}" for number in range(90)], "id": range(90)}, schema=schema)
+    assert len({tuple(ids_by_file(handle, frame)) for _ in range(20)}) == 1
+
+
+def ids_by_file(handle: Handle, frame: pl.DataFrame) -> list[tuple[int, ...]]:
+    """Of the files that are written of it, in their order."""
+    paths = [each.path for each in write_files(handle, frame, rows_per_file=4)]
+    assert len({path.rpartition("/")[2] for path in paths}) == len(paths) == 9 * 3
+    return [tuple(handle.scan_paths([path]).collect()["id"]) for path in paths]
+
+
 def test_no_rows_are_no_files(address):
     handle = Handle.create(address, pl.Schema({"id": pl.Int64()}))
     assert write_files(handle, pl.LazyFrame(schema=handle.schema)) == []

@@ -9,7 +9,8 @@ from typing import cast
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.transaction import AddAction, RemoveAction
 from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Transient
@@ -115,24 +116,53 @@ def test_a_file_that_is_not_in_the_table_cannot_be_removed(address):
         handle.commit([], ["nothing.parquet"], {}, {})
 
 
-@pytest.fixture(params=["put", "put_through_deltalake"])
-def after_a_commit(request, address, monkeypatch):
-    """A new table, committed to by us or by deltalake, and a way to let something happen as soon as that has landed."""
+@pytest.fixture
+def after_a_commit(address, monkeypatch):
+    """A new table, and a way to let something happen as soon as a commit to it has landed."""
 
     def happens(then):
-        plain = getattr(commit_module, request.param)
+        plain = commit_module.put
 
         def wrapped(*args):
-            monkeypatch.setattr(commit_module, request.param, plain)
+            monkeypatch.setattr(commit_module, "put", plain)
             plain(*args)
             then()
 
-        monkeypatch.setattr(commit_module, request.param, wrapped)
+        monkeypatch.setattr(commit_module, "put", wrapped)
 
-    handle = Handle.create(address, SCHEMA)
-    if request.param == "put_through_deltalake":
-        handle.identity = None
-    return handle, happens
+    return Handle.create(address, SCHEMA), happens
+
+
+def clean_log(handle: Handle) -> Handle:
+    """As another engine leaves it, of whose checkpoint the newest version is."""
+    handle.checkpoint()
+    for version in range(handle.version + 1):
+        log(handle.address, version).unlink()
+    return opened(handle.address)
+
+
+def test_a_version_of_which_only_a_checkpoint_tells_is_committed_to(address, duckdb_rows):
+    cleaned = clean_log(add(add(Handle.create(address, SCHEMA), 1), 2, mine=7))
+    rival = opened(address)
+    later = add(cleaned, 3)
+    assert (later.version, later.transaction("mine")) == (3, 7)
+    with pytest.raises(Conflict, match="version 3 first"):
+        add(rival, 4)
+    expected = [(1, "n1"), (2, "n2"), (3, "n3")]
+    assert opened(address).scan().collect().rows() == expected
+    assert sorted(pl.scan_delta(DeltaTable(address.uri)).collect().rows()) == expected
+    assert duckdb_rows(later) == expected
+
+
+def test_it_is_not_where_another_table_was_made_there_meanwhile(address):
+    cleaned = clean_log(add(Handle.create(address, SCHEMA), 1))
+    for made in (lambda: None, lambda: add(Handle.create(address, SCHEMA), 5).checkpoint()):
+        shutil.rmtree(address.uri, ignore_errors=True)
+        Path(address.uri, "_delta_log").mkdir(parents=True)
+        made()
+        log(address, 1).unlink(missing_ok=True)
+        with pytest.raises(Conflict, match="was removed or made anew since its version 1 was read"):
+            cleaned.commit([], [], {"mine": 1}, {})
 
 
 def no_answer(*_):
@@ -165,15 +195,28 @@ def test_a_commit_says_to_the_log_what_deltalake_says(address, tmp_path):
             DataFile(odd, 5, 1, MEASURED, {"day": "2024-05-01", "note": None}),
             DataFile("b", 6, 1, MEASURED, {"day": None, "note": "é=/%"}),
         ]
-        handle.identity = None if root is by_deltalake else handle.identity
-        handle = handle.commit(files, [], {"a ← b": 2**60}, {"table": "orders"})
-        handle.identity = None if root is by_deltalake else handle.identity
-        handle.commit([replace(files[0], path="day=2024-05-01/note=x/c")], [odd, "b"], {}, {}, rearranges=True)
+        moved = replace(files[0], path="day=2024-05-01/note=x/c")
+        if root is by_deltalake:
+            through_deltalake(root, files, [], [Transaction("a ← b", 2**60)], changes=True)
+            through_deltalake(root, [moved], files, [], changes=False)
+        else:
+            handle = handle.commit(files, [], {"a ← b": 2**60}, {"table": "orders"})
+            handle.commit([moved], [odd, "b"], {}, {}, rearranges=True)
         logs.append([json.loads(line) for number in (1, 2) for line in log(root, number).read_text().splitlines()])
         assert opened(root).files()["path"].to_list() == ["day=2024-05-01/note=x/c"]
     ours, theirs = (sorted(map(_said, actions), key=str) for actions in logs)
     assert ours == theirs
     assert len(ours) == 8  # two adds, a transaction; an add, two removes; of each commit the information
+
+
+def through_deltalake(address, added, removed, transactions, *, changes):
+    table, at = DeltaTable(address.uri), 1
+    actions = [AddAction(each.path, each.size, dict(each.partition), at, changes, each.statistics) for each in added]
+    actions += [RemoveAction(each.path, changes, at, each.size, dict(each.partition)) for each in removed]
+    table.create_write_transaction(
+        actions, "append", table.schema(), table.metadata().partition_columns,
+        commit_properties=CommitProperties(app_transactions=transactions),
+    )  # fmt: skip
 
 
 def _said(action):
@@ -193,6 +236,12 @@ def test_a_transaction_is_known_of_versions_that_were_not_read_again(address):
     for app, number in (("first", 1), ("second", 2), ("third", 3), ("none", None)):
         assert (went_on.transaction(app), opened(address).transaction(app)) == (number, number)
     assert handle.transaction("third") is None
+
+
+def test_a_transaction_is_known_where_the_log_was_cleaned_after_the_version_was_opened(address):
+    handle = opened(add(add(add(Handle.create(address, SCHEMA), 1, first=1), 2, second=2), 3).address)
+    clean_log(opened(address))
+    assert [handle.transaction(app) for app in ("first", "second", "none")] == [1, 2, None]
 
 
 def test_since_gives_what_was_appended_after_a_position(address):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,8 +190,8 @@ def test_a_commit_gets_its_name_when_it_has_all_its_bytes_and_they_are_durable(a
     """On a local disk: a power cut leaves none that is torn, and nobody builds on one that may go."""
     done = list[str]()
     Path(address.uri, "_delta_log").mkdir(parents=True)
-    fsync, named = store.os.fsync, Path.hardlink_to
-    monkeypatch.setattr(store.os, "fsync", lambda file: (done.append("durable"), fsync(file)))
+    fsync, named = os.fsync, Path.hardlink_to
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("durable"), fsync(file)))
     monkeypatch.setattr(Path, "hardlink_to", lambda to, part: (done.append(part.read_text()), named(to, part)))
     store.create(address, "_delta_log/1.json", b"all")
     assert done == ["durable", "all"]

@@ -144,6 +144,15 @@ def test_columns_that_leave_no_values_in_the_log_leave_none_afterwards(address: 
             assert "secret" not in log.read_text()
 
 
+def test_nor_where_files_that_were_joined_are_joined_again(address: Address):
+    handle = Handle.create(address, SCHEMA)
+    for number in range(9):
+        handle = append(handle.leaving_out(("day",)), rows(number, day="secret"), {}, {}).handle
+    done = compact(handle.leaving_out(("day",)), Aim(bytes=3 * handle.bytes // 9 + 99))
+    assert done.handle.version > handle.version + 1, "in two commits"
+    assert not any("secret" in log.read_text() for log in Path(address.uri, "_delta_log").glob("*.json"))
+
+
 def while_it_writes(monkeypatch: pytest.MonkeyPatch, rival: Callable[[], object]) -> None:
     """A rival that comes between the plan and the commit, once."""
     real = write_files

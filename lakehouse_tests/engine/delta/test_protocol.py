@@ -15,7 +15,7 @@ from lakehouse.engine.declare.write import Append
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read, for_readers, needed
+from lakehouse.engine.delta.protocol import DELETION_VECTORS, TIMESTAMP_NTZ, can_read, for_readers, needed
 from lakehouse.engine.delta.writes import Written, overwrite, prepare_overwrite
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append
@@ -30,10 +30,10 @@ def rows(schema: pl.Schema = NAIVE) -> pl.DataFrame:
     return pl.DataFrame({"order": ["A", "B"], "at": [WALL_CLOCK, None]}, schema=schema)
 
 
-def with_deletion_vectors(handle: Handle) -> Handle:
-    """The table, as another engine leaves it once deletion vectors were turned on."""
-    feature = ["deletionVectors"]
-    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": feature, "writerFeatures": feature}
+def asking_for(handle: Handle, feature: str) -> Handle:
+    """The table, as another engine leaves it once a feature was turned on."""
+    features = {"readerFeatures": [feature], "writerFeatures": [feature]}
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, **features}
     log = Path(handle.address.uri) / "_delta_log" / f"{handle.version + 1:020d}.json"
     log.write_text("\n".join(map(json.dumps, [{"commitInfo": {"timestamp": 0}}, {"protocol": protocol}])))
     return opened(handle.address)
@@ -65,7 +65,8 @@ def test_a_column_that_a_reader_cannot_read_is_refused_before_the_table_is_made(
         Handle.create(address, NAIVE, readers=readers)
     assert str(refusal.value) == (
         f"{address} would need Delta's reader feature timestampNtz for its column at (a timestamp without a zone), "
-        "which its readers synapse and fabric cannot read. Nothing was written. Either make it Datetime('us', 'UTC'), "
+        "which its readers synapse and fabric cannot read. Nothing was written. Either make it Datetime('us', 'UTC') "
+        "by the zone of its clock, as .dt.replace_time_zone('Europe/London').dt.convert_time_zone('UTC'), "
         "or leave them out: @table(readers=[Reader.DELTA_RS, Reader.DATABRICKS])."
     )
     assert not Path(address.uri).exists()
@@ -114,22 +115,35 @@ def test_a_whole_write_brings_no_feature_that_the_table_was_made_without(address
 
 def test_a_reader_that_comes_later_and_cannot_read_what_stands_stops_the_next_write(address):
     first = delivered(address, None, Reader.DELTA_RS, Reader.DATABRICKS).handle
-    standing = with_deletion_vectors(first)
+    standing = asking_for(first, TIMESTAMP_NTZ)
     before = sorted(Path(address.uri).rglob("*"))
     with pytest.raises(Refused) as refusal:
         delivered(address, standing, Reader.DELTA_RS, Reader.SYNAPSE)
     assert str(refusal.value) == (
-        f"{address} stands with Delta's reader feature deletionVectors, which its reader synapse cannot read. Nothing "
+        f"{address} stands with Delta's reader feature timestampNtz, which its reader synapse cannot read. Nothing "
         f"was written; version 2 stands. Take it away in Spark or Databricks (alter table delta.`{address}` drop "
-        "feature deletionVectors), remove the folder and make the table anew (lakehouse rebuild), or leave it out: "
+        "feature timestampNtz), remove the folder and make the table anew (lakehouse rebuild), or leave it out: "
         "@table(readers=[Reader.DELTA_RS])."
     )
     assert sorted(Path(address.uri).rglob("*")) == before
     assert delivered(address, standing, Reader.DELTA_RS, Reader.DATABRICKS).version == 3
 
 
+def test_of_deletion_vectors_the_next_write_frees_the_table_for_a_reader_that_comes_later(address):
+    first = delivered(address, None, Reader.DELTA_RS, Reader.DATABRICKS).handle
+    written = delivered(address, asking_for(first, DELETION_VECTORS), Reader.DELTA_RS, Reader.SYNAPSE).handle
+    assert (written.version, written.protocol) == (4, (1, 7))
+    assert written.scan().collect().equals(pl.concat([rows(SCHEMA)] * 2))
+
+
+def test_nobody_commits_for_a_reader_who_cannot_read_what_stands(address):
+    standing = asking_for(Handle.create(address, SCHEMA), DELETION_VECTORS)
+    with pytest.raises(Refused, match="stands with Delta's reader feature deletionVectors, which its reader synapse"):
+        for_readers(standing, [Reader.SYNAPSE])
+
+
 def test_what_stands_is_no_fault_of_a_write_for_which_nobody_named_readers(address):
-    standing = with_deletion_vectors(Handle.create(address, SCHEMA))
+    standing = asking_for(Handle.create(address, SCHEMA), DELETION_VECTORS)
     assert overwrite(standing, rows(SCHEMA), {}, {}).version == 2
 
 

@@ -150,6 +150,25 @@ def test_a_version_that_was_kept_comes_back_without_the_log_of_before_its_checkp
     assert check(restored).summed == check(then).files
 
 
+def test_other_columns_come_back_where_another_engine_has_cleaned_the_newest_log(
+    grown: Handle, aside: Address, duckdb_rows: Callable[[Handle], list[tuple[object, ...]]]
+):
+    """deltalake commits nothing there. What is put back is told by the checkpoint of then."""
+    grown.checkpoint()
+    wider = pl.DataFrame({"id": [1], "note": ["x"], "more": [1.5]})
+    reshaped = prepare_overwrite(grown, wider, wider.schema).commit({"reads": 9}, {}).handle
+    reshaped.checkpoint()
+    for version in range(reshaped.version + 1):
+        Path(log_file(grown.address, version)).unlink()
+    restored = put_back(opened(grown.address), 3, aside)
+    expected = sorted(grown.scan().collect().rows())
+    for handle in (restored, opened(grown.address)):
+        assert (handle.schema, handle.id, handle.transaction("reads")) == (SCHEMA, grown.id, 3)
+        assert sorted(handle.scan().collect().rows()) == expected
+    assert duckdb_rows(restored) == expected
+    assert history(restored)["operation"].to_list() == ["RESTORE"]
+
+
 def test_what_was_laid_together_in_between_is_no_other_row(address: Address, aside: Address):
     handle = Handle.create(address, SCHEMA)
     for number in (1, 2, 3):

@@ -8,7 +8,7 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
-from lakehouse.engine.delta.travel import apart, at_version, history, version_at
+from lakehouse.engine.delta.travel import apart, at_version, history, told_from, version_at
 from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
@@ -84,9 +84,11 @@ def test_where_the_log_was_cleaned_the_history_ends(address: Address):
     for number in range(CHECKPOINT_EVERY + 3):
         handle = append(handle, rows(number), {}, {}).handle
     before = history(handle)
+    assert told_from(handle) == 0
     for version in range(CHECKPOINT_EVERY - 2):
         Path(address.uri, "_delta_log", f"{version:020d}.json").unlink()
     left = history(handle)
+    assert (told_from(handle), told_from(at_version(handle, CHECKPOINT_EVERY))) == (CHECKPOINT_EVERY - 2,) * 2
     assert left["version"].to_list() == list(range(CHECKPOINT_EVERY + 3, CHECKPOINT_EVERY - 3, -1))
     assert left.equals(before.head(left.height))
     with pytest.raises(Refused, match=f"as far as its log tells: version {CHECKPOINT_EVERY - 2} is of "):

@@ -19,7 +19,7 @@ from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
-from lakehouse.engine.delta.travel import at_version
+from lakehouse.engine.delta.travel import at_version, committed_at
 from lakehouse.engine.delta.vacuum import plan_vacuum, refuse_short, sweep
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
@@ -57,6 +57,10 @@ def aged(handle: Handle, ages: dict[int, timedelta]) -> Handle:
 
 def names(handle: Handle) -> set[str]:
     return {name for name in store.sizes(handle.address) if not name.startswith("_delta_log")}
+
+
+def standing_names(handle: Handle) -> set[str]:
+    return set(handle.files()["path"])
 
 
 def readable(handle: Handle) -> list[int]:
@@ -126,8 +130,13 @@ def test_a_reader_that_is_behind_finds_all_that_it_has_yet_to_read(address: Addr
     handle = aged(handle, dict.fromkeys(range(handle.version), 20 * DAY))
     behind = {"silver/new": 2}
     planned = plan_vacuum(handle, 0, behind)
+    there = names(handle)
     sweep(planned)
-    assert planned.held == behind
+    held = planned.held["silver/new"]
+    assert (held.position, held.since, held.files) == (2, committed_at(handle.commit_of(3)), 3)
+    assert f"from version 3 ({datetime.now(UTC) - 20 * DAY:%Y-%m-%d} " in held.told
+    assert there - names(handle) == planned.files.keys() - set(planned.log)
+    assert held.bytes == sum(Path(address.uri, name).stat().st_size for name in names(handle) - standing_names(handle))
     assert opened(address, 5).since(2).collect()["id"].to_list() == [2, 3], "these files were compacted away"
     assert changed_slices(handle, 2, ["id"]) is not None
     sweep(plan_vacuum(handle, 0, {}))

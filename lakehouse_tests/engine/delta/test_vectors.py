@@ -1,6 +1,7 @@
 """Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -15,10 +16,11 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.check import check
-from lakehouse.engine.delta.evolution import evolve
+from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
-from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.optimize import Aim, compact, without_vectors
+from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
@@ -207,6 +209,52 @@ def test_compaction_folds_vectors_in_and_readers_find_the_same_rows(address, duc
     as_others_read(address, duckdb_rows)
 
 
+def test_for_a_reader_who_knows_no_vectors_they_are_folded_in_and_asked_for_no_more(address, aside, duckdb_rows):
+    marked = merged(merged(table(address, numbered(20)), rows((5, "c", 50), (30, "c", 300))), rows((6, "d", 60)))
+    there, in_order = content(marked), marked.scan().collect().rows()
+    assert without_vectors(marked, ABLE) is marked
+    plain = without_vectors(marked, EVERY_READER)
+    assert (plain.protocol, plain.has_vectors, dict(plain.gone)) == ((1, 7), False, {})
+    assert plain.scan().collect().rows() == in_order
+    assert set(marked.files()["path"]) - set(plain.files()["path"]) == set(marked.gone)
+    as_others_read(address, duckdb_rows)
+    assert check(plain).faults == {}
+    assert content(at_version(plain, marked.version)) == there
+    assert plain.since(marked.version).collect().is_empty()
+    for handle in (plain, opened(address)):
+        assert without_vectors(handle, EVERY_READER) is handle
+    anew = merge(for_readers(plain, EVERY_READER), rows((7, "e", 7)).lazy(), ["id"], {}, {}).handle
+    assert (anew.gone, anew.protocol) == ({}, (1, 7))
+    assert content(promise(anew, 999)) == content_of(plain, (7, "e", 7))
+    back = restore(prepare_restore(opened(address), marked.version), aside)
+    assert (back.protocol, content(back)) == ((3, 7), there), "by the vectors of then, which no reader must overlook"
+    as_others_read(address, duckdb_rows)
+    assert content(without_vectors(opened(address), EVERY_READER)) == there
+    assert content(merged(opened(address), rows((8, "f", 8)))) == content_of(marked, (8, "f", 8))
+
+
+def test_a_table_that_is_to_get_columns_is_freed_of_its_vectors_as_it_stands(address, duckdb_rows):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
+    wider = pl.Schema({**SCHEMA, "id": pl.Decimal(38, 0)})
+    view = without_vectors(as_if(marked, wider), EVERY_READER)
+    assert (view.schema, view.stands_as, opened(address).schema) == (wider, SCHEMA, SCHEMA)
+    as_others_read(address, duckdb_rows)
+    evolved = evolve(for_readers(view, EVERY_READER), wider, {})
+    assert (evolved.schema, evolved.protocol) == (wider, (1, 7))
+    assert evolved.scan().cast({"id": pl.Int64}).collect().rows() == marked.scan().collect().rows()
+
+
+def test_a_feature_that_another_engine_listed_is_left_where_it_is_used(address):
+    handle = table(address, numbered(8))
+    asked = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["timestampNtz", "deletionVectors"]}
+    asked |= {"writerFeatures": ["timestampNtz", "deletionVectors", "appendOnly"]}
+    handle.commit([], [], {}, {}, asks=lambda standing, _: (asked, standing.metadata))
+    plain = without_vectors(opened(address), [Reader.SYNAPSE])
+    said = DeltaTable(address.uri).protocol()
+    assert (plain.protocol, said.reader_features) == ((3, 7), ["timestampNtz"])
+    assert sorted(said.writer_features or []) == ["appendOnly", "checkpointProtection", "timestampNtz"]
+
+
 def test_a_rival_that_marks_the_same_file_first_is_gone_round(address):
     before = table(address, numbered(20))
     first = prepare_merge(for_readers(before, ABLE), rows((4, "x", 4)), ["id"])
@@ -227,6 +275,17 @@ def test_columns_are_added_and_widened_over_vectors(address):
 def test_what_is_removed_takes_its_vector_along(address, duckdb_rows):
     marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
     assert content(overwrite(marked, rows((1, "a", 1)), {}, {}).handle) == rows((1, "a", 1)).rows()
+    as_others_read(address, duckdb_rows)
+
+
+def test_marks_are_made_on_a_version_of_which_only_a_checkpoint_tells(address, duckdb_rows):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
+    marked.checkpoint()
+    for version in range(marked.version + 1):
+        Path(log_file(address, version)).unlink()
+    after = merged(opened(address), rows((5, "d", 51), (6, "d", 60)))
+    assert content(after) == content_of(marked, (5, "d", 51), (6, "d", 60))
+    assert sum(map(len, after.gone.values())) == 2
     as_others_read(address, duckdb_rows)
 
 

@@ -36,6 +36,7 @@ from lakehouse.engine.orchestrate.rebuild import compare, rebuild
 from lakehouse.engine.orchestrate.run import Ran, drain, due_keys, outcomes, run_job
 from lakehouse.engine.orchestrate.status import hints, status
 from lakehouse.engine.orchestrate.table import Table
+from lakehouse.engine.orchestrate.upkeep import lets_go, plan_sweep, readers_of
 from lakehouse_tests.driver import House
 from lakehouse_tests.engine.delta.writing import merge
 from resources.delta_io_manager import DeltaIOManager
@@ -253,6 +254,27 @@ def test_a_run_of_a_day_reads_and_replaces_that_day_only(world: World):
     assert world.rows(per_day) == [(1, "A", 1)]
     world.done(per_day, "2024-05-01")
     assert world.rows(per_day) == [(1, "A", 18)]
+
+
+def test_of_partitions_the_one_made_longest_ago_is_named_with_what_lets_go_of_what_is_kept_for_it(world: World):
+    world.become(*THREE)
+    world.call(A="a", B="b")
+    world.done(per_shop, "B")
+    world.become(*THREE)
+    world.done(per_shop, "A")
+    declared, handle = sold.declaration, world.house.open(sold.declaration)
+    assert handle is not None
+    everyone = [each.declaration for each in TABLES]
+    behind = readers_of(declared, handle, everyone, world.house.place)
+    assert behind == {"gold/per_shop[B]": handle.version - 1}
+    assert lets_go("gold/per_shop[B]") == "dg launch --assets gold/per_shop --partition B"
+    assert lets_go("gold/per_pair[2024-05-01|A]") == "dg launch --assets gold/per_pair --partition '2024-05-01|A'"
+    assert lets_go("gold/total") == "lakehouse run"
+    planned = plan_sweep(declared, handle, 0, tables=everyone, place=world.house.place)
+    assert list(planned.held) == ["gold/per_shop[B]"]
+    world.done(per_shop, "B")
+    assert [*readers_of(declared, handle, everyone, world.house.place).values()] == [handle.version]
+    assert plan_sweep(declared, handle, 0, tables=everyone, place=world.house.place).held == {}
 
 
 def test_a_range_is_one_run_one_commit_and_a_materialization_of_each(world: World):

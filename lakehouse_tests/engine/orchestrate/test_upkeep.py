@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from lakehouse import (
     Append,
@@ -24,6 +24,7 @@ from lakehouse import (
     New,
     Overwrite,
     Quarantine,
+    Reader,
     Silver,
     column,
     table,
@@ -33,14 +34,24 @@ from lakehouse.definitions import lakehouse
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.upkeep import Policies, Policy
+from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of
+from lakehouse.engine.delta.travel import at_version
+from lakehouse.engine.delta.vacuum import Sweep, sweep
+from lakehouse.engine.delta.writes import prepare_merge
+from lakehouse.engine.ingest import ledger
+from lakehouse.engine.ingest.rewind import prepare_rewind
 from lakehouse.engine.orchestrate import upkeep, upkeep_jobs
 from lakehouse.engine.orchestrate.load import tables_in
 from lakehouse.engine.orchestrate.run import stuck
 from lakehouse.engine.orchestrate.upkeep import keep_up, optimize, own_table, readers_of
 from lakehouse.jobs import upkeep as jobs_of_the_business
 from lakehouse.schedules import kept as schedules
+from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
 from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
@@ -195,7 +206,8 @@ def test_a_reader_that_is_behind_reads_right_after_all_was_kept_and_cleaned(hous
     handle = opened(table)
     assert readers_of(notes.declaration, handle, DECLARED, house.place) == {"silver/sums": handle.version - 3}
     swept = upkeep.plan_sweep(notes.declaration, handle, 0, tables=DECLARED, place=house.place)
-    assert swept.held == {"silver/sums": handle.version - 3}
+    assert {name: each.position for name, each in swept.held.items()} == {"silver/sums": handle.version - 3}
+    assert upkeep.facts_of_sweep(swept)["held_for"] == {"silver/sums": swept.held["silver/sums"].told}
     assert len(swept.files) == 3, "of the four that were joined one is not read yet"
     upkeep.sweep(swept)
     house.run()
@@ -287,6 +299,98 @@ def test_the_quarantine_of_a_kept_table_still_tells_what_was_set_aside(house: Ho
     assert before == 3
     assert house.keep("silver").success
     assert quarantine.count(opened(house.place.table(sums.declaration)), aside) == before
+
+
+def test_a_table_that_somebody_else_wrote_at_a_declared_place_is_not_kept_but_refused(house: House):
+    place = house.place.table(sums.declaration)
+    shutil.rmtree(place.uri)
+    known.forget(place)
+    write_deltalake(place.uri, pl.DataFrame({"no": ["1"], "pieces": [1]}))
+    before = {each: each.read_bytes() for each in Path(place.uri).rglob("*") if each.is_file()}
+    done = house.keep("silver")
+    assert not done.success
+    [failed] = [each for each in done.all_events if each.event_type_value == "STEP_FAILURE"]
+    assert "silver/sums: no run of it has written the table that stands at" in str(failed.event_specific_data)
+    assert {each: each.read_bytes() for each in Path(place.uri).rglob("*") if each.is_file()} == before
+    shutil.rmtree(place.uri)
+    known.forget(place)
+    Handle.create(place, sums.declaration.stored_schema)  # as a run leaves it that is killed before it writes
+    assert own_table(sums.declaration, house.place) is not None
+
+
+def test_a_table_whose_readers_do_not_know_its_deletion_vectors_is_freed_of_them(tmp_path: Path):
+    house = House(tmp_path)
+    house.land("n", *range(9))
+    house.run("bronze/notes", "silver/sums")
+    handle = for_readers(opened(house.place.table(sums.declaration)), [Reader.DELTA_RS])
+    changed = pl.LazyFrame({"no": ["n-3"], "pieces": [30]})
+    assert prepare_merge(handle, changed, ["no"]).commit({}, {}).handle.gone
+    before = house.rows("silver/sums")
+    assert house.keep("silver").success
+    kept = opened(handle.address)
+    assert (kept.protocol, kept.has_vectors, house.rows("silver/sums")) == ((1, 7), False, before)
+
+
+class TestALedger:
+    """Of a bronze table that has taken a file in each of 14 batches."""
+
+    @pytest.fixture
+    def house(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+        monkeypatch.setattr(ledger, "SMALL_FILES", 5)
+        without_dagster = driver.House(tmp_path)
+        for number in range(14):
+            without_dagster.land(f"notes/n{number:02}.jsonl", f'{{"no": "{number}", "pieces": {number}}}\n')
+            without_dagster.run(notes.declaration)
+        return House(tmp_path)
+
+    def listed(self, house: House) -> set[str]:
+        return set(store.sizes(house.place.ledger(notes.declaration)))
+
+    def sweep(self, house: House, swept: Sweep) -> None:
+        for each in upkeep.plan_beside(notes.declaration, swept, house.place):
+            sweep(each)
+
+    def test_is_vacuumed_with_its_table(self, house: House):
+        before = self.listed(house)
+        kept = keep_up(notes.declaration, house.place, Policy(retention_hours=0), DECLARED)
+        assert kept is not None
+        handle = opened(house.place.ledger(notes.declaration))
+        left = self.listed(house)
+        assert {name for name in left if name.endswith(".parquet") and "_delta_log" not in name} == set(
+            handle.files()["path"]
+        )
+        assert log_name(0) in before - left
+        assert kept.facts["beside/bytes_removed"] == sum(each.bytes for each in kept.beside) > 0
+        house.land("late", 99)
+        house.run("bronze/notes")
+        assert sorted(str(row[1]) for row in house.rows("bronze/notes")) == sorted(map(str, [*range(14), 99]))
+        assert opened(house.place.table(notes.declaration)).rows == 15
+
+    def test_still_tells_of_every_version_to_which_its_table_can_be_put_back(self, house: House):
+        table = opened(house.place.table(notes.declaration))
+        taken = "notes/n12.jsonl", "notes/n13.jsonl"
+        back = at_version(table, table.version - len(taken))
+        swept = upkeep.plan_sweep(notes.declaration, table, 0, tables=DECLARED, place=house.place)
+        opened(house.place.ledger(notes.declaration)).checkpoint()
+        before = self.listed(house)
+        self.sweep(house, replace(swept, oldest=back.version))
+        assert self.listed(house) < before
+        rewind = prepare_rewind(notes.declaration, house.place, table, back)
+        assert rewind is not None
+        assert (rewind.lands, rewind.gone) == (taken, ())
+        with pytest.raises(Refused, match="does not tell of batch 3 as the table had applied it"):
+            prepare_rewind(notes.declaration, house.place, table, at_version(table, 3))
+
+    def test_that_was_put_back_goes_on_where_what_it_held_was_cleaned_away(self, house: House):
+        table = opened(house.place.table(notes.declaration))
+        rewind = prepare_rewind(notes.declaration, house.place, table, at_version(table, table.version - 2))
+        assert rewind is not None
+        rewind.commit()
+        restored = restore(prepare_restore(table, table.version - 2), house.place.quarantine(notes.declaration))
+        swept = upkeep.plan_sweep(notes.declaration, restored, 0, tables=DECLARED, place=house.place)
+        self.sweep(house, swept)
+        house.run("bronze/notes")
+        assert opened(house.place.table(notes.declaration)).rows == 14
 
 
 def test_every_layer_of_the_business_is_kept_by_night_and_by_no_io_manager_that_pickles():

@@ -10,6 +10,7 @@ import pytest
 from deltalake import write_deltalake
 
 from lakehouse import Append, Bronze, Files, Frame, JsonLines, Merge, New, Quarantine, Silver, column, table
+from lakehouse.engine.declare.errors import WrongUsage
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import overwrite
@@ -97,6 +98,25 @@ def test_show_tables_lists_what_can_be_asked_for_as_it_is_asked_for(house: House
 def test_a_table_that_is_not_there_is_refused_with_those_that_are(house: House):
     with pytest.raises(SqlError, match=r"There are: bronze\.sql_sent, silver\.sql_numbers, quarantine\."):
         query(drained(house, '{"n": 1}'), "select * from silver.sql_number")
+
+
+def test_tables_are_asked_as_they_stood_and_one_that_cannot_be_says_why(house: House):
+    drained(house, '{"n": 1}')
+    handle = house.open(sql_numbers.declaration)
+    assert handle is not None
+    then = handle.updated_at
+    house.land("sent/2.jsonl", '{"n": 2}')
+    house.drain(*TABLES)
+    asked = "select s.n, b.n from silver.sql_numbers s full join bronze.sql_sent b on s.n = b.n::int order by all"
+    assert query(connect(TABLES, house.place), asked)[1] == [(1, "1"), (2, "2")]
+    assert query(connect(TABLES, house.place, as_of=then.isoformat()), asked)[1] == [(1, "1")]
+    before = connect(TABLES, house.place, as_of="2020-01-31T12:00:00Z")
+    assert ("silver.sql_numbers",) in query(before, "show tables")[1]
+    with pytest.raises(WrongUsage, match="of which zone"):
+        connect(TABLES, house.place, as_of="2020-01-31")
+    for said in ("select n from silver.sql_numbers", "select count(*) from ledger.bronze_sql_sent"):
+        with pytest.raises(SqlError, match=r"was not there at .* UTC, as far as its log tells: version 0 is of"):
+            query(before, said)
 
 
 def test_a_table_that_was_not_written_yet_is_told_with_the_command_that_writes_it(house: House):
