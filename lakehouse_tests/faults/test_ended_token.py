@@ -32,7 +32,7 @@ pytestmark = pytest.mark.azurite
 
 A_SAS = {"auth_mode": "sas", "sas_token_variable": "A_SAS"}
 AN_IDENTITY = {"auth_mode": "managed_identity"}
-SAMPLE = 3
+SAMPLE = 2
 SAID = r"Connection 'shop': .* refused \(403 \w+\)\. Look at account, container and endpoint in company.yaml, and at "
 TAKEN, GOOD = 80, 40
 """So many requests a token is taken for, and for so many more one is good that is given out: Entra's five minutes."""
@@ -80,12 +80,12 @@ def new_lake(
 
 
 def drained(place: Place) -> Standing:
-    """All is made and kept; a store that refuses is told as a run does it."""
+    """All is made, kept and read; a store that refuses is told as a run does it."""
     drain = Drain(place, DECLARED)
     with told_where_refused(place.lake.address()):
         drain.all()
         drain.maintain(files=False)
-    return standing(place)
+        return standing(place)
 
 
 @pytest.mark.parametrize(
