@@ -158,8 +158,7 @@ def by_vectors(address: Address) -> pl.DataFrame:
 
 def freed_of_vectors(address: Address) -> pl.DataFrame:
     expected = by_vectors(address)
-    for _ in range(2):
-        handle = without_vectors(opened(address), EVERY_READER)
+    handle = without_vectors(opened(address), EVERY_READER)
     prepare_append(for_readers(handle, EVERY_READER), rows(90)).commit({}, {})
     assert opened(address).protocol == (1, 7)
     return pl.concat([expected, rows(90)])
