@@ -16,12 +16,14 @@ _SEEN, _NEXT, _GONE, _VERSION = "seen at", "next seen at", "gone at", "version n
 class Versions:
     """How versions are made: `who` names a thing, `valid_at` says since when a row of it is so.
 
-    Where one of `tracks` changes, a version begins.
+    Where one of `tracks` changes, a version begins. `marker`: a Boolean column of what is seen and of no version; where
+    it is true the thing is gone since then.
     """
 
     who: tuple[str, ...]
     valid_at: str
     tracks: tuple[str, ...]
+    marker: str | None = None
 
     def made(self, observed: pl.DataFrame, standing: pl.DataFrame, *, seen: object, whole: pl.Series) -> pl.DataFrame:
         """The versions that `observed` begins, ends or changes.
@@ -31,20 +33,25 @@ class Versions:
         whole: the times at which everything was seen that there was: what was not, is gone since.
         Shape: (n, c), (m, c) → (at most n + m, c).
         """
-        at = pl.col(self.valid_at)
+        at, columns = pl.col(self.valid_at), standing.columns
+        if self.marker:
+            standing = standing.with_columns(pl.lit(value=False).alias(self.marker))
         rows = pl.concat([
             standing.with_columns(pl.lit(seen, observed.schema[self.valid_at]).alias(_SEEN)),
             observed.with_columns(at.alias(_SEEN)),
         ]).sort(*self.who, _SEEN)  # fmt: skip
         rows = rows.with_columns(pl.col(_SEEN).shift(-1).over(self.who).alias(_NEXT))
         rows = rows.with_columns(_gone(rows, whole))
+        if self.marker:
+            is_ended = pl.col(self.marker).shift(-1).over(self.who)
+            rows = rows.with_columns(pl.coalesce(_GONE, pl.when(is_ended).then(_NEXT))).filter(~pl.col(self.marker))
         rows = rows.with_columns((~self._goes_on()).cum_sum().alias(_VERSION))
-        others = [name for name in observed.columns if name not in (self.valid_at, VALID_TO)]
+        others = [name for name in columns if name not in (self.valid_at, VALID_TO)]
         versions = rows.group_by(_VERSION, maintain_order=True).agg(
             pl.col(others).last(), at.first(), pl.col(_GONE).last()
         )
         until = pl.coalesce(_GONE, at.shift(-1).over(self.who))
-        made = versions.with_columns(until.alias(VALID_TO)).select(observed.columns)
+        made = versions.with_columns(until.alias(VALID_TO)).select(columns)
         return made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
 
     def broken(self, versions: pl.LazyFrame, *, gapless: bool) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.history import Versions
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
+from lakehouse.engine.orchestrate.winners import parted
 from lakehouse.engine.orchestrate.work import EXAMPLES, Finding
 from lakehouse.engine.quality.masks import masked
 
@@ -28,7 +29,7 @@ SEEN = "seen at"
 
 FOLLOWS = (
     "Each version begins before it ends; where it ends the next one of its thing begins, and the last one is open. "
-    "Where what vanished is closed there may be gaps, and the last one need not be open."
+    "Where a thing may end, as it vanished or is deleted, there may be gaps, and the last one need not be open."
 )
 MOST_THINGS = 1_000_000
 """Of more, to look for what was seen of each costs more than to make all versions anew."""
@@ -104,19 +105,27 @@ class Seen:
         if self._closes:  # what a snapshot does not hold ends: each is of everything
             return None
         how, who, key = self._how, self.who, self.declared.key_columns
-        standing = self._of(pl.concat([self.accepted.select(who), taken])).select(self.accepted.columns).collect()
-        earlier = self.accepted.filter(pl.col(self.write.valid_at).to_physical() <= self._before)
-        unsure = pl.concat([how.unsure(earlier, standing), taken]).unique()
+        things = pl.concat([self.accepted.select(who), taken])
+        standing = self._of(things).select(self.declared.schema.names()).collect()
+        unsure = pl.concat([self._unsure(standing), taken]).unique()
         if unsure.height > MOST_THINGS:
             return None
-        known = pl.concat([self.accepted, standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))])
-        seen = known.join(unsure, on=who, how="anti", maintain_order="left").unique(key, keep="first")
+        said = standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))
+        known = pl.concat([self.accepted, said], how="diagonal").join(unsure, on=who, how="anti", maintain_order="left")
+        seen = known.unique(key, keep="first")
         seen = pl.concat([seen, seen_of(unsure)]) if unsure.height else seen
-        made = how.made(seen, seen.clear(), seen=None, whole=self._times.clear())
+        made = how.made(seen, standing.clear(), seen=None, whole=self._times.clear())
         new = made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
         told = self._told(new, standing, made.lazy())
         deleted = standing.select(key).join(made, on=key, how="anti")
         return replace(told, deleted=deleted, facts={**told.facts, "things_seen_anew": unsure.height})
+
+    def _unsure(self, standing: pl.DataFrame) -> pl.DataFrame:
+        """The things that must be seen anew; where things may be deleted all, since no version says when it was not."""
+        if self.declared.marker:
+            return self.accepted.select(self.who)
+        earlier = self.accepted.filter(pl.col(self.write.valid_at).to_physical() <= self._before)
+        return self._how.unsure(earlier, standing)
 
     def _told(self, made: pl.DataFrame, standing: pl.DataFrame, beside: pl.LazyFrame) -> Made:
         """beside: what stands of these things and is not written."""
@@ -126,7 +135,7 @@ class Seen:
         facts: dict[str, object] = {
             "versions_begun": begun.height,
             "versions_ended": ended.is_not_null().sum(),
-            "rows_of_standing_versions": self.accepted.join(begun, on=key, how="anti").height,
+            "rows_of_standing_versions": parted(self.declared, self.accepted)[0].join(begun, on=key, how="anti").height,
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
         broken = out_of_place(self.declared, pl.concat([others, made.lazy().select(*key, VALID_TO)]))
@@ -152,14 +161,14 @@ class Seen:
     def _open(self) -> pl.DataFrame:
         """The open versions of what was seen, or of everything where what was not seen is closed."""
         if self.own is None:
-            return self.accepted.clear()
+            return self.declared.schema.to_frame()
         standing = self.own.scan() if self._closes else self._of(self.accepted)
-        return standing.filter(pl.col(VALID_TO).is_null()).select(self.accepted.columns).collect()
+        return standing.filter(pl.col(VALID_TO).is_null()).select(self.declared.schema.names()).collect()
 
     def _of(self, rows: pl.DataFrame) -> pl.LazyFrame:
         """All that stands of the things that these rows are of; only files that may hold some are looked into."""
         if self.own is None:
-            return self.accepted.clear().lazy()
+            return self.declared.schema.to_frame().lazy()
         return Slices(rows.select(self.who).unique()).of(self.own)
 
     def _whole_times(self, place: Place, rows: Sequence[Rows]) -> pl.Series:
@@ -188,8 +197,8 @@ def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
     """The keys of versions that do not follow each other as FOLLOWS says. None of other tables."""
     if not isinstance(declared.write, History):
         return pl.DataFrame()
-    is_gapless = declared.write.vanished is not Vanished.CLOSED
-    return versions_of(declared, declared.write).broken(versions, gapless=is_gapless)
+    may_end = declared.write.vanished is Vanished.CLOSED or declared.write.deletes is not None
+    return versions_of(declared, declared.write).broken(versions, gapless=not may_end)
 
 
 def broken_versions(name: str, declared: Declaration, made: Made | None) -> Finding:
@@ -215,7 +224,7 @@ def versions_of(declared: Declaration, write: History) -> Versions:
     """How a table's versions are made."""
     who = tuple(name for name in declared.key_columns if name != write.valid_at)
     others = [name for name in declared.schema if name not in (*declared.key_columns, VALID_TO)]
-    return Versions(who, write.valid_at, tuple(write.tracks or others))
+    return Versions(who, write.valid_at, tuple(write.tracks or others), write.deletes)
 
 
 def _number(time: object) -> int | None:
