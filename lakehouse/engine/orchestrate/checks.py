@@ -37,8 +37,8 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     return specs
 
 
-def verdict_of(declared: Declaration, out: pl.DataFrame) -> Verdict:
-    """What came out of the transform, with what the table fills by itself, judged."""
+def verdict_on(declared: Declaration, out: pl.DataFrame) -> Verdict:
+    """Ask every rule of the contract about every row that came out, with what the table fills by itself."""
     if isinstance(declared.write, History):
         until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
         out = out.with_columns(until).select(*declared.schema, *filter(None, [declared.marker]))

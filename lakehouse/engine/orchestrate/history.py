@@ -29,7 +29,7 @@ SEEN = "seen at"
 
 FOLLOWS = (
     "Each version begins before it ends; where it ends the next one of its thing begins, and the last one is open. "
-    "Where a thing may end, as it vanished or is deleted, there may be gaps, and the last one need not be open."
+    "Where what vanished is closed, or rows delete, there may be gaps, and the last one need not be open."
 )
 MOST_THINGS = 1_000_000
 """Of more, to look for what was seen of each costs more than to make all versions anew."""
@@ -112,8 +112,7 @@ class Seen:
             return None
         said = standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))
         known = pl.concat([self.accepted, said], how="diagonal").join(unsure, on=who, how="anti", maintain_order="left")
-        seen = known.unique(key, keep="first")
-        seen = pl.concat([seen, seen_of(unsure)]) if unsure.height else seen
+        seen = pl.concat([known.unique(key, keep="first"), *([seen_of(unsure)] if unsure.height else [])])
         made = how.made(seen, standing.clear(), seen=None, whole=self._times.clear())
         new = made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
         told = self._told(new, standing, made.lazy())
@@ -193,12 +192,15 @@ class Seen:
             yield out.select(pl.col(self.write.valid_at).unique()).collect().to_series()
 
 
+def _may_be_gone(write: History) -> bool:
+    return write.vanished is Vanished.CLOSED or write.deletes is not None
+
+
 def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
     """The keys of versions that do not follow each other as FOLLOWS says. None of other tables."""
     if not isinstance(declared.write, History):
         return pl.DataFrame()
-    may_end = declared.write.vanished is Vanished.CLOSED or declared.write.deletes is not None
-    return versions_of(declared, declared.write).broken(versions, gapless=not may_end)
+    return versions_of(declared, declared.write).broken(versions, gapless=not _may_be_gone(declared.write))
 
 
 def broken_versions(name: str, declared: Declaration, made: Made | None) -> Finding:
