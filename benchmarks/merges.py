@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from benchmarks.cost import BUILD, PROJECT, environment, python
-from benchmarks.figures import Figures
+from benchmarks.figures import Figures, goal
 from benchmarks.generated import CHANNELS, COUNTRIES, FIRST_DAY, LINES_A_ORDER, drawn
 from benchmarks.upserts import SUMMED, WAYS
 from lakehouse.engine.declare.ports import Address
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{_millions(self.size)}, {self.rows}: {self.way}"
+        return f"{millions(self.size)}, {self.rows}: {self.way}"
 
 
 class Merged(NamedTuple):
@@ -67,19 +67,19 @@ def merges(*, rounds: int, size: int) -> Iterator[Figures]:
     """Tables of 1 M and 10 M rows, and of `size` where that is more; told anew after each."""
     found: dict[Case, Merged] = {}
     for rows in [*SIZES, size] if size > max(SIZES) else SIZES:
-        folder = _prepared(rows)
+        folder = prepared(rows)
         kinds = [RECENT] if rows <= ROWS_PER_FILE else [RECENT, SPREAD]
         cases = [Case(rows, kind, way) for kind in kinds for way in WAYS if way != AS_IT_COMES or rows <= A_LONG_WAIT]
         costs: dict[Case, list[Merged]] = {case: [] for case in cases}
         for number in range(rounds):
             for case in cases:
                 sys.stderr.write(f"… {case.name}, round {number + 1} of {rounds}\n")
-                costs[case].append(_merged(folder, case))
-        found |= {case: _median(each) for case, each in costs.items()}
+                costs[case].append(on_a_copy(folder, "benchmarks.upserts", case.way, case.rows))
+        found |= {case: median(each) for case, each in costs.items()}
         yield _figures(found, rounds)
 
 
-def _lines(rows: pl.Series) -> pl.DataFrame:
+def order_lines(rows: pl.Series) -> pl.DataFrame:
     """The order lines with these numbers; each follows from its number alone."""
     row = pl.col("row")
     order, product, day = row // LINES_A_ORDER, (drawn(12, row) ** 2 * 4_000).cast(pl.Int64), row // LINES_A_DAY
@@ -103,41 +103,42 @@ def _lines(rows: pl.Series) -> pl.DataFrame:
     )
 
 
-def _prepared(size: int) -> Path:
+def prepared(size: int) -> Path:
     """The folder of a table of so many rows, the batches and what must come out; made where it is not there."""
     folder = BUILD / f"merges-{size}"
-    if (folder / "expected.json").exists():
+    if (folder / "is_made").exists():
         return folder
     sys.stderr.write(f"… a table of {size:,} rows is made\n")
     shutil.rmtree(folder, ignore_errors=True)
-    table = Handle.create(Address(str(folder / "table")), _lines(pl.Series([], dtype=pl.Int64)).schema)
+    table = Handle.create(Address(str(folder / "table")), order_lines(pl.Series([], dtype=pl.Int64)).schema)
     added, total = [], 0
     for start in range(0, size, ROWS_PER_FILE):
-        lines = _lines(pl.int_range(start, min(start + ROWS_PER_FILE, size), eager=True))
+        lines = order_lines(pl.int_range(start, min(start + ROWS_PER_FILE, size), eager=True))
         added += write_files(table, lines, after=len(added))
         total += int(lines[SUMMED].sum())
     table.commit(added, [], {}, {})
-    fresh = _lines(pl.int_range(size, size + UPSERTS - STANDING, eager=True))
+    fresh = order_lines(pl.int_range(size, size + UPSERTS - STANDING, eager=True))
     for kind, span in ((RECENT, min(size, ROWS_PER_FILE)), (SPREAD, size)):
         picked = size - span + pl.int_range(STANDING, eager=True) * span // STANDING
-        changed = _lines(picked).with_columns(pl.col(SUMMED) + 1, pl.col("saved_at") + pl.duration(days=1))
+        changed = order_lines(picked).with_columns(pl.col(SUMMED) + 1, pl.col("saved_at") + pl.duration(days=1))
         pl.concat([changed, fresh]).write_parquet(folder / f"{kind}.parquet")
-    expected = {"rows": size + fresh.height, "sum": total + STANDING + int(fresh[SUMMED].sum())}
-    (folder / "expected.json").write_text(json.dumps(expected))
+        expected = {"rows": size + fresh.height, "sum": total + STANDING + int(fresh[SUMMED].sum())}
+        (folder / f"{kind}.json").write_text(json.dumps(expected))
+    (folder / "is_made").touch()
     return folder
 
 
-def _merged(folder: Path, case: Case) -> Merged:
-    """On a copy of the table that shares its data files, in a process of its own."""
+def on_a_copy(folder: Path, script: str, way: str, batch: str) -> Merged:
+    """What a script does to a copy of the folder's table that shares its data files, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="merges-", dir=BUILD) as home:
         copy = Path(home) / "table"
         shutil.copytree(folder / "table", copy, copy_function=_linked)
         shutil.copytree(folder / "table" / "_delta_log", copy / "_delta_log", dirs_exist_ok=True)
         before = set(copy.rglob("*"))
         os.sync()  # nobody pays for what others left to be written
-        told = _told(python("benchmarks.upserts", case.way, copy, folder / f"{case.rows}.parquet"), Path(home))
+        told = _told(python(script, way, copy, folder / f"{batch}.parquet"), Path(home))
         written = sum(file.stat().st_size for file in copy.rglob("*") if file.is_file() and file not in before)
-    expected = json.loads((folder / "expected.json").read_text())
+    expected = json.loads((folder / f"{batch}.json").read_text())
     is_right = {name: told[name] for name in expected} == expected
     return Merged(told["wall"], told["cpu"], told["memory"], written / 1e6, told["read"], is_right)
 
@@ -158,7 +159,7 @@ def _told(command: Sequence[str], home: Path) -> Mapping[str, Any]:
     return json.loads(ran.stdout.rpartition("told ")[2].splitlines()[0])
 
 
-def _median(rounds: Sequence[Merged]) -> Merged:
+def median(rounds: Sequence[Merged]) -> Merged:
     wall, cpu, memory, written, read = (statistics.median(each[place] for each in rounds) for place in range(5))
     return Merged(wall, cpu, memory, written, read, all(each.is_right for each in rounds))
 
@@ -201,26 +202,17 @@ def _goals(found: Mapping[Case, Merged]) -> Iterator[str]:
     recent = {size: found[Case(size, RECENT, ANEW)] for size in sizes}
     for size in sizes:
         ratio = recent[size].wall / found[Case(size, RECENT, PLAIN)].wall
-        yield _goal(f"copy-on-write, recent, {_millions(size)}, to the plain rewrite", ratio, 1.1, "x")
+        yield goal(f"copy-on-write, recent, {millions(size)}, to the plain rewrite", ratio, 1.1, "x")
     for size in sizes[1:]:
         ratio = recent[size].wall / recent[sizes[0]].wall
-        yield _goal(f"copy-on-write, recent, {_millions(size)} to {_millions(sizes[0])}", ratio, 1.2, "x")
+        yield goal(f"copy-on-write, recent, {millions(size)} to {millions(sizes[0])}", ratio, 1.2, "x")
     if vectors := found.get(Case(10_000_000, SPREAD, VECTORS)):
-        yield _goal("deletion vectors, spread over 10 M", vectors.wall, 1, " s")
-        yield _goal("deletion vectors, spread over 10 M, written", vectors.written, 10, " MB")
+        yield goal("deletion vectors, spread over 10 M", vectors.wall, 1, " s")
+        yield goal("deletion vectors, spread over 10 M, written", vectors.written, 10, " MB")
     for way in (ANEW, VECTORS):
         case = max((case for case in found if case.way == way), key=lambda case: found[case].memory)
-        yield _goal(f"the most that a process has ({case.name})", found[case].memory, 700, " MB")
+        yield goal(f"the most that a process has ({case.name})", found[case].memory, 700, " MB")
 
 
-def _goal(what: str, is_: float, most: float, unit: str) -> str:
-    missed = f"MISSED by {_short(is_ - most)}{unit} ({is_ / most - 1:.0%})"
-    return f"Goal: {what}: {_short(is_)}{unit}, at most {most:g}{unit}: {'kept' if is_ <= most else missed}."
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"
-
-
-def _millions(rows: int) -> str:
+def millions(rows: int) -> str:
     return f"{rows / 1e6:g} M"
