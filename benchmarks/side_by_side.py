@@ -21,9 +21,10 @@ BEST, USUAL, ALONE, OURS = NO_PEERS = "best script", "usual script", "ours, room
 PEER, DLT, DUCKDB, SAIL, SPARK = "dagster-polars", "dlt", "DuckDB", "Sail", "Spark"
 GOALS = {False: 1.10, True: 2}
 """Of ours to the best script: in full, and for an increment."""
-BECAUSE = (
-    "ours beside the script's work hashes what landed, keeps a ledger, keeps and reads each value's own text, judges "
-    "every rule by its name, counts rows and sums from table to table, measures every column and syncs to the disk"
+MORE_WORK = (
+    "Ours beside the script's work: hashes what landed, keeps a ledger, keeps each value's own text and reads it "
+    "exactly, judges every rule by its name, counts rows and sums from table to table, measures every column and "
+    "syncs to the disk."
 )
 TABLES = {
     "documents": ("silver/order_lines", "silver/orders", "gold/daily_sales"),
@@ -172,13 +173,14 @@ def _table(
     measure, title = (
         (f"{race.measure}-more", f"then {INCREMENT:,} more") if more else (f"{race.measure}-full", "in full")
     )
+    dagster = f"Dagster takes {middle[OURS].worked - middle[ALONE].worked:.1f} s of it, and "
     goals = (
-        goal(f"{name}, worked, to the {BEST}", middle[name].worked / best.worked, GOALS[more], "x", because=BECAUSE)
-        for name in (ALONE, OURS)
+        goal(f"{name}, worked, to the {BEST}", middle[name].worked / best.worked, GOALS[more], "x", because=why)
+        for name, why in ((ALONE, "ours does more (below)"), (OURS, f"{dagster}ours does more (below)"))
         if name not in odd
     )
     void = (f"VOID: {key} of {name} is not that of the {BEST}: no ratio." for name, key in odd.items())
-    notes = [f"Median of {len(costs[BEST])} rounds.", *goals, *void, *notes]
+    notes = [f"Median of {len(costs[BEST])} rounds; MB of the largest process.", *goals, MORE_WORK, *void, *notes]
 
     def ratio(name: str, what: str) -> str:
         return "void" if name in odd else f"{getattr(middle[name], what) / getattr(best, what):.2f}x"
