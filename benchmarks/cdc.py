@@ -18,15 +18,14 @@ from lakehouse.engine.delta.files import ROWS_PER_FILE
 
 SIZE = 10_000_000
 UPDATED, AGAIN, DELETED, BACK, FRESH, GONE_AGAIN = 60_000, 10_000, 14_000, 1_000, 14_000, 1_000
-PLAIN, SLICES, MARKED_ANEW, *_ = WAYS
+PLAIN, ANEW, VECTORS, *_ = WAYS
 
 ABOUT = (
     f"{UPDATED:,} standing rows are updated, {AGAIN:,} of them twice; {DELETED:,} deleted, {BACK:,} of which are back.",
     f"{FRESH:,} rows are new, of which {GONE_AGAIN:,} go again. Of what is deleted only the key is told.",
     "The last event of a key counts, and looking for it is part of the time. The table is that of the upserts.",
     "What stands afterwards is counted, summed and hashed in every column: else void.",
-    "ours, slices of keys: as ReplacePartition(key) of Affected events; a deleted row is gone from the files.",
-    "ours, marks kept: as Merge(newest_by=) into a table with a column is_deleted; whoever reads filters by it.",
+    "ours: as Merge(newest_by=, deletes=) does; a deleted row is gone, from the files or by a deletion vector.",
     "recent: among the newest million rows; spread: over all rows. Peak: of the whole process up to the end.",
     "deltalake, tuned: streamed_exec=False, and the range of key and day as literals.",
 )
@@ -106,7 +105,7 @@ def _figures(found: Mapping[Case, Merged], rows: int, rounds: int) -> Figures:
     plain = found[Case(RECENT, PLAIN)].wall
     goals = (
         goal(f"{way}, recent, to the plain rewrite", found[Case(RECENT, way)].wall / plain, 1.1, "x", because=BECAUSE)
-        for way in (SLICES, MARKED_ANEW)
+        for way in (ANEW, VECTORS)
     )
     wrong = (f"VOID: after {case.name} what stands is not as expected." for case in found if not found[case].is_right)
     said = f"Median of {rounds} round{'s' * (rounds > 1)}, each a process of its own on a copy of the table."

@@ -16,11 +16,11 @@ from deltalake import DeltaTable
 
 from benchmarks.upserts import KEY, SUMMED, cost_of, rewrite, same_key
 
-OF_EVENT, IS_DELETED = ["op", "lsn"], "is_deleted"
+OF_EVENT = ["op", "lsn"]
 TOLD = {
     "rows": pl.len(),
     SUMMED: pl.col(SUMMED).sum(),
-    "hash": pl.struct(pl.all().exclude(IS_DELETED)).hash().sum(),
+    "hash": pl.struct(pl.all()).hash().sum(),
 }
 """What is told of all rows; sums beyond 64 bits begin anew."""
 
@@ -29,14 +29,11 @@ type Apply = Callable[[str, pl.DataFrame], object]
 
 
 def main(way: str, table: str, batch: str) -> None:
-    events, apply = pl.read_parquet(batch), WAYS[way](table)
+    events, apply = pl.read_parquet(batch), WAYS[way]()
     pl.scan_delta(table).head(0).collect()  # everything is loaded, of Polars too
     cost = cost_of(lambda: apply(table, events))
-    stands = pl.scan_delta(table)
-    if IS_DELETED in stands.collect_schema():
-        stands = stands.filter(~pl.col(IS_DELETED).fill_null(value=False))
     began = time.perf_counter()
-    found = stands.select(**TOLD).collect(engine="streaming")
+    found = pl.scan_delta(table).select(**TOLD).collect(engine="streaming")
     cost["read"] = time.perf_counter() - began
     print("told", json.dumps({**cost, **found.row(0, named=True)}))
 
@@ -50,7 +47,7 @@ def _rows(events: pl.DataFrame) -> pl.DataFrame:
     return events.filter(pl.col("op") != "d").drop(OF_EVENT)
 
 
-def _by_hand(_table: str) -> Apply:
+def _by_hand() -> Apply:
     def apply(table: str, events: pl.DataFrame) -> None:
         came = last(events)
         rewrite(table, came.select(KEY), _rows(came))
@@ -72,52 +69,30 @@ def _of_deltalake(*, is_tuned: bool) -> Apply:
     return apply
 
 
-def _slices(_table: str) -> Apply:
-    """As `ReplacePartition(("order_no", "line_no"))` of `Affected` events does: a key of which no row came is gone."""
-    from lakehouse.engine.declare.ports import Address
-    from lakehouse.engine.delta.handle import Handle
-    from lakehouse.engine.delta.slices import Slices
-    from lakehouse.engine.delta.writes import prepare_replace_slices
-
-    def apply(table: str, events: pl.DataFrame) -> None:
-        handle, came = Handle.open(Address(table)), last(events)
-        assert handle is not None
-        prepare_replace_slices(handle, _rows(came), Slices(came.select(KEY))).commit({}, {})
-
-    return apply
-
-
-def _marks_kept(table: str, *, by_vectors: bool) -> Apply:
-    """As `Merge(newest_by="lsn")` does into a table that has a column, here from before, which says: is deleted."""
+def _ours(*, by_vectors: bool) -> Apply:
+    """As `Merge(newest_by="lsn", deletes="is_deleted")` does."""
     from lakehouse.engine.declare.ports import Address
     from lakehouse.engine.declare.readers import Reader
-    from lakehouse.engine.delta.evolution import evolve
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.protocol import for_readers
     from lakehouse.engine.delta.writes import prepare_merge
 
-    def opened() -> Handle:
-        handle = Handle.open(Address(table))
+    def apply(table: str, events: pl.DataFrame) -> None:
+        handle, came = Handle.open(Address(table)), last(events)
         assert handle is not None
-        return for_readers(handle, (Reader.DELTA_RS, Reader.DATABRICKS)) if by_vectors else handle
-
-    before = opened()
-    evolve(before, pl.Schema({**before.schema, IS_DELETED: pl.Boolean()}), {}, ())
-
-    def apply(_table: str, events: pl.DataFrame) -> None:
-        came = last(events).with_columns((pl.col("op") == "d").alias(IS_DELETED)).drop(OF_EVENT)
-        prepare_merge(opened(), came, KEY).commit({}, {})
+        able = for_readers(handle, (Reader.DELTA_RS, Reader.DATABRICKS)) if by_vectors else handle
+        deleted = came.filter(pl.col("op") == "d").select(KEY)
+        prepare_merge(able, _rows(came), KEY, deleted=deleted).commit({}, {})
 
     return apply
 
 
-WAYS: dict[str, Callable[[str], Apply]] = {
+WAYS: dict[str, Callable[[], Apply]] = {
     "plain rewrite": _by_hand,
-    "ours, slices of keys": _slices,
-    "ours, marks kept, copy-on-write": lambda table: _marks_kept(table, by_vectors=False),
-    "ours, marks kept, deletion vectors": lambda table: _marks_kept(table, by_vectors=True),
-    "deltalake, as it comes": lambda _: _of_deltalake(is_tuned=False),
-    "deltalake, tuned": lambda _: _of_deltalake(is_tuned=True),
+    "ours, copy-on-write": lambda: _ours(by_vectors=False),
+    "ours, deletion vectors": lambda: _ours(by_vectors=True),
+    "deltalake, as it comes": lambda: _of_deltalake(is_tuned=False),
+    "deltalake, tuned": lambda: _of_deltalake(is_tuned=True),
 }
 
 if __name__ == "__main__":
