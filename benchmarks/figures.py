@@ -30,7 +30,8 @@ ABOUT = """# Figures
 Made by `make bench`, which ends in writing this page; `python -m benchmarks <measure>` measures one again. All that is
 compared ran in turn on the same files, and the tables that came out were held against each other row for row: where
 they differed, no ratio stands here. Each figure is the median of the rounds, of a whole process; *worked* is what of
-its wall time was left after Python had started and imported. Read the ratios, not the seconds.
+its wall time was left after Python had started and imported. Read the ratios, not the seconds. Who could not be had
+where it was measured is named as MISSING beneath the table; a section stays until its measure is made again.
 """
 
 out = Console(width=WIDTH, highlight=False)
