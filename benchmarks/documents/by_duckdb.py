@@ -28,11 +28,14 @@ DOCUMENTS = """
 """
 LINES = """
     create table lines as
-    select order_no, line.line_no, line.sku, line.description, line.qty as quantity,
-        cast(round(line.unit_price, 3) as decimal(38, 3)) as unit_price,
-        cast(line.qty * cast(round(line.unit_price, 3) as decimal(38, 3)) as decimal(38, 3)) as net_amount,
-        country, ordered_at, timezone('Europe/London', cast(line.line_ts as timestamp)) as saved_at
-    from (select order_no, country, ordered_at, unnest(lines) as line from documents)
+    select order_no, line_no, sku, description, quantity, unit_price,
+        cast(quantity * unit_price as decimal(38, 3)) as net_amount, country, ordered_at, saved_at
+    from (
+        select order_no, line.line_no, line.sku, line.description, line.qty as quantity,
+            cast(cast(round(line.unit_price, 3) as decimal(18, 3)) as decimal(38, 3)) as unit_price,
+            country, ordered_at, timezone('Europe/London', cast(line.line_ts as timestamp)) as saved_at
+        from (select order_no, country, ordered_at, unnest(lines) as line from documents)
+    )
 """
 RIGHT = "from lines where coalesce(line_no >= 1 and quantity <> 0, false)"
 WRONG = "from lines where not coalesce(line_no >= 1 and quantity <> 0, false)"
