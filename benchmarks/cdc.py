@@ -12,7 +12,7 @@ import polars as pl
 
 from benchmarks.changes import TOLD, WAYS
 from benchmarks.figures import Figures, goal
-from benchmarks.merges import RECENT, SPREAD, Merged, median, on_a_copy, order_lines, prepared
+from benchmarks.merges import BECAUSE, RECENT, SPREAD, Merged, median, on_a_copy, order_lines, prepared
 from benchmarks.upserts import KEY, SUMMED
 from lakehouse.engine.delta.files import ROWS_PER_FILE
 
@@ -29,7 +29,6 @@ ABOUT = (
     "recent: among the newest million rows; spread: over all rows. Peak: of the whole process up to the end.",
     "deltalake, tuned: streamed_exec=False, and the range of key and day as literals.",
 )
-BECAUSE = "ours syncs to the disk, hashes and measures every column, and looks into the files for the keys first"
 
 
 class Case(NamedTuple):

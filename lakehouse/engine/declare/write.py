@@ -51,12 +51,14 @@ class History:
     Beside it the contract has `valid_to` of the same type and nullable, which the transform does not return: the table
     fills it, and it is null while a version holds. `tracks` are the columns that make a new version, all but the key
     where none is named; of the others a version has what was seen last. A row that comes for an earlier time, or again
-    for the last one, makes the table work out all versions anew.
+    for the last one, makes the versions of its thing anew. `deletes` names a further column of the transform's, as for
+    `Merge`: a row in which it is true ends the version that holds at its time.
     """
 
     valid_at: str
     tracks: Sequence[str] = ()
     vanished: Vanished = Vanished.KEPT_OPEN
+    deletes: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Delivery:
     other slices, of which nothing was read here, unless it moved one of these.
     `unmeasured`: the columns that leave no values in the log.
     `readers`: the engines that must be able to read what is committed.
+    `replaces`: the columns of the groups of which all that stands goes, of a `History` whose things are made anew.
     `written`: files that lie beside the table already and hold the first of the rows that are appended.
     """
 
@@ -67,6 +68,7 @@ class Delivery:
     partition_by: tuple[str, ...] = ()
     unless_moved: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
     written: tuple[DataFile, ...] = ()
     readers: tuple[Reader, ...] = EVERY_READER
     deleted: pl.DataFrame | None = None
@@ -172,7 +174,7 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
             group = [replaces] if replaces else None
             return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key)
+            prepared = prepare_merge(handle, rows, delivery.key, replaces=delivery.replaces)
             reads = prepared.reads and replace(
                 prepared.reads, finds=Handle.scan_paths
             )  # any row may have been looked at
