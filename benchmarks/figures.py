@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,12 +24,14 @@ from benchmarks.cost import BUILD, PROJECT
 PAGE, PLOT = PROJECT / "docs" / "figures.md", PROJECT / "docs" / "images" / "figures.svg"
 KEPT = BUILD / "figures"
 WIDTH = 118
+NUMBER = re.compile(r"[0-9][0-9,]*(\.[0-9]+)?")
 ABOUT = """# Figures
 
 Made by `make bench`, which ends in writing this page; `python -m benchmarks <measure>` measures one again. All that is
 compared ran in turn on the same files, and the tables that came out were held against each other row for row: where
 they differed, no ratio stands here. Each figure is the median of the rounds, of a whole process; *worked* is what of
-its wall time was left after Python had started and imported. Read the ratios, not the seconds.
+its wall time was left after Python had started and imported. Read the ratios, not the seconds. Who could not be had
+where it was measured is named as MISSING beneath the table; a section stays until its measure is made again.
 """
 
 out = Console(width=WIDTH, highlight=False)
@@ -74,18 +78,46 @@ def _lines(path: str) -> Iterator[str]:
 
 
 def publish() -> None:
-    """Write page and plot from all figures that are kept."""
+    """Write page and plot: what is kept takes the place of its section, and all else that stands on the page stays.
+
+    A measure that has another title now leaves its old section behind, for a hand to take away.
+    """
+    on_page = [_read(text) for text in PAGE.read_text().split("\n## ")[1:]] if PAGE.exists() else []
     kept = [Figures(**json.loads(file.read_text())) for file in sorted(KEPT.glob("*.json"))]
-    if not kept:
+    found = list({each.title: each for each in [*on_page, *kept]}.values())
+    if not found:
         sys.exit("No figures are kept yet: make bench")
     PLOT.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(record=True, width=WIDTH, highlight=False, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
-    for each in kept:
+    console = Console(record=True, width=WIDTH, highlight=False, file=io.StringIO())
+    for each in found:
         console.print(each.title, style="bold")
         console.print(_drawn(each), "")
     PLOT.write_text(console.export_svg(title="make bench", code_format=SVG))
-    PAGE.write_text("\n".join([ABOUT, f"![All figures as bars](images/{PLOT.name})", *map(_section, kept)]) + "\n")
-    out.print(f"{PAGE.relative_to(PROJECT)} and {PLOT.relative_to(PROJECT)} are written.")
+    PAGE.write_text("\n".join([ABOUT, f"![All figures as bars](images/{PLOT.name})", *map(_section, found)]) + "\n")
+    out.print(f"{PAGE.name} and {PLOT.name} are written.")
+
+
+def _read(section: str) -> Figures:
+    """A section as `_section` wrote it, without its `##`; the bar of a row is its first number."""
+    title, *lines = section.splitlines()
+    columns, _, *rows = [tuple(line[2:-2].split(" | ")) for line in lines if line.startswith("| ")]
+    notes = [line[2:] for line in lines if line.startswith("- ")]
+    machine = next(line for line in lines if line.startswith("<sub>")).removeprefix("<sub>").removesuffix("</sub>")
+    return Figures("", title, columns, rows, [_first_number(row[1:]) for row in rows], notes, machine)
+
+
+def _first_number(cells: Sequence[str]) -> float:
+    return next((float(cell.replace(",", "")) for cell in cells if NUMBER.fullmatch(cell)), 0)
+
+
+def goal(what: str, is_: float, most: float, unit: str, *, because: str = "") -> str:
+    """The sentence that says whether it is kept, and else by how much it is missed, and why."""
+    missed = f"MISSED by {_short(is_ - most)}{unit} ({is_ / most - 1:.0%}){because and ', because ' + because}"
+    return f"Goal: {what}: {_short(is_)}{unit}, at most {most:g}{unit}: {'kept' if is_ <= most else missed}."
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"
 
 
 def _drawn(figures: Figures) -> Table:

@@ -33,6 +33,10 @@ COUNTRIES = (
 )
 CHANNELS = ("web", "shop", "phone", "fair")
 PRIME = 2_147_483_647
+CSV_COLUMNS = (
+    "order_no", "line_no", "sku", "description", "quantity", "unit_price", "customer_id", "country", "currency",
+    "channel", "ordered_at", "saved_at",
+)  # fmt: skip
 JSON_LINES, CSV = "erp/orders/dt={day}/orders.jsonl.gz", "erp/order_lines/dt={day}/order_lines.csv"
 A_DOCUMENT = "erp/orders/dt={day}/{number}.jsonl.gz"
 

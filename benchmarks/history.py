@@ -13,9 +13,9 @@ from typing import NamedTuple
 import polars as pl
 
 from benchmarks.cost import BUILD
-from benchmarks.figures import Figures
+from benchmarks.figures import Figures, goal
 from benchmarks.generated import COUNTRIES, drawn
-from benchmarks.merges import Merged, goal, median, millions, on_a_copy
+from benchmarks.merges import Merged, median, millions, on_a_copy
 from benchmarks.seen import DAY, FIRST, SCHEMA, TOLD, WAYS
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files

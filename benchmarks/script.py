@@ -10,10 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Paths:
-    """New files in the order of their names, whether they are the first, and where the tables lie."""
+    """New files in the order of their names, whether they are the first, where all lie, and where the tables do."""
 
     files: list[Path]
     is_first: bool
+    landing: Path
     lake: Path
 
     def table(self, name: str) -> str:
@@ -28,7 +29,7 @@ def run(work: Callable[[Paths], None], pattern: str) -> None:
     taken = json.loads(remembered.read_text()) if remembered.exists() else []
     names = sorted(str(file.relative_to(landing)) for file in landing.glob(pattern.format(day="*")))
     fresh = sorted(set(names) - set(taken))
-    work(Paths([landing / name for name in fresh], not taken, lake))
+    work(Paths([landing / name for name in fresh], not taken, landing, lake))
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(json.dumps(names))
     print(f"worked {time.monotonic() - began:.3f} s")

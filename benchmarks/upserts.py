@@ -24,10 +24,7 @@ type Merge = Callable[[str, pl.DataFrame], object]
 def main(way: str, table: str, batch: str) -> None:
     came, merge = pl.read_parquet(batch), WAYS[way]()
     pl.scan_delta(table).head(0).collect()  # everything is loaded, of Polars too
-    began, used = time.perf_counter(), time.process_time()
-    merge(table, came)
-    cost = {"wall": time.perf_counter() - began, "cpu": time.process_time() - used}
-    cost["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cost = cost_of(lambda: merge(table, came))
     began = time.perf_counter()
     all_read = pl.scan_delta(table).select(
         pl.len().alias("rows"), pl.col(SUMMED).sum(), pl.all().max().name.prefix("<")
@@ -35,6 +32,14 @@ def main(way: str, table: str, batch: str) -> None:
     found = all_read.collect(engine="streaming")
     cost["read"] = time.perf_counter() - began
     print("told", json.dumps({**cost, "rows": found["rows"].item(), "sum": found[SUMMED].item()}))
+
+
+def cost_of(work: Callable[[], object]) -> dict[str, float]:
+    """Seconds, CPU seconds, and the MB that the process had at most until it ended."""
+    began, used = time.perf_counter(), time.process_time()
+    work()
+    cost = {"wall": time.perf_counter() - began, "cpu": time.process_time() - used}
+    return {**cost, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def _anew() -> Merge:
@@ -67,27 +72,33 @@ def _by_vectors() -> Merge:
 
 
 def _by_hand() -> Merge:
-    """Every file whose range meets that of the batch is written anew; whether it holds such a row is not asked."""
+    return lambda table, came: rewrite(table, came.select(KEY), came)
+
+
+def rewrite(table: str, gone: pl.DataFrame, came: pl.DataFrame) -> None:
+    """Every file whose range meets that of `gone` is written anew; whether it holds such a row is not asked."""
     from benchmarks.delta_files import commit, full, sink
 
-    def merge(table: str, came: pl.DataFrame) -> None:
-        within = KEY[0]
-        files = pl.DataFrame(DeltaTable(table).get_add_actions(flatten=True))
-        meets = (pl.col(f"min.{within}") <= came[within].max()) & (pl.col(f"max.{within}") >= came[within].min())
-        near = files.filter(meets)["path"].sort()
-        stay = pl.scan_parquet(full(table, near), glob=False).join(came.lazy().select(KEY), on=KEY, how="anti")
-        commit(table, came.schema, sink(pl.concat([stay, came.lazy()]), table, [within]), near)
+    within = KEY[0]
+    files = pl.DataFrame(DeltaTable(table).get_add_actions(flatten=True))
+    meets = (pl.col(f"min.{within}") <= gone[within].max()) & (pl.col(f"max.{within}") >= gone[within].min())
+    near = files.filter(meets)["path"].sort()
+    stay = pl.scan_parquet(full(table, near), glob=False).join(gone.lazy(), on=KEY, how="anti")
+    commit(table, came.schema, sink(pl.concat([stay, came.lazy()]), table, [within]), near)
 
-    return merge
+
+def same_key(came: pl.DataFrame, *, is_tuned: bool) -> str:
+    """What deltalake merges by; tuned, what a script knows of its batch stands there in literals, which prune files."""
+    same = " AND ".join(f"t.{name} = s.{name}" for name in KEY)
+    if not is_tuned:
+        return same
+    low, high, day = came[KEY[0]].min(), came[KEY[0]].max(), came["day"].min()
+    return f"{same} AND t.{KEY[0]} >= '{low}' AND t.{KEY[0]} <= '{high}' AND t.day >= DATE '{day}'"
 
 
 def _of_deltalake(*, is_tuned: bool) -> Merge:
     def merge(table: str, came: pl.DataFrame) -> None:
-        same = " AND ".join(f"t.{name} = s.{name}" for name in KEY)
-        if is_tuned:  # what a script knows of its batch, said in literals: files are pruned by them
-            low, high, day = came[KEY[0]].min(), came[KEY[0]].max(), came["day"].min()
-            same += f" AND t.{KEY[0]} >= '{low}' AND t.{KEY[0]} <= '{high}' AND t.day >= DATE '{day}'"
-        merging = DeltaTable(table).merge(came, same, "s", "t", streamed_exec=not is_tuned)
+        merging = DeltaTable(table).merge(came, same_key(came, is_tuned=is_tuned), "s", "t", streamed_exec=not is_tuned)
         merging.when_matched_update_all().when_not_matched_insert_all().execute()
 
     return merge

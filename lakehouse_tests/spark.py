@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _OPENED = (
     "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs",
     "sun.security.action", "sun.util.calendar",
 )  # fmt: skip
+LIGHTLY = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g")
+"""For a Java that lives for a minute."""
 _CONF = {
     "spark.app.name": "lakehouse tests",
     "spark.master": "local[2]",
@@ -80,18 +83,17 @@ class Spark:
             self.process.wait()
 
 
-def start(folder: Path, seconds: float = 120) -> Spark:
+def start(folder: Path, seconds: float = 120, java: Sequence[str] = LIGHTLY) -> Spark:
     """Start a server that keeps what it needs in `folder`, and wait until it answers. Raises RuntimeError if not."""
     port, log = free_port(), folder / "spark.log"
     conf = {**_CONF, "spark.connect.grpc.binding.port": str(port), "spark.sql.warehouse.dir": str(folder / "warehouse")}
     conf |= {"spark.local.dir": str(folder), "java.io.tmpdir": str(folder), "derby.system.home": str(folder)}
-    # A Java that lives for a minute: started lightly
-    java = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Xss4m"]
-    java += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
-    java += ["-Djdk.reflect.useDirectMethodHandle=false", *(f"-D{name}={value}" for name, value in conf.items())]
+    started = ["java", *java, "-Xss4m"]
+    started += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+    started += ["-Djdk.reflect.useDirectMethodHandle=false", *(f"-D{name}={value}" for name, value in conf.items())]
     with log.open("wb") as said:
         process = subprocess.Popen(
-            [*java, "-cp", f"{JARS}/*", "org.apache.spark.sql.connect.service.SparkConnectServer"],
+            [*started, "-cp", f"{JARS}/*", "org.apache.spark.sql.connect.service.SparkConnectServer"],
             cwd=folder,
             env={"PATH": os.environ["PATH"], "SPARK_LOCAL_IP": "127.0.0.1", "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,

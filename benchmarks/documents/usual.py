@@ -106,25 +106,27 @@ def work(paths: Paths) -> None:
         write_deltalake(paths.table("silver/order_lines"), lines)
         write_deltalake(paths.table("silver/orders"), made)
     else:
-        _merge(paths.table("silver/order_lines"), lines, "line_no")
-        _merge(paths.table("silver/orders"), made)
+        merge(paths.table("silver/order_lines"), lines, "line_no")
+        forget_lines(paths.table("silver/order_lines"), lines)
+        merge(paths.table("silver/orders"), made)
     sales = daily_sales(pl.scan_delta(paths.table("silver/orders")))
     write_deltalake(paths.table("gold/daily_sales"), sales, mode="overwrite")
 
 
-def _merge(table: str, rows: pl.DataFrame, *key: str) -> None:
-    """The lines of an order that comes again take the place of all it had."""
+def merge(table: str, rows: pl.DataFrame, *key: str) -> None:
     same = " and ".join(f"t.{name} = s.{name}" for name in ("order_no", *key))
-    standing = DeltaTable(table)
-    merging = standing.merge(rows, same, source_alias="s", target_alias="t")
+    merging = DeltaTable(table).merge(rows, same, source_alias="s", target_alias="t")
     merging.when_matched_update_all().when_not_matched_insert_all().execute()
-    if key:
-        came = rows.select("order_no", *key)
-        held = pl.scan_delta(standing).join(came.lazy(), on="order_no", how="semi").select("order_no", *key).collect()
-        gone = held.join(came, on=["order_no", *key], how="anti")
-        if gone.height:
-            sql = " or ".join(f"(order_no = '{order}' and line_no = {line})" for order, line in gone.iter_rows())
-            standing.delete(sql)
+
+
+def forget_lines(table: str, came: pl.DataFrame) -> None:
+    """The lines of an order that comes again take the place of all it had."""
+    standing, key = DeltaTable(table), ["order_no", "line_no"]
+    held = pl.scan_delta(standing).join(came.lazy(), on="order_no", how="semi").select(key).collect()
+    gone = held.join(came, on=key, how="anti")
+    if gone.height:
+        sql = " or ".join(f"(order_no = '{order}' and line_no = {line})" for order, line in gone.iter_rows())
+        standing.delete(sql)
 
 
 if __name__ == "__main__":

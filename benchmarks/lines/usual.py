@@ -72,6 +72,13 @@ def daily_sales(lines: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
+def merge(silver: str, right: pl.DataFrame) -> None:
+    merging = DeltaTable(silver).merge(
+        right, "t.order_no = s.order_no and t.line_no = s.line_no", source_alias="s", target_alias="t"
+    )
+    merging.when_matched_update_all().when_not_matched_insert_all().execute()
+
+
 def work(paths: Paths) -> None:
     sent = read(paths.files)
     write_deltalake(paths.table("bronze/sent_lines"), sent, mode="append")
@@ -81,10 +88,7 @@ def work(paths: Paths) -> None:
     if paths.is_first:
         write_deltalake(silver, right)
     else:
-        merging = DeltaTable(silver).merge(
-            right, "t.order_no = s.order_no and t.line_no = s.line_no", source_alias="s", target_alias="t"
-        )
-        merging.when_matched_update_all().when_not_matched_insert_all().execute()
+        merge(silver, right)
     write_deltalake(paths.table("gold/daily_sales"), daily_sales(pl.scan_delta(silver)), mode="overwrite")
 
 
