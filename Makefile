@@ -21,8 +21,8 @@ help:
 	@echo "make tests-core only sets up what the tests need, for pytest by hand"
 	@echo "make test-long  the long ones too"
 	@echo "make lint       ruff and pyright"
-	@echo "make bench      the figures, against hand-written Polars, into docs/figures.md (a quarter of an hour)"
-	@echo "make bench-long those of 10 M order lines, of merges, and of a landing of 100,000 files"
+	@echo "make bench      the figures, against hand-written Polars and peers, into docs/figures.md (half an hour)"
+	@echo "make bench-long those of 10 M order lines, of merges, histories, change events, and of a landing of 100,000 files"
 	@echo "make lock       remakes the lock files from pyproject.toml"
 	@echo "make clean      removes what set-up made; the lake in home/ stays"
 
@@ -47,7 +47,7 @@ bench: tests-core
 	@$(BIN)/python -m benchmarks
 
 bench-long: tests-core
-	@$(BIN)/python -m benchmarks documents lines landing merges --size 10_000_000 --rounds 1
+	@$(BIN)/python -m benchmarks documents lines landing merges history cdc --size 10_000_000 --rounds 1
 
 # The stamp is written last, so that a broken-off set-up begins again.
 core: .venv/bin/python
@@ -89,6 +89,7 @@ lock: .venv/bin/python
 	compile="build/lock/bin/uv pip compile pyproject.toml --quiet --no-cache --universal --python-version 3.12 --generate-hashes"; \
 	$$compile --group build --custom-compile-command "make lock" -o requirements.lock; \
 	$$compile --group build --group dev --extra azure --extra databricks --extra postgres --extra spark --custom-compile-command "make lock" -c requirements.lock -o requirements-dev.lock; \
+	build/lock/bin/uv pip compile benchmarks/peers.in --quiet --no-cache --universal --python-version 3.12 --generate-hashes --custom-compile-command "make lock" -c requirements.lock -o benchmarks/peers.lock; \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --cache build/npm-cache
 
 clean:
