@@ -148,7 +148,7 @@ def disturb_all(work: Work, crew: list[Worker], folder: Path, cases: list[Case])
 
 def drawn(cases: list[Case], count: int, draw: random.Random) -> list[Case]:
     """So many of them: one of each kind of call to each kind of file, before a second of one."""
-    kinds = dict[tuple[str, ...], list[Case]]()
+    kinds = dict[tuple[str, bool, str], list[Case]]()
     for case in draw.sample(cases, len(cases)):
         path = PurePosixPath(case[0].path)
         kinds.setdefault((case[0].name, "_delta_log" in path.parts, path.suffix), []).append(case)
