@@ -82,7 +82,7 @@ def _versions(rows: pl.Series) -> pl.DataFrame:
             since=pl.when(is_open).then(changed).otherwise(begun),
             valid_to=pl.when(~is_open).then(changed),
         )
-        .cast(dict(SCHEMA))
+        .cast(SCHEMA)
     )  # type: ignore[arg-type] # a schema of instances
 
 

@@ -46,5 +46,6 @@ def lived(rows: New[Told]) -> Frame[Lived]:
 
 
 declare(told, write=Append(), source=Files("told/*.jsonl", formats=JsonLines()))
-WITHOUT = declare(lived, write=History("since", tracks=["country"]))
+KEPT = History("since", tracks=["country"])
+WITHOUT = declare(lived, write=KEPT)
 WITH_VECTORS = replace(WITHOUT, readers=(Reader.DELTA_RS, Reader.DATABRICKS))

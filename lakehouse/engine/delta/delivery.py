@@ -39,14 +39,14 @@ class Delivery:
     `whole` says that the rows are all there is: they replace what stands, and its quarantine; the table takes `schema`
     with them. Every other write gives it the columns that it lacks beforehand, in a commit of its own (see `evolve`).
     `notes`: what the log says of the columns.
-    `deleted`: keys of which no standing row stays, where the write takes some away (`Merge(deletes=…)`).
+    `deleted`: keys of which no standing row stays, where the write takes some away (`Merge(deletes=…)`, late rows of a
+    `History`).
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
     replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
     other slices, of which nothing was read here, unless it moved one of these.
     `unmeasured`: the columns that leave no values in the log.
     `readers`: the engines that must be able to read what is committed.
-    `replaces`: the columns of the groups of which all that stands goes, of a `History` whose things are made anew.
     `written`: files that lie beside the table already and hold the first of the rows that are appended.
     """
 
@@ -68,7 +68,6 @@ class Delivery:
     partition_by: tuple[str, ...] = ()
     unless_moved: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
-    replaces: tuple[str, ...] = ()
     written: tuple[DataFile, ...] = ()
     readers: tuple[Reader, ...] = EVERY_READER
     deleted: pl.DataFrame | None = None
@@ -174,7 +173,7 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
             group = [replaces] if replaces else None
             return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key, replaces=delivery.replaces)
+            prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted)
             reads = prepared.reads and replace(
                 prepared.reads, finds=Handle.scan_paths
             )  # any row may have been looked at

@@ -27,7 +27,10 @@ from lakehouse.engine.quality.masks import masked
 SEEN = "seen at"
 """The transaction that says up to which time the table has seen: days or microseconds from 1970 on."""
 
-
+FOLLOWS = (
+    "Each version begins before it ends; where it ends the next one of its thing begins, and the last one is open. "
+    "Where what vanished is closed, or rows delete, there may be gaps, and the last one need not be open."
+)
 MOST_THINGS = 1_000_000
 """Of more, to look for what was seen of each costs more than to make all versions anew."""
 
@@ -36,20 +39,20 @@ MOST_THINGS = 1_000_000
 class Made:
     """The versions that a run writes, and the time up to which it has seen.
 
-    broken: the keys of versions, of these things, that do not follow each other. replaces: the columns that name a
-    thing, where all that stands of the things that are written goes.
+    broken: the keys of versions, of these things, that do not follow each other. deleted: the keys of versions that
+    late rows take away, if any.
     """
 
     versions: pl.DataFrame
     broken: pl.DataFrame
     facts: dict[str, object]
     transactions: Mapping[str, int]
-    replaces: tuple[str, ...] = ()
+    deleted: pl.DataFrame | None = None
 
     def delivered(self, delivery: Delivery) -> Delivery:
         """A delivery of the versions instead of what was seen."""
         transactions = {**delivery.transactions, **self.transactions}
-        return replace(delivery, accepted=self.versions, transactions=transactions, replaces=self.replaces)
+        return replace(delivery, accepted=self.versions, transactions=transactions, deleted=self.deleted)
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,12 @@ class Seen:
             return None
         said = standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))
         known = pl.concat([self.accepted, said], how="diagonal").join(unsure, on=who, how="anti", maintain_order="left")
-        seen = pl.concat([seen_of(unsure), known]).unique(key, keep="first", maintain_order=True)
+        seen = pl.concat([known.unique(key, keep="first"), *([seen_of(unsure)] if unsure.height else [])])
         made = how.made(seen, standing.clear(), seen=None, whole=self._times.clear())
-        if not standing.join(made, on=who, how="anti").is_empty():  # a merge leaves what it has no row for
-            return None
-        other = [
-            one.join(two, on=made.columns, how="anti", nulls_equal=True).select(who)
-            for one, two in ((made, standing), (standing, made))
-        ]
-        made = made.join(pl.concat(other), on=who, how="semi", maintain_order="left")
-        told = self._told(made, standing, made.clear().lazy())
-        return replace(told, replaces=how.who, facts={**told.facts, "things_seen_anew": unsure.height})
+        new = made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
+        told = self._told(new, standing, made.lazy())
+        deleted = standing.select(key).join(made, on=key, how="anti")
+        return replace(told, deleted=deleted, facts={**told.facts, "things_seen_anew": unsure.height})
 
     def _unsure(self, standing: pl.DataFrame) -> pl.DataFrame:
         """The things that must be seen anew; where things may be deleted all, since no version says when it was not."""
@@ -133,7 +131,6 @@ class Seen:
         key = self.declared.key_columns
         begun = made.join(standing, on=key, how="anti")
         ended = made.join(standing, on=[*key, VALID_TO], how="anti", nulls_equal=True)[VALID_TO]
-        last = _number(self._times.max())
         facts: dict[str, object] = {
             "versions_begun": begun.height,
             "versions_ended": ended.is_not_null().sum(),
@@ -141,7 +138,8 @@ class Seen:
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
         broken = out_of_place(self.declared, pl.concat([others, made.lazy().select(*key, VALID_TO)]))
-        return Made(made, broken, facts, {} if last is None else {SEEN: max(last, self._before or last)})
+        times = [time for time in (_number(self._times.max()), self._before) if time is not None]
+        return Made(made, broken, facts, {SEEN: max(times)} if times else {})
 
     @cached_property
     def _how(self) -> Versions:
@@ -194,18 +192,12 @@ class Seen:
             yield out.select(pl.col(self.write.valid_at).unique()).collect().to_series()
 
 
-def said_of_versions(write: History) -> str:
-    """What is held of the versions of each thing."""
-    said = "Each version begins before it ends, and of each thing one at most is open, and none overlaps another"
-    return f"{said}." if _may_be_gone(write) else f"{said} or leaves a gap before it."
-
-
 def _may_be_gone(write: History) -> bool:
     return write.vanished is Vanished.CLOSED or write.deletes is not None
 
 
 def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
-    """The keys of versions that do not follow each other as they must: see `said_of_versions`. None of other tables."""
+    """The keys of versions that do not follow each other as FOLLOWS says. None of other tables."""
     if not isinstance(declared.write, History):
         return pl.DataFrame()
     return versions_of(declared, declared.write).broken(versions, gapless=not _may_be_gone(declared.write))

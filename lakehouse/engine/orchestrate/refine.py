@@ -30,7 +30,7 @@ from lakehouse.engine.orchestrate.checks import (
     SHAPE,
     WITHIN,
     checks_of,
-    verdict_of,
+    verdict_on,
 )
 from lakehouse.engine.orchestrate.corrections import (
     Contents,
@@ -214,7 +214,7 @@ class _Run:
         rows = rows_of_things(self.transform, [each.input for each in self.rows], things)
         handed = [new.only(each.frame) if new else each.frame for each, new in zip(rows, self.newest, strict=True)]
         out = self.transform(*handed).join(things.lazy(), on=things.columns, how="semi", maintain_order="left")
-        return last_of_each_key(self.declared, verdict_of(self.declared, out.collect()), None)
+        return last_of_each_key(self.declared, verdict_on(self.declared, out.collect()), None)
 
     def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
         """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
@@ -223,7 +223,7 @@ class _Run:
         nothing.
         """
         declared, group = self.declared, replaced_group(self.declared)
-        verdict = verdict_of(declared, out)
+        verdict = verdict_on(declared, out)
         for back in count(1) if group else ():
             groups = _without_survivor(group, handed, out, verdict)
             older = tuple(earlier(declared, each, groups, back) for each in self.rows)
@@ -231,7 +231,7 @@ class _Run:
                 break
             out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
-            verdict = verdict_of(declared, out)
+            verdict = verdict_on(declared, out)
         accepted = last_of_each_key(declared, verdict, None if self.whole else self.own)
         strangers = out.clear() if self.replaces is None else outside(self.replaces, accepted)
         return _Passed(handed, out, verdict, accepted, strangers)

@@ -44,7 +44,10 @@ def named_by(
     for name in who:
         told: list[list[_Names]] = [[] for _ in schemas]
         probes = [_probe(schema, name, each.append) for schema, each in zip(schemas, told, strict=True)]
-        transform(*probes).filter(_asked(pl.col(name))).collect()
+        try:
+            transform(*probes).filter(_asked(pl.col(name))).collect()
+        except pl.exceptions.PolarsError:  # it cannot be run without rows
+            continue
         for names, each in zip(found, told, strict=True):
             if each and (same := set.intersection(*each)):
                 names[min(same)] = name

@@ -68,7 +68,7 @@ def damage(house: House, declared: Declaration, version: Version) -> None:
     handle = house.open(declared)
     assert handle is not None
     row = laid([version]).with_columns(country=pl.lit("XX"), orders=1).select(handle.schema.names()).collect()
-    write_deltalake(str(house.root / "lake" / declared.key), row.cast(dict(handle.schema)), mode="append")
+    write_deltalake(str(house.root / "lake" / declared.key), row.cast(handle.schema), mode="append")
 
 
 def refused(house: House, declared: Declaration) -> Work:
