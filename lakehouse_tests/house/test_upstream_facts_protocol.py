@@ -80,3 +80,9 @@ def test_deltalake_overwrites_with_a_column_that_needs_a_feature_and_the_table_o
 def test_add_actions_tell_paths_letter_by_letter_as_the_log_spells_them(tmp_path):
     paths = pl.DataFrame(DeltaTable(table(tmp_path / "t", 1, 2)).get_add_actions())["path"]
     assert paths.to_list() == ["ü.parquet"]
+
+
+def test_deltalake_asks_for_variants_where_it_sets_a_property_of_a_table_with_deletion_vectors(tmp_path):
+    marked = DeltaTable(table(tmp_path / "t", 3, 7, "deletionVectors"))
+    marked.alter.set_table_properties({"delta.logRetentionDuration": "interval 200 hours"}, commit_properties=ONCE)
+    assert set(marked.protocol().reader_features or []) == {"deletionVectors", "variantType"}
