@@ -16,14 +16,17 @@ from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.memory import usual_budget
 from lakehouse.engine.delta.place import full
+from lakehouse.engine.delta.plan import Batch, Plan, Way, worked_out
 from lakehouse.engine.delta.prepared import Prepared, Reads, Written
 from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
-from lakehouse.engine.delta.sought import marks, may_mark, seek, touched
+from lakehouse.engine.delta.sought import Sought, found, seek
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_names
+from lakehouse.engine.delta.vectors import write_vectors
 
 type Rows = pl.DataFrame | pl.LazyFrame
 """What is in memory is not read back to be measured."""
@@ -57,42 +60,71 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
     return prepare_overwrite(handle, rows).commit(transactions, note)
 
 
-def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None) -> Prepared:
+def plan_merge(
+    handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None, budget: int | None = None
+) -> Plan:
+    """What `prepare_merge` would do with these rows. Reads, and writes nothing; Refused where that would be."""
+    return worked_out(handle, _batch(handle, rows, key, replaces=replaces, budget=budget)).plan
+
+
+def prepare_merge(
+    handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None, budget: int | None = None
+) -> Prepared:
     """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
     A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
     must be unique and not null, else Refused. The incoming rows are held in memory.
+    budget: bytes of memory that this may take, half of what the process may have where it is not said. Files are
+    written anew in as many passes as that asks for; Refused where one file is too much, and before anything is written.
     """
+    return _merge(handle, _batch(handle, rows, key, replaces=replaces, budget=budget))
+
+
+def _batch(
+    handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None, budget: int | None
+) -> Batch:
     incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
     _check_key(handle, incoming, key, replaces or ())
     matches = [list(replaces or key)]
     if replaces and not set(replaces) <= set(key):
         matches.append(list(key))  # a row that comes over from another group must not stay there
-    return _plan_merge(handle, incoming, matches)
+    return Batch(incoming, matches, bool(replaces), usual_budget() if budget is None else budget)
 
 
-def _plan_merge(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[str]]) -> Prepared:
-    sought = [seek(handle, incoming, columns) for columns in matches] if incoming.height else []
-    reads = Reads(partial(_found, incoming, matches), lambda newest: _plan_merge(newest, incoming, matches))
-    if sought and may_mark(handle) and (found := marks(handle, sought)) is not None:
-        marked, emptied = found
-        added = tuple(write_files(handle, incoming))
-        return Prepared(handle, added, emptied, incoming.height, reads=reads, marked=marked)
-    anew = touched(handle, sought)
-    standing = handle.scan_paths(anew)
-    for each in sought:
-        standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
-    rows = pl.concat([standing, incoming.lazy()]) if anew else incoming
-    added = write_files(handle, rows) if incoming.height else []
-    return Prepared(handle, tuple(added), tuple(anew), incoming.height, reads=reads if incoming.height else None)
+def _merge(handle: Handle, batch: Batch) -> Prepared:
+    plan, sought, gone, touched = worked_out(handle, batch)
+    reads, incoming = Reads(partial(_found, batch), lambda newest: _merge(newest, batch)), batch.rows
+    if plan.way is Way.VECTORS:
+        marked = write_vectors(handle.address, gone.marked) if gone.marked else {}
+        added, removed = write_files(handle, incoming), gone.emptied
+    else:
+        marked, added, removed = {}, _written_anew(handle, incoming, sought, plan.passes), touched
+    reads = reads if incoming.height else None
+    return Prepared(handle, tuple(added), removed, incoming.height, reads=reads, marked=marked, plan=plan)
 
 
-def _found(incoming: pl.DataFrame, matches: Sequence[list[str]], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
-    """The rows of these files that have a key (or group) of `incoming`."""
+def _written_anew(
+    handle: Handle, incoming: pl.DataFrame, sought: Sequence[Sought], passes: Sequence[Sequence[str]]
+) -> list[DataFile]:
+    """What is left of these files, pass by pass; the incoming rows with the last."""
+    added = list[DataFile]()
+    for place, paths in enumerate(passes, 1):
+        rows = handle.scan_paths(paths)
+        for wanted, _ in (each.among(handle, paths) for each in sought):
+            rows = rows.join(wanted.lazy(), on=wanted.columns, how="anti", maintain_order="left")
+        rows = pl.concat([rows, incoming.lazy()]) if place == len(passes) else rows
+        added += write_files(handle, rows, after=len(added))
+    return added if passes or incoming.is_empty() else write_files(handle, incoming)
+
+
+def _found(batch: Batch, at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
+    """The rows of these files that have a key (or group) of the batch."""
     files = at.files().filter(pl.col("path").is_in(list(paths)))
     return pl.concat(
-        at.scan_paths(may_hold(files, incoming, columns)).join(incoming.lazy().select(columns), on=columns, how="semi")
-        for columns in matches
+        at.scan_paths(may_hold(files, batch.rows, columns)).join(
+            batch.rows.lazy().select(columns), on=columns, how="semi"
+        )
+        for columns in batch.matches
     )
 
 
@@ -163,7 +195,7 @@ def _is_outside(predicate: pl.Expr) -> pl.Expr:
 def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
     sought = seek(handle, keys, keys.columns)
-    rows = handle.scan_paths(touched(handle, [sought])).select(columns)
+    rows = handle.scan_paths([*found(handle, [sought])]).select(columns)
     return rows.join(sought.wanted.lazy(), on=keys.columns, how="semi", maintain_order="left")
 
 
