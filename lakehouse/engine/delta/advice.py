@@ -80,8 +80,8 @@ def merge_advice(handle: Handle, readers: Sequence[Reader]) -> str:
     touched = sum(each.files for each in merges) / count
     all_written, rows = (sum(each) for each in zip(*((each.written, each.came) for each in merges), strict=True))
     did = (
-        f"its last {number(count, 'merge')} touched {touched:,.1f} of {number(handle.files().height, 'file')} on "
-        f"average, and wrote {mb(all_written)} for {number(rows, 'row')} that came ({mb(int(rows * width))})"
+        f"its last {number(count, 'merge')} touched {touched:,.1f} files on average, of {handle.files().height:,} that "
+        f"stand, and wrote {mb(all_written)} for {number(rows, 'row')} that came ({mb(int(rows * width))})"
     )
     if not anew:
         instead = sum(each.bytes for each in merges)
@@ -113,5 +113,5 @@ def _told(commit: Commit) -> _Merge:
     marked = {each["path"] for each in commit.of("add") if each.get("deletionVector")}
     lost = [each.get("size") or 0 for each in commit.of("remove")]
     written = sum(each["size"] for each in commit.of("add") if each["path"] not in marked)
-    came, _, way = str(commit.info[MERGED]).partition(" rows by ")
-    return _Merge(int(came.replace(",", "")), len(lost), sum(lost), written, way == Way.ANEW)
+    came, _, way = str(commit.info[MERGED]).partition(" by ")
+    return _Merge(int(came.split()[0].replace(",", "")), len(lost), sum(lost), written, way == Way.ANEW)

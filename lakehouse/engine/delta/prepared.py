@@ -17,6 +17,7 @@ import polars as pl
 from deltalake import Schema as DeltaSchema
 
 from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import MERGED
 from lakehouse.engine.delta.plan import Plan
@@ -91,7 +92,7 @@ class Prepared:
     def once(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version, exactly the next one of `handle`; else Conflict."""
         if self.plan is not None and self.plan.rows:
-            note = {**note, MERGED: f"{self.plan.rows:,} rows by {self.plan.way}"}
+            note = {**note, MERGED: f"{number(self.plan.rows, 'row')} by {self.plan.way}"}
         handle = self.handle.commit(
             self.added,
             self.removed,
