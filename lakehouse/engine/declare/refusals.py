@@ -56,6 +56,24 @@ def _in_merge(declared: Declaration, write: Merge) -> Iterator[str]:
             yield f"Merge({word}={named!r}) names no column of {declared.contract.__name__}."
     if write.replaces and write.newest_by:
         yield "Merge(replaces=…) takes the later arrival of a group, and newest_by= asks each row; say one of them."
+    if write.deletes is not None:
+        yield from _in_deleting(declared, write, write.deletes)
+
+
+def _in_deleting(declared: Declaration, write: Merge, marker: str) -> Iterator[str]:
+    if marker in declared.schema:
+        yield (
+            f"Merge(deletes={marker!r}) names a column of {declared.contract.__name__}, and what it is true of is not "
+            "stored: take it out of the contract. To keep deleted rows and their mark, leave deletes=… away."
+        )
+    if write.replaces:
+        yield "Merge(replaces=…) takes away by itself what a group no longer holds; leave deletes=… away."
+    if write.newest_by:
+        yield (
+            "Merge(deletes=…, newest_by=…): of a key that was deleted nothing stands, so that a row which came late, "
+            "older than its deletion, would stand up again. Leave newest_by=… away where rows arrive in order; else "
+            "keep the mark as a column of the contract, and leave it out downstream."
+        )
 
 
 def _in_the_log(declared: Declaration) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -23,11 +23,14 @@ class Merge:
 
     `replaces` names a column: an incoming group replaces all standing rows of that group, so that a line that a
     correction no longer holds is gone. `newest_by` names a column whose greater value wins instead of the later
-    arrival; of equal ones the later arrival does, and null is older than any.
+    arrival; of equal ones the later arrival does, and null is older than any. `deletes` names a further column of the
+    transform's, a Boolean that the contract does not hold: where it is true, the row takes the standing one of its key
+    away and is not written; only its key is asked whether it is right.
     """
 
     replaces: str | None = None
     newest_by: str | None = None
+    deletes: str | None = field(default=None, repr=False)  # who does not say it means what it meant before
 
 
 VALID_TO = "valid_to"

@@ -77,12 +77,12 @@ class Need:
     in_groups: bool
 
     @classmethod
-    def of(cls, incoming: pl.DataFrame, matches: Sequence[Sequence[str]], standing: Extent, *, in_groups: bool) -> Need:
+    def of(cls, incoming: pl.DataFrame, goes: Sequence[pl.DataFrame], standing: Extent, *, in_groups: bool) -> Need:
         """Standing rows are taken to be as wide as the incoming ones, or as what they take in files unfolds to."""
-        rows, came = incoming.height, int(incoming.estimated_size())
-        keys = sum(int(incoming.select(columns).estimated_size()) for columns in matches)
+        rows, came = goes[0].height, int(incoming.estimated_size())
+        keys = sum(int(each.estimated_size()) for each in goes)
         stored = standing.bytes / (standing.rows or 1)
-        width = max(came / (rows or 1), _UNFOLDS * stored)
+        width = max(came / (incoming.height or 1), _UNFOLDS * stored)
         return cls(rows, came, keys, width, stored or width / _UNFOLDS, in_groups)
 
     @property

@@ -23,8 +23,8 @@ from lakehouse.engine.delta.sought import NONE_GONE, Gone, Sought, found, gone_b
 MOST_GONE = 0.5
 """Of the rows of files that a merge touches: where more would be gone, what is left of them is written anew.
 
-Measured on a file of 1 M rows of twelve columns (CPU seconds, 2.5 times what they are on a quiet machine): of 10 %, 30 %,
-50 % and 70 % vectors save 0.78, 0.65, 0.54 and 0.50 of the merge, and cost each full read after it 0.11, 0.13, 0.17 and
+Measured on a file of 1 M rows of twelve columns (CPU seconds, 2.5 times those of a quiet machine): of 10 %, 30 %, 50 %
+and 70 % vectors save 0.78, 0.65, 0.54 and 0.50 of the merge, and cost each full read after it 0.11, 0.13, 0.17 and
 0.20 more, until files are laid together, which writes what is left after all: from a half on no work is saved.
 """
 
@@ -40,7 +40,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows` came; of all files of the `table` some may hold such a key by their ranges, and of these some do.
+    """`rows` came, deletes among them. Of all files of the `table` some may hold such a key by their ranges; some do.
 
     passes: files that are written anew together, as many as the memory lets be; all of them are one commit. Rows and
     bytes that are written, and `memory` (bytes, those of the incoming rows among them, beside what the process has
@@ -89,13 +89,13 @@ class Plan:
 
 
 class Batch(NamedTuple):
-    """Rows that come, the columns by which a standing row is one of theirs, and what may be taken of memory.
+    """Rows that come; keys, and groups, of which no standing row stays; and what may be taken of memory.
 
-    in_groups: many standing rows may be one row's.
+    in_groups: of one of these many rows may stand.
     """
 
     rows: pl.DataFrame
-    matches: Sequence[list[str]]
+    goes: Sequence[pl.DataFrame]
     in_groups: bool
     budget: int
 
@@ -111,12 +111,13 @@ class Work(NamedTuple):
 
 def worked_out(handle: Handle, batch: Batch) -> Work:
     """How these rows are merged into this version. Refused where not even file by file the budget is kept to."""
-    incoming, matches, in_groups, budget = batch
+    incoming, goes, in_groups, budget = batch
     files = handle.files()
-    need = Need.of(incoming, matches, Extent.of(files), in_groups=in_groups)
-    within = _Within(handle, incoming.height, budget)
+    need = Need.of(incoming, goes, Extent.of(files), in_groups=in_groups)
+    count = goes[0].height
+    within = _Within(handle, count, budget)
     within.refuse_above(need.to_hold)
-    sought = [seek(handle, incoming, columns) for columns in matches] if incoming.height else []
+    sought = [seek(handle, keys) for keys in goes] if count else []
     may_hold = {path for each in sought for path in each.files}
     probed = within.parts(may_hold, need.to_probe, within.budget)
     no_marks = why_no_marks(handle)
@@ -129,7 +130,7 @@ def worked_out(handle: Handle, batch: Batch) -> Work:
     written = incoming.height + sum(rows[path] - held[path] for path in anew)
     memory = max(within.most(probed, need.to_probe), within.most(passes, need.to_write))
     plan = Plan(
-        way, why, incoming.height, Extent.of(files), Extent.of(files, may_hold), Extent.of(files, held), passes,
+        way, why, count, Extent.of(files), Extent.of(files, may_hold), Extent.of(files, held), passes,
         written, int(written * need.stored), memory, within.budget,
     )  # fmt: skip
     return Work(plan, sought, gone, tuple(path for path in files["path"] if path in held))

@@ -27,18 +27,20 @@ class Sought(NamedTuple):
 
     def among(self, handle: Handle, paths: Sequence[str]) -> Sought:
         """Those that may stand in these files alone."""
-        some = [path for path in paths if path in set(self.files)]
+        mine = set(self.files)
+        some = [path for path in paths if path in mine]
         if len(some) == len(self.files):
             return self
         near = handle.files().filter(pl.col("path").is_in(some))
         return Sought(within(near, self.wanted, self.wanted.columns), some)
 
 
-def seek(handle: Handle, incoming: pl.DataFrame, columns: Sequence[str]) -> Sought:
-    """Told from the log alone."""
-    files, wanted = handle.files(), incoming.select(columns)
-    candidates = may_hold(files, wanted, columns)
-    return Sought(within(files.filter(pl.col("path").is_in(candidates)), wanted, columns).unique(), candidates)
+def seek(handle: Handle, wanted: pl.DataFrame) -> Sought:
+    """Told from the log alone. `wanted` has the columns that are sought by and no others."""
+    files = handle.files()
+    candidates = may_hold(files, wanted, wanted.columns)
+    near = files.filter(pl.col("path").is_in(candidates))
+    return Sought(within(near, wanted, wanted.columns).unique(), candidates)
 
 
 def found(handle: Handle, sought: Sequence[Sought], parts: Sequence[Sequence[str]] | None = None) -> dict[str, int]:

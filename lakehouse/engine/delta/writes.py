@@ -61,45 +61,64 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
 
 
 def plan_merge(
-    handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None, budget: int | None = None
+    handle: Handle,
+    rows: Rows,
+    key: Sequence[str],
+    *,
+    replaces: Sequence[str] | None = None,
+    deleted: pl.DataFrame | None = None,
+    budget: int | None = None,
 ) -> Plan:
     """What `prepare_merge` would do with these rows. Reads, and writes nothing; Refused where that would be."""
-    return worked_out(handle, _batch(handle, rows, key, replaces=replaces, budget=budget)).plan
+    return worked_out(handle, _batch(handle, rows, key, replaces=replaces, deleted=deleted, budget=budget)).plan
 
 
 def prepare_merge(
-    handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None, budget: int | None = None
+    handle: Handle,
+    rows: Rows,
+    key: Sequence[str],
+    *,
+    replaces: Sequence[str] | None = None,
+    deleted: pl.DataFrame | None = None,
+    budget: int | None = None,
 ) -> Prepared:
     """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
-    A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
-    must be unique and not null, else Refused. The incoming rows are held in memory.
+    A standing row goes when an incoming one, or one of the keys `deleted`, has its `key`, or, with `replaces`, its
+    group. Incoming keys (and groups) must be unique and not null, else Refused. The incoming rows are held in memory.
     budget: bytes of memory that this may take, half of what the process may have where it is not said. Files are
     written anew in as many passes as that asks for; Refused where one file is too much, and before anything is written.
     """
-    return _merge(handle, _batch(handle, rows, key, replaces=replaces, budget=budget))
+    return _merge(handle, _batch(handle, rows, key, replaces=replaces, deleted=deleted, budget=budget))
 
 
 def _batch(
-    handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None, budget: int | None
+    handle: Handle,
+    rows: Rows,
+    key: Sequence[str],
+    *,
+    replaces: Sequence[str] | None,
+    deleted: pl.DataFrame | None,
+    budget: int | None,
 ) -> Batch:
     incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
-    _check_key(handle, incoming, key, replaces or ())
-    matches = [list(replaces or key)]
+    keys = incoming if deleted is None else pl.concat([incoming.select(key), deleted.select(key)])
+    _check_key(handle, keys, key, replaces or ())
+    goes = [keys.select(replaces or key)]
     if replaces and not set(replaces) <= set(key):
-        matches.append(list(key))  # a row that comes over from another group must not stay there
-    return Batch(incoming, matches, bool(replaces), usual_budget() if budget is None else budget)
+        goes.append(keys.select(key))  # a row that comes over from another group must not stay there
+    return Batch(incoming, goes, bool(replaces), usual_budget() if budget is None else budget)
 
 
 def _merge(handle: Handle, batch: Batch) -> Prepared:
     plan, sought, gone, touched = worked_out(handle, batch)
-    reads, incoming = Reads(partial(_found, batch), lambda newest: _merge(newest, batch)), batch.rows
+    incoming, is_idle = batch.rows, batch.goes[0].is_empty()
+    reads = None if is_idle else Reads(partial(_found, batch.goes), lambda newest: _merge(newest, batch))
     if plan.way is Way.VECTORS:
         marked = write_vectors(handle.address, gone.marked) if gone.marked else {}
         added, removed = write_files(handle, incoming), gone.emptied
     else:
         marked, added, removed = {}, _written_anew(handle, incoming, sought, plan.passes), touched
-    reads = reads if incoming.height else None
     return Prepared(handle, tuple(added), removed, incoming.height, reads=reads, marked=marked, plan=plan)
 
 
@@ -117,14 +136,12 @@ def _written_anew(
     return added if passes or incoming.is_empty() else write_files(handle, incoming)
 
 
-def _found(batch: Batch, at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
-    """The rows of these files that have a key (or group) of the batch."""
+def _found(goes: Sequence[pl.DataFrame], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
+    """The rows of these files that have one of these keys (or groups)."""
     files = at.files().filter(pl.col("path").is_in(list(paths)))
     return pl.concat(
-        at.scan_paths(may_hold(files, batch.rows, columns)).join(
-            batch.rows.lazy().select(columns), on=columns, how="semi"
-        )
-        for columns in batch.matches
+        at.scan_paths(may_hold(files, keys, keys.columns)).join(keys.lazy(), on=keys.columns, how="semi")
+        for keys in goes
     )
 
 
@@ -194,7 +211,7 @@ def _is_outside(predicate: pl.Expr) -> pl.Expr:
 
 def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
-    sought = seek(handle, keys, keys.columns)
+    sought = seek(handle, keys)
     rows = handle.scan_paths([*found(handle, [sought])]).select(columns)
     return rows.join(sought.wanted.lazy(), on=keys.columns, how="semi", maintain_order="left")
 

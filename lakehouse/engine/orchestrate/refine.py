@@ -41,7 +41,7 @@ from lakehouse.engine.orchestrate.inputs import (
     refuse_other_folders,
     replaced_group,
 )
-from lakehouse.engine.orchestrate.winners import last_of_each_key
+from lakehouse.engine.orchestrate.winners import last_of_each_key, parted
 from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
 from lakehouse.engine.quality.masks import masked
 from lakehouse.engine.quality.verdict import Verdict, judge, rules
@@ -55,7 +55,8 @@ def checks_of(declared: Declaration) -> list[CheckSpec]:
     specs = [CheckSpec(SHAPE, "The transform returns the declared columns and types.", blocking=True)]
     if any(read.upstream.is_bronze for read in declared.reads):
         specs.append(CheckSpec(READS, "Every value of the upstream reads exactly as its declared type.", blocking=True))
-    asked = rules(declared.contract, unique=_unique(declared), never_null=_never_null(declared))
+    never_null, marker = _never_null(declared), declared.marker
+    asked = rules(declared.contract, unique=_unique(declared), never_null=never_null, marker=marker)
     specs += [CheckSpec(each.name, each.description, blocking=True) for each in asked]
     if declared.conserves is not None:
         specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
@@ -227,7 +228,8 @@ class _Run:
         if isinstance(declared.write, History):
             until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
             out = out.with_columns(until).select(declared.schema.names())
-        return judge(declared.contract, out, unique=_unique(declared), never_null=_never_null(declared))
+        never_null, marker = _never_null(declared), declared.marker
+        return judge(declared.contract, out, unique=_unique(declared), never_null=never_null, marker=marker)
 
     def _misshapen(self, difference: str) -> Work:
         said = (
@@ -299,6 +301,7 @@ class _Run:
         is_there = self.own is not None and (self.own.transaction(LOGIC) is not None or self.own.rows > 0)
         keeps_standing = refusal is not None and is_replaced and is_there
         whole = self.whole and not keeps_standing
+        accepted, deleted = parted(declared, passed.accepted)
         handed = list(zip(self.rows, passed.handed, strict=True))
         rejected = pl.concat([self.unread, broken_rows(declared, passed.verdict, passed.out, handed)])
         if not whole and any(each.read.reading is not Reading.NEW for each in inputs):
@@ -315,7 +318,8 @@ class _Run:
             write=Append() if keeps_standing else declared.write,
             key=tuple(declared.key_columns),
             whole=whole,
-            accepted=passed.accepted,
+            accepted=accepted,
+            deleted=deleted,
             rejected=rejected,
             transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
@@ -339,14 +343,17 @@ class _Run:
         return {LOGIC: self.declared.logic} if whole or is_first else {}
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
+        accepted, deleted = parted(self.declared, passed.accepted)
         facts: dict[str, object] = {
             "rows_read": count.read,
             "rows_came_out": passed.out.height,
-            "rows_accepted": passed.accepted.height,
+            "rows_accepted": accepted.height,
             "rows_superseded": passed.verdict.count - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
             **changed_columns(self.own),
         }
+        if deleted is not None:
+            facts["rows_that_delete"] = deleted.height
         if self.scope is not None:
             facts["slices"] = str(self.scope)
         for each in self.rows:
