@@ -124,7 +124,7 @@ class Declaration:
     @property
     def marker(self) -> str | None:
         """The column of what is returned that says of a row that it takes away what stands of its key."""
-        return self.write.deletes if isinstance(self.write, Merge) else None
+        return self.write.deletes if isinstance(self.write, Merge | History) else None
 
     @cached_property
     def stored_schema(self) -> pl.Schema:

@@ -1,9 +1,10 @@
-"""`Merge(deletes=…)`: a row that is marked takes away what stands of its key, however arrivals are cut into batches."""
+"""`deletes=…`: a row that is marked takes away what stands of its key, or ends its version, whatever the batches."""
 
 import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
-from lakehouse.engine.declare.write import Append, Merge
+from lakehouse.engine.declare.write import Append, History, Merge
 from lakehouse_tests.driver import House, finding, lines, red
 
 
@@ -28,9 +29,23 @@ class Event(Bronze):
     op: str = column("u, d", nullable=True)
     who: int = column("Customer", nullable=True)
     name: str = column("Of the customer", nullable=True)
+    day: date = column("When", nullable=True)
 
 
 def event() -> Frame[Event]: ...
+
+
+class Lived(Silver):
+    """One row per version of a customer."""
+
+    who: int = column("Customer", key=True)
+    name: str = column("Of the customer")
+    since: date = column("First day", key=True)
+    valid_to: date = column("First day no longer", nullable=True)
+
+
+def lived(events: New[Event]) -> Frame[Lived]:
+    return events.select("who", "name", since="day", is_gone=pl.col("op") == "d")
 
 
 class Known(Silver):
@@ -47,6 +62,7 @@ def known(events: New[Event]) -> Frame[Known]:
 EVENT = declare(event, write=Append(), source=Files("events/*.jsonl", formats=JsonLines()))
 GOES = Merge(deletes="is_gone")
 KNOWN = declare(known, write=GOES, conserves="rows")
+LIVED = declare(lived, write=History("since", deletes="is_gone"), conserves="rows")
 MARKED = replace(KNOWN, readers=(Reader.DELTA_RS, Reader.DATABRICKS))
 
 type Change = tuple[str | None, int | None, str | None]
@@ -60,6 +76,37 @@ def house(tmp_path: Path) -> House:
 def land(house: House, number: int, changes: Sequence[Change]) -> None:
     rows = [json.dumps({"op": op, "who": who, "name": name}) for op, who, name in changes]
     house.land(f"events/{number:04}.jsonl", lines(*rows))
+
+
+type Dated = tuple[str, int, str, int]
+"""What is done to whom, the name, and the day of May."""
+
+
+def land_dated(house: House, number: int, changes: Sequence[Dated]) -> None:
+    told = [
+        {"op": op, "who": who, "day": f"2024-05-{day:02}", **({} if op == "d" else {"name": name})}
+        for op, who, name, day in changes
+    ]
+    house.land(f"events/{number:04}.jsonl", lines(*map(json.dumps, told)))
+
+
+def lives(house: House) -> list[tuple[object, ...]]:
+    days = [pl.col("since").dt.day(), pl.col("valid_to").dt.day()]
+    return house.rows(LIVED).sort("who", "since").select("who", "name", *days).rows()
+
+
+def as_plain_python_tells(changes: Sequence[Dated]) -> list[tuple[object, ...]]:
+    """(who, name, first day, first day no longer) of each version."""
+    last = {(who, day): (op, name) for op, who, name, day in changes}  # the later arrival of a day wins
+    found: list[list[object]] = []
+    for (who, day), (op, name) in sorted(last.items()):
+        stands = found[-1] if found and found[-1][0] == who and found[-1][3] is None else None
+        if stands and (op == "d" or stands[1] != name):
+            stands[3] = day
+            stands = None
+        if op == "u" and not stands:
+            found.append([who, name, day, None])
+    return [tuple(each) for each in found]
 
 
 def stands(house: House, declared: Declaration = KNOWN) -> dict[int, str]:
@@ -90,6 +137,35 @@ def test_any_changes_in_any_batches_leave_what_a_dictionary_holds(
         assert house.work(declared).delivery is None
         house.run(declared, rebuild=True)
         assert stands(house, declared) == expected
+
+
+DATED = st.tuples(st.sampled_from("uud"), st.integers(0, 2), st.sampled_from(["Ann", "Bo"]), st.integers(1, 9))
+
+
+@settings(deadline=None, max_examples=max(25, settings().max_examples // 4))
+@given(batches=st.lists(st.lists(DATED, max_size=6), min_size=1, max_size=5))
+def test_a_version_ends_where_its_thing_is_deleted_in_whatever_order_that_comes(batches: list[list[Dated]]):
+    with tempfile.TemporaryDirectory() as folder:
+        house, came = House(Path(folder)), list[Dated]()
+        for number, changes in enumerate(batches):
+            land_dated(house, number, changes)
+            house.drain(EVENT, LIVED)
+            came += changes
+            assert lives(house) == as_plain_python_tells(came)
+        house.run(LIVED, rebuild=True)
+        assert lives(house) == as_plain_python_tells(came)
+
+
+def test_what_is_deleted_and_comes_back_has_a_gap_between_its_versions(house: House):
+    land_dated(house, 1, [("u", 1, "Ann", 1), ("d", 1, "", 3), ("u", 1, "Ann", 5)])
+    work = house.drain(EVENT, LIVED)[LIVED.key][0]
+    assert lives(house) == [(1, "Ann", 1, 3), (1, "Ann", 5, None)]
+    assert red(work) == {}
+    land_dated(house, 2, [("d", 1, "", 6), ("d", 2, "", 6)])
+    work = house.drain(EVENT, LIVED)[LIVED.key][0]
+    assert lives(house) == [(1, "Ann", 1, 3), (1, "Ann", 5, 6)]
+    counts = {name: work.facts[name] for name in ("rows_read", "rows_that_delete", "versions_begun", "versions_ended")}
+    assert counts == {"rows_read": 2, "rows_that_delete": 2, "versions_begun": 0, "versions_ended": 1}
 
 
 def test_of_a_row_that_deletes_only_the_key_is_asked(house: House):
@@ -139,6 +215,8 @@ def told(events: New[Event]) -> Frame[Known]:
         (known, Merge(deletes="is_gone", newest_by="name"), "older than its deletion, would stand up again"),
         (told, GOES, "'is_gone' is missing"),
         (known, Merge(), "'is_gone' is not declared"),
+        (lived, History("since", deletes="name"), "names a column of Lived, and what it is true of is not stored"),
+        (lived, History("since"), "'is_gone' is not declared"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_way_out(transform: object, write: Merge, said: str):
