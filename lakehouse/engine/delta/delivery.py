@@ -170,14 +170,8 @@ def _prepare(handle: Handle, delivery: Delivery, budget: int | None) -> Prepared
         case Append():
             return prepare_append(handle, rows, delivery.written)
         case Merge(replaces=replaces):
-            return prepare_merge(
-                handle,
-                rows,
-                delivery.key,
-                replaces=[replaces] if replaces else None,
-                deleted=delivery.deleted,
-                budget=budget,
-            )
+            group = [replaces] if replaces else None
+            return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted, budget=budget)
         case History():
             prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted, budget=budget)
             reads = prepared.reads and replace(

@@ -72,20 +72,12 @@ class Plan:
     @property
     def facts(self) -> dict[str, str | int]:
         """As metadata."""
-        return {
-            "merge/way": str(self.way),
-            "merge/why": self.why,
-            "merge/files": self.table.files,
-            "merge/files_that_may_hold_a_key": self.may_hold.files,
-            "merge/files_that_hold_a_key": self.holds.files,
-            "merge/rows_of_these": self.holds.rows,
-            "merge/bytes_of_these": self.holds.bytes,
-            "merge/passes": len(self.passes),
-            "merge/rows_to_write": self.rows_written,
-            "merge/bytes_to_write": self.bytes_written,
-            "merge/memory": self.memory,
-            "merge/memory_budget": self.budget,
-        }
+        extents = {"": self.table, "_that_may_hold_a_key": self.may_hold, "_that_hold_a_key": self.holds}
+        files = {f"files{which}": extent.files for which, extent in extents.items()}
+        needs = {"passes": len(self.passes), "memory": self.memory, "memory_budget": self.budget}
+        rewrites = {"rows_to_write": self.rows_written, "bytes_to_write": self.bytes_written}
+        facts = {"way": str(self.way), "why": self.why, **files, **rewrites, **needs}
+        return {f"merge/{name}": fact for name, fact in facts.items()}
 
 
 class Batch(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypedDict, Unpack
 
 import polars as pl
 
@@ -60,47 +61,36 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
     return prepare_overwrite(handle, rows).commit(transactions, note)
 
 
-def plan_merge(
-    handle: Handle,
-    rows: Rows,
-    key: Sequence[str],
-    *,
-    replaces: Sequence[str] | None = None,
-    deleted: pl.DataFrame | None = None,
-    budget: int | None = None,
-) -> Plan:
+class How(TypedDict, total=False):
+    """What a merge may be told. replaces: by which columns, instead of the key, a standing row goes.
+
+    deleted: keys of which no row stays. budget: bytes of memory that the merge may take; half of what the process may
+    have where it is not said.
+    """
+
+    replaces: Sequence[str] | None
+    deleted: pl.DataFrame | None
+    budget: int | None
+
+
+def plan_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Plan:
     """What `prepare_merge` would do with these rows. Reads, and writes nothing; Refused where that would be."""
-    return worked_out(handle, _batch(handle, rows, key, replaces=replaces, deleted=deleted, budget=budget)).plan
+    return worked_out(handle, _batch(handle, rows, key, **how)).plan
 
 
-def prepare_merge(
-    handle: Handle,
-    rows: Rows,
-    key: Sequence[str],
-    *,
-    replaces: Sequence[str] | None = None,
-    deleted: pl.DataFrame | None = None,
-    budget: int | None = None,
-) -> Prepared:
+def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Prepared:
     """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
     A standing row goes when an incoming one, or one of the keys `deleted`, has its `key`, or, with `replaces`, its
     group. Incoming keys (and groups) must be unique and not null, else Refused. The incoming rows are held in memory.
-    budget: bytes of memory that this may take, half of what the process may have where it is not said. Files are
-    written anew in as many passes as that asks for; Refused where one file is too much, and before anything is written.
+    Files are written anew in as many passes as the budget asks for; Refused where one file is too much for it, and
+    before anything is written.
     """
-    return _merge(handle, _batch(handle, rows, key, replaces=replaces, deleted=deleted, budget=budget))
+    return _merge(handle, _batch(handle, rows, key, **how))
 
 
-def _batch(
-    handle: Handle,
-    rows: Rows,
-    key: Sequence[str],
-    *,
-    replaces: Sequence[str] | None,
-    deleted: pl.DataFrame | None,
-    budget: int | None,
-) -> Batch:
+def _batch(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Batch:
+    replaces, deleted, budget = how.get("replaces"), how.get("deleted"), how.get("budget")
     incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
     keys = incoming if deleted is None else pl.concat([incoming.select(key), deleted.select(key)])
     _check_key(handle, keys, key, replaces or ())
