@@ -109,6 +109,7 @@ def profile(key: Key, *, as_json: Annotated[bool, typer.Option("--json", help="A
     """What the values of a table are like, column by column. Of personal columns no value is shown."""
     from lakehouse.cli_progress import watched
     from lakehouse.engine.declare.contract import personal_of
+    from lakehouse.engine.delta.advice import merge_advice
     from lakehouse.engine.orchestrate.rebuild import named
     from lakehouse.engine.orchestrate.versions import standing
     from lakehouse.engine.quality.profile import profile as profiled
@@ -124,6 +125,8 @@ def profile(key: Key, *, as_json: Annotated[bool, typer.Option("--json", help="A
     draw_rows(found.columns, found.rows())
     said = f"{number(rows, 'row')} of {declared.key}, version {handle.version}; distinct is an estimate"
     out.print(said, style="dim")
+    if said := merge_advice(handle, declared.readers):
+        out.print(f"Merges: {said}", markup=False, soft_wrap=True)
 
 
 def _own(opened: Lakehouse, key: str) -> tuple[Declaration, Handle, Policy | None]:

@@ -21,7 +21,11 @@ def lakehouse() -> dg.Definitions:
         schedules=[schedules.nightly, *schedules.kept],
         resources={
             **connections,
-            "io_manager": DeltaIOManager(lake=connections["lake"], behind=lake_behind(environment)),
+            "io_manager": DeltaIOManager(
+                lake=connections["lake"],
+                behind=lake_behind(environment),
+                merge_memory_mb=environment.merge_memory_mb,
+            ),
             "spark": cluster(environment),
             "upkeep": policies(environment),
         },

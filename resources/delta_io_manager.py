@@ -28,6 +28,8 @@ class DeltaIOManager(dg.ConfigurableIOManager):
     lake: dg.ResourceDependency[Any]
     behind: dg.ResourceDependency[Any] = None  # pyright: ignore[reportAssignmentType] # Dagster takes it so
     """Another environment's lake: read where the lake itself has no table, and never written."""
+    merge_memory_mb: int | None = None
+    """What a merge may take of memory; half of what the process may have where it is not said."""
 
     def load_input(self, context: dg.InputContext) -> Any:
         """For a table of ours the future of its upstream's handle, pinned at its newest version; for others a frame."""
@@ -48,8 +50,10 @@ class DeltaIOManager(dg.ConfigurableIOManager):
                 write_plain(context, self.lake, obj)
                 return
             with told_where_refused(obj.table):
-                written = deliver(obj)
+                written = deliver(obj, self.merge_memory_mb and self.merge_memory_mb << 20)
             obj.let_go()
+        if written.plan is not None:
+            context.log.info("%s: %s", obj.table, written.plan)
         context.add_output_metadata(facts_of(written, obj.table))
         if obj.refusal:
             raise dg.Failure(obj.refusal, allow_retries=False)

@@ -90,6 +90,7 @@ class Settings(Strict):
     `reads_from` names another environment: its tables are read where this lake has none, and never written.
     `sources` are the tables that do not simply take what lands: `off` leaves it where it is; `shadow` takes it in a
     place of its own, which nothing reads. `upkeep` says how the tables of a layer are kept, or one table.
+    `merge_memory_mb` is what a merge may take of memory: half of what the process may have, where it is not said.
     """
 
     connections: dict[ConnectionName, Connection]
@@ -99,6 +100,7 @@ class Settings(Strict):
     spark: Annotated[SailHere | DatabricksWorkspace, Field(discriminator="kind")] | None = None
     sources: dict[TableKey, Annotated[Switch, BeforeValidator(_as_said)]] = Field(default={})
     upkeep: dict[KeptName, Upkeep] = Field(default={})
+    merge_memory_mb: int | None = Field(None, ge=64)
     executor: Literal["in_process", "multiprocess"] = "in_process"
     dagster_storage: Literal["sqlite", "postgres"] = "sqlite"
 

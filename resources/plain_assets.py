@@ -96,6 +96,7 @@ def facts_of(written: Written, address: Address) -> dict[str, Any]:
         "delta/files_added": written.files_added,
         "delta/files_removed": written.files_removed,
         "rows_written": written.rows_written,
+        **(written.plan.facts if written.plan else {}),
         **({"partition_advice": "; ".join(advice)} if advice else {}),
     }
 

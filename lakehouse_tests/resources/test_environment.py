@@ -107,7 +107,7 @@ def test_an_environment_that_stands_twice_is_refused(home):
 def test_an_unknown_key_says_the_known_ones_and_which_was_meant(home):
     sentence = said(home, LOCAL + "excutor: in_process\n")
     assert "excutor is not known (did you mean executor?)" in sentence
-    assert "connections, key_vault_name, cloud, reads_from, spark, sources, upkeep, executor, " in sentence
+    assert "connections, key_vault_name, cloud, reads_from, spark, sources, upkeep, merge_memory_mb, " in sentence
 
 
 def test_what_carries_out_scripts_for_spark_is_named_by_its_kind(home):

@@ -79,10 +79,10 @@ class Delivery:
             object.__setattr__(self, name, getattr(self, name).clear())
 
 
-def deliver(delivery: Delivery) -> Written:
+def deliver(delivery: Delivery, budget: int | None = None) -> Written:
     """Carry a delivery out: on `delivery.handle`, or on top of what rivals made of it, where it does not hang on that.
 
-    Else raises Conflict: nothing of it landed.
+    Else raises Conflict: nothing of it landed. budget: bytes of memory that a merge may take (`prepare_merge`).
     """
     stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
     handle = for_readers(without_vectors(stands, delivery.readers), delivery.readers)
@@ -91,7 +91,7 @@ def deliver(delivery: Delivery) -> Written:
         handle = for_readers(evolved, delivery.readers)
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
         first = beside.submit(_set_aside, delivery, handle)
-        prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery)
+        prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery, budget)
     attempts = [first.result()]
 
     def commit(prepared: Prepared) -> Written:
@@ -164,7 +164,7 @@ def new_table(
     return handle
 
 
-def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
+def _prepare(handle: Handle, delivery: Delivery, budget: int | None) -> Prepared:
     rows = delivery.accepted
     if delivery.whole:
         return prepare_overwrite(handle, rows, delivery.schema, delivery.notes)
@@ -173,9 +173,9 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
             return prepare_append(handle, rows, delivery.written)
         case Merge(replaces=replaces):
             group = [replaces] if replaces else None
-            return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted)
+            return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted, budget=budget)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted)
+            prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted, budget=budget)
             reads = prepared.reads and replace(
                 prepared.reads, finds=Handle.scan_paths
             )  # any row may have been looked at

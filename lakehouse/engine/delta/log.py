@@ -28,6 +28,8 @@ RESTORED = "restored"
 """In the note of a version that holds what an earlier one held: which."""
 COLUMNS = "columns"
 """In the note of a commit that gives the table other columns: how."""
+MERGED = "merged"
+"""In the note of a merge: how many rows came, and the way that it took."""
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64
@@ -110,7 +112,7 @@ def last_note(address: Address, version: int) -> dict[str, str]:
         note = read_commit(address, version).note
     except FileNotFoundError:
         return {}
-    return {name: text for name, text in note.items() if name not in _OF_ONE_VERSION}
+    return {name: text for name, text in note.items() if name not in {*_OF_ONE_VERSION, MERGED}}
 
 
 def appended(address: Address, position: int, version: int, tip: Commit | None = None) -> list[str]:

@@ -17,7 +17,10 @@ import polars as pl
 from deltalake import Schema as DeltaSchema
 
 from lakehouse.engine.declare.errors import Conflict
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import MERGED
+from lakehouse.engine.delta.plan import Plan
 from lakehouse.engine.delta.rivals import Since, since
 from lakehouse.engine.delta.statistics import DataFile, without_gone
 from lakehouse.engine.delta.vectors import Mark
@@ -32,7 +35,10 @@ _SIGN = "came or went"  # holds a space, so that no column of a table can have t
 
 @dataclass(frozen=True)
 class Written:
-    """What one commit did. `rows` and `bytes` are the table's, `rows_written` those of the frame that was given."""
+    """What one commit did. `rows` and `bytes` are the table's, `rows_written` those of the frame that was given.
+
+    plan: that of a merge.
+    """
 
     handle: Handle
     version: int
@@ -42,6 +48,7 @@ class Written:
     files_removed: int
     bytes: int
     bytes_written: int
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Prepared:
 
     reads: None where nothing was looked for: an append, or files that are laid together (`rearranges`).
     marked: files that stay and lose rows by a deletion vector.
+    plan: what was told of a merge before.
     is_whole: the rows are all there is, also of what a rival appends meanwhile: they are the later ones.
     """
 
@@ -75,6 +83,7 @@ class Prepared:
     is_whole: bool = False
     rearranges: bool = False
     marked: Mapping[str, Mark] = field(default_factory=dict[str, Mark])
+    plan: Plan | None = None
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version: the next one of `handle`, or one on top of what rivals made of it; else Conflict."""
@@ -82,6 +91,8 @@ class Prepared:
 
     def once(self, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:
         """One version, exactly the next one of `handle`; else Conflict."""
+        if self.plan is not None and self.plan.rows:
+            note = {**note, MERGED: f"{number(self.plan.rows, 'row')} by {self.plan.way}"}
         handle = self.handle.commit(
             self.added,
             self.removed,
@@ -105,6 +116,7 @@ class Prepared:
             files_removed=len(self.removed),
             bytes=int(stay["size"].sum()) + bytes_written,
             bytes_written=bytes_written,
+            plan=self.plan,
         )
 
 

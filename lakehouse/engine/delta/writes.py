@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypedDict, Unpack
 
 import polars as pl
 
@@ -16,14 +17,17 @@ from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.memory import usual_budget
 from lakehouse.engine.delta.place import full
+from lakehouse.engine.delta.plan import Batch, Plan, Way, worked_out
 from lakehouse.engine.delta.prepared import Prepared, Reads, Written
 from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
-from lakehouse.engine.delta.sought import marks, may_mark, seek, touched
+from lakehouse.engine.delta.sought import Sought, found, seek
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_names
+from lakehouse.engine.delta.vectors import write_vectors
 
 type Rows = pl.DataFrame | pl.LazyFrame
 """What is in memory is not read back to be measured."""
@@ -57,44 +61,69 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
     return prepare_overwrite(handle, rows).commit(transactions, note)
 
 
-def prepare_merge(
-    handle: Handle,
-    rows: Rows,
-    key: Sequence[str],
-    *,
-    replaces: Sequence[str] | None = None,
-    deleted: pl.DataFrame | None = None,
-) -> Prepared:
+class How(TypedDict, total=False):
+    """What a merge may be told. replaces: by which columns, instead of the key, a standing row goes.
+
+    deleted: keys of which no row stays. budget: bytes of memory that the merge may take; half of what the process may
+    have where it is not said.
+    """
+
+    replaces: Sequence[str] | None
+    deleted: pl.DataFrame | None
+    budget: int | None
+
+
+def plan_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Plan:
+    """What `prepare_merge` would do with these rows. Reads, and writes nothing; Refused where that would be."""
+    return worked_out(handle, _batch(handle, rows, key, **how)).plan
+
+
+def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Prepared:
     """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
     A standing row goes when an incoming one, or one of the keys `deleted`, has its `key`, or, with `replaces`, its
     group. Incoming keys (and groups) must be unique and not null, else Refused. The incoming rows are held in memory.
+    Files are written anew in as many passes as the budget asks for; Refused where one file is too much for it, and
+    before anything is written.
     """
+    return _merge(handle, _batch(handle, rows, key, **how))
+
+
+def _batch(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Batch:
+    replaces, deleted, budget = how.get("replaces"), how.get("deleted"), how.get("budget")
     incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
     keys = incoming if deleted is None else pl.concat([incoming.select(key), deleted.select(key)])
     _check_key(handle, keys, key, replaces or ())
     goes = [keys.select(replaces or key)]
     if replaces and not set(replaces) <= set(key):
         goes.append(keys.select(key))  # a row that comes over from another group must not stay there
-    return _plan_merge(handle, incoming, goes)
+    return Batch(incoming, goes, bool(replaces), usual_budget() if budget is None else budget)
 
 
-def _plan_merge(handle: Handle, incoming: pl.DataFrame, goes: Sequence[pl.DataFrame]) -> Prepared:
-    """goes: keys, and groups, of which no standing row stays."""
-    is_idle = goes[0].is_empty()
-    sought = [] if is_idle else [seek(handle, keys) for keys in goes]
-    reads = None if is_idle else Reads(partial(_found, goes), lambda newest: _plan_merge(newest, incoming, goes))
-    if sought and may_mark(handle) and (found := marks(handle, sought)) is not None:
-        marked, emptied = found
-        added = tuple(write_files(handle, incoming))
-        return Prepared(handle, added, emptied, incoming.height, reads=reads, marked=marked)
-    anew = touched(handle, sought)
-    standing = handle.scan_paths(anew)
-    for each in sought:
-        standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
-    rows = pl.concat([standing, incoming.lazy()]) if anew else incoming
-    added = write_files(handle, rows) if anew or incoming.height else []
-    return Prepared(handle, tuple(added), tuple(anew), incoming.height, reads=reads)
+def _merge(handle: Handle, batch: Batch) -> Prepared:
+    plan, sought, gone, touched = worked_out(handle, batch)
+    incoming, is_idle = batch.rows, batch.goes[0].is_empty()
+    reads = None if is_idle else Reads(partial(_found, batch.goes), lambda newest: _merge(newest, batch))
+    if plan.way is Way.VECTORS:
+        marked = write_vectors(handle.address, gone.marked) if gone.marked else {}
+        added, removed = write_files(handle, incoming), gone.emptied
+    else:
+        marked, added, removed = {}, _written_anew(handle, incoming, sought, plan.passes), touched
+    return Prepared(handle, tuple(added), removed, incoming.height, reads=reads, marked=marked, plan=plan)
+
+
+def _written_anew(
+    handle: Handle, incoming: pl.DataFrame, sought: Sequence[Sought], passes: Sequence[Sequence[str]]
+) -> list[DataFile]:
+    """What is left of these files, pass by pass; the incoming rows with the last."""
+    added = list[DataFile]()
+    for place, paths in enumerate(passes, 1):
+        rows = handle.scan_paths(paths)
+        for wanted, _ in (each.among(handle, paths) for each in sought):
+            rows = rows.join(wanted.lazy(), on=wanted.columns, how="anti", maintain_order="left")
+        rows = pl.concat([rows, incoming.lazy()]) if place == len(passes) else rows
+        added += write_files(handle, rows, after=len(added))
+    return added if passes or incoming.is_empty() else write_files(handle, incoming)
 
 
 def _found(goes: Sequence[pl.DataFrame], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
@@ -173,7 +202,7 @@ def _is_outside(predicate: pl.Expr) -> pl.Expr:
 def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
     sought = seek(handle, keys)
-    rows = handle.scan_paths(touched(handle, [sought])).select(columns)
+    rows = handle.scan_paths([*found(handle, [sought])]).select(columns)
     return rows.join(sought.wanted.lazy(), on=keys.columns, how="semi", maintain_order="left")
 
 

@@ -80,6 +80,8 @@ class Ran:
     def remarks(self) -> list[str]:
         """What is worth a word beside the rows that were written."""
         said = [f"{self.facts[name]:,} {words}" for name, words in _REMARKS.items() if self.facts.get(name)]
+        if (passes := self.facts.get("merge/passes", 0)) > 1:
+            said.append(f"merged in {passes:,} passes over its files")
         changed = self.facts.get("columns_changed")
         return [*said, f"columns: {changed}"] if changed else said
 
