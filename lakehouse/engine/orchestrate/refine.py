@@ -179,7 +179,7 @@ class _Run:
             return self._misshapen(difference)
         with ThreadPoolExecutor(1) as beside:  # of a store far away both are asked at once
             asking = beside.submit(ask, declared, self.rows, handed)
-            passed = self._judged(handed, lazy.collect())
+            passed = self._judged(handed, lazy.collect().rechunk())
         asked = asking.result() if passed.handed is handed else ask(declared, self.rows, passed.handed)
         seen = self._seen(passed)
         if seen is not None and seen.is_late(takes_back=any(each.revised for each in self.newest if each)):
