@@ -1,14 +1,15 @@
 """`make bench`: what the promises cost, against scripts by hand, a peer and plain Dagster, measured in the same run.
 
-Usage: python -m benchmarks [measure …] [--size LINES] [--rounds N]. Without a measure all are made but `landing` and
-`merges`, which are long; each is kept as soon as it is there. `publish` only writes docs/figures.md from what is kept.
+Usage: python -m benchmarks [measure …] [--size LINES] [--rounds N]. Without a measure all are made but `landing`,
+`merges` and `history`, which are long; each is kept as soon as it is there. `publish` only writes docs/figures.md from
+what is kept.
 """
 
 import argparse
 import sys
 import time
 
-from benchmarks import dagster_alone, idle, landing, merges, newest, secrets, side_by_side, starts, together
+from benchmarks import dagster_alone, history, idle, landing, merges, newest, secrets, side_by_side, starts, together
 from benchmarks.figures import publish
 
 MEASURES = {
@@ -21,10 +22,11 @@ MEASURES = {
     "secrets": secrets.secrets,
     "together": together.together,
     "merges": merges.merges,
+    "history": history.history,
     "overhead": dagster_alone.overhead_per_asset,
     "landing": landing.many_files,
 }
-LONG = ("landing", "merges")
+LONG = ("landing", "merges", "history")
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{_millions(self.size)}, {self.rows}: {self.way}"
+        return f"{millions(self.size)}, {self.rows}: {self.way}"
 
 
 class Merged(NamedTuple):
@@ -74,8 +74,8 @@ def merges(*, rounds: int, size: int) -> Iterator[Figures]:
         for number in range(rounds):
             for case in cases:
                 sys.stderr.write(f"… {case.name}, round {number + 1} of {rounds}\n")
-                costs[case].append(_merged(folder, case))
-        found |= {case: _median(each) for case, each in costs.items()}
+                costs[case].append(on_a_copy(folder, "benchmarks.upserts", case.way, case.rows))
+        found |= {case: median(each) for case, each in costs.items()}
         yield _figures(found, rounds)
 
 
@@ -106,7 +106,7 @@ def _lines(rows: pl.Series) -> pl.DataFrame:
 def _prepared(size: int) -> Path:
     """The folder of a table of so many rows, the batches and what must come out; made where it is not there."""
     folder = BUILD / f"merges-{size}"
-    if (folder / "expected.json").exists():
+    if (folder / "is_made").exists():
         return folder
     sys.stderr.write(f"… a table of {size:,} rows is made\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -122,22 +122,23 @@ def _prepared(size: int) -> Path:
         picked = size - span + pl.int_range(STANDING, eager=True) * span // STANDING
         changed = _lines(picked).with_columns(pl.col(SUMMED) + 1, pl.col("saved_at") + pl.duration(days=1))
         pl.concat([changed, fresh]).write_parquet(folder / f"{kind}.parquet")
-    expected = {"rows": size + fresh.height, "sum": total + STANDING + int(fresh[SUMMED].sum())}
-    (folder / "expected.json").write_text(json.dumps(expected))
+        expected = {"rows": size + fresh.height, "sum": total + STANDING + int(fresh[SUMMED].sum())}
+        (folder / f"{kind}.json").write_text(json.dumps(expected))
+    (folder / "is_made").touch()
     return folder
 
 
-def _merged(folder: Path, case: Case) -> Merged:
-    """On a copy of the table that shares its data files, in a process of its own."""
+def on_a_copy(folder: Path, script: str, way: str, batch: str) -> Merged:
+    """What a script does to a copy of the folder's table that shares its data files, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="merges-", dir=BUILD) as home:
         copy = Path(home) / "table"
         shutil.copytree(folder / "table", copy, copy_function=_linked)
         shutil.copytree(folder / "table" / "_delta_log", copy / "_delta_log", dirs_exist_ok=True)
         before = set(copy.rglob("*"))
         os.sync()  # nobody pays for what others left to be written
-        told = _told(python("benchmarks.upserts", case.way, copy, folder / f"{case.rows}.parquet"), Path(home))
+        told = _told(python(script, way, copy, folder / f"{batch}.parquet"), Path(home))
         written = sum(file.stat().st_size for file in copy.rglob("*") if file.is_file() and file not in before)
-    expected = json.loads((folder / "expected.json").read_text())
+    expected = json.loads((folder / f"{batch}.json").read_text())
     is_right = {name: told[name] for name in expected} == expected
     return Merged(told["wall"], told["cpu"], told["memory"], written / 1e6, told["read"], is_right)
 
@@ -158,7 +159,7 @@ def _told(command: Sequence[str], home: Path) -> Mapping[str, Any]:
     return json.loads(ran.stdout.rpartition("told ")[2].splitlines()[0])
 
 
-def _median(rounds: Sequence[Merged]) -> Merged:
+def median(rounds: Sequence[Merged]) -> Merged:
     wall, cpu, memory, written, read = (statistics.median(each[place] for each in rounds) for place in range(5))
     return Merged(wall, cpu, memory, written, read, all(each.is_right for each in rounds))
 
@@ -201,19 +202,19 @@ def _goals(found: Mapping[Case, Merged]) -> Iterator[str]:
     recent = {size: found[Case(size, RECENT, ANEW)] for size in sizes}
     for size in sizes:
         ratio = recent[size].wall / found[Case(size, RECENT, PLAIN)].wall
-        yield _goal(f"copy-on-write, recent, {_millions(size)}, to the plain rewrite", ratio, 1.1, "x")
+        yield goal(f"copy-on-write, recent, {millions(size)}, to the plain rewrite", ratio, 1.1, "x")
     for size in sizes[1:]:
         ratio = recent[size].wall / recent[sizes[0]].wall
-        yield _goal(f"copy-on-write, recent, {_millions(size)} to {_millions(sizes[0])}", ratio, 1.2, "x")
+        yield goal(f"copy-on-write, recent, {millions(size)} to {millions(sizes[0])}", ratio, 1.2, "x")
     if vectors := found.get(Case(10_000_000, SPREAD, VECTORS)):
-        yield _goal("deletion vectors, spread over 10 M", vectors.wall, 1, " s")
-        yield _goal("deletion vectors, spread over 10 M, written", vectors.written, 10, " MB")
+        yield goal("deletion vectors, spread over 10 M", vectors.wall, 1, " s")
+        yield goal("deletion vectors, spread over 10 M, written", vectors.written, 10, " MB")
     for way in (ANEW, VECTORS):
         case = max((case for case in found if case.way == way), key=lambda case: found[case].memory)
-        yield _goal(f"the most that a process has ({case.name})", found[case].memory, 700, " MB")
+        yield goal(f"the most that a process has ({case.name})", found[case].memory, 700, " MB")
 
 
-def _goal(what: str, is_: float, most: float, unit: str) -> str:
+def goal(what: str, is_: float, most: float, unit: str) -> str:
     missed = f"MISSED by {_short(is_ - most)}{unit} ({is_ / most - 1:.0%})"
     return f"Goal: {what}: {_short(is_)}{unit}, at most {most:g}{unit}: {'kept' if is_ <= most else missed}."
 
@@ -222,5 +223,5 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"
 
 
-def _millions(rows: int) -> str:
+def millions(rows: int) -> str:
     return f"{rows / 1e6:g} M"

@@ -143,6 +143,7 @@ def check(key: Key) -> None:
     from lakehouse.cli_progress import watched
     from lakehouse.engine.delta.advice import partition_advice
     from lakehouse.engine.delta.check import check as checked
+    from lakehouse.engine.orchestrate.history import out_of_place
 
     declared, handle = _opened(key)
     with watched(told, f"Reading {declared.key}") as tell:
@@ -156,8 +157,12 @@ def check(key: Key) -> None:
         out.print(f"Partitions: {said}", style="yellow", markup=False, soft_wrap=True)
     if found.unused:
         out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
-    if found.faults:
-        command = "table repair" if found.only_sums else "rebuild"
+    broken = 0 if found.faults else out_of_place(declared, handle.scan()).height
+    if broken:
+        said = "overlap the next one, leave a gap before it or end before they begin"
+        out.print(f"  {broken:,} of its versions {said}", style="red", soft_wrap=True)
+    if found.faults or broken:
+        command = "table repair" if found.faults and found.only_sums else "rebuild"
         out.print(f"Next: lakehouse {command} {declared.key}", style="yellow")
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from rich.console import Console
 
 from lakehouse import cli, drawn, tables
@@ -433,6 +434,18 @@ def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command,
         drained("rebuild", key)
         assert ", all as written" in drained("table", "check", key).stdout
         assert rows(key) == before
+
+
+def test_versions_that_another_writer_let_overlap_are_found(drained: Command, tmp_path: Path) -> None:
+    key = "silver/customer_history"
+    drained("land", "--from", "2010-12-04", "--to", "2010-12-04")
+    drained("run")
+    assert ", all as written" in drained("table", "check", key).stdout
+    folder = tmp_path / "lake" / key
+    write_deltalake(str(folder), pl.read_delta(str(folder)).head(1), mode="append")
+    said = drained("table", "check", key, exits=1).stdout
+    assert "1 of its versions overlap the next one, leave a gap before it or end before they begin" in said
+    assert f"Next: lakehouse rebuild {key}" in said
 
 
 def test_a_checkpoint_that_lies_is_found_and_made_anew(drained: Command, tmp_path: Path) -> None:

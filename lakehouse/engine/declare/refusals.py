@@ -42,6 +42,11 @@ def _in_general(declared: Declaration) -> Iterator[str]:
         yield from in_history(declared, write)
     if declared.layer == "gold" and not declared.key_columns:
         yield "a gold table states its grain; mark its columns with column(…, key=True)."
+    if declared.marker in declared.schema:
+        yield (
+            f"{type(write).__name__}(deletes={declared.marker!r}) names a column of {name}, and what it is true of is "
+            "not stored: take it out of the contract. To keep deleted rows and their mark, leave deletes=… away."
+        )
     yield from in_slicing(declared)
     yield from _in_the_log(declared)
     if not _is_conserved(declared.conserves):
@@ -56,6 +61,19 @@ def _in_merge(declared: Declaration, write: Merge) -> Iterator[str]:
             yield f"Merge({word}={named!r}) names no column of {declared.contract.__name__}."
     if write.replaces and write.newest_by:
         yield "Merge(replaces=…) takes the later arrival of a group, and newest_by= asks each row; say one of them."
+    if write.deletes:
+        yield from _in_deleting(write)
+
+
+def _in_deleting(write: Merge) -> Iterator[str]:
+    if write.replaces:
+        yield "Merge(replaces=…) takes away by itself what a group no longer holds; leave deletes=… away."
+    if write.newest_by:
+        yield (
+            "Merge(deletes=…, newest_by=…): of a key that was deleted nothing stands, so that a row which came late, "
+            "older than its deletion, would stand up again. Leave newest_by=… away where rows arrive in order; else "
+            "keep the mark as a column of the contract, and leave it out downstream."
+        )
 
 
 def _in_the_log(declared: Declaration) -> Iterator[str]:

@@ -116,9 +116,15 @@ class Declaration:
 
     @property
     def returned_schema(self) -> pl.Schema:
-        """What a transform must return: all but what the table fills by itself."""
+        """What a transform must return: all but what the table fills by itself, and at last the delete marker."""
         filled = VALID_TO if isinstance(self.write, History) else None
-        return pl.Schema({name: dtype for name, dtype in self.schema.items() if name != filled})
+        returned = {name: dtype for name, dtype in self.schema.items() if name != filled}
+        return pl.Schema({**returned, **({self.marker: pl.Boolean()} if self.marker else {})})
+
+    @property
+    def marker(self) -> str | None:
+        """The column of what is returned that says of a row that it takes away what stands of its key."""
+        return self.write.deletes if isinstance(self.write, Merge | History) else None
 
     @cached_property
     def stored_schema(self) -> pl.Schema:
@@ -190,7 +196,8 @@ class Declaration:
         contracts = (self.contract, *(read.upstream.contract for read in self.reads))
         reads = tuple((read.parameter, read.upstream.key, read.reading) for read in self.reads)
         script = (meaning_of(self),) if self.runs_on else ()
-        said = (self.write, self.source and self.source.formats, reads, *script)
+        marker = (f"deletes {self.marker}",) if self.marker else ()
+        said = (self.write, self.source and self.source.formats, reads, *script, *marker)
         conserved = self.conserves if isinstance(self.conserves, tuple) else ()
         return fingerprint(self.transform, contracts, *said, counting=(*conserved, *self.drops.values()))
 

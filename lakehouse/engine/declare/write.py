@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -23,11 +23,14 @@ class Merge:
 
     `replaces` names a column: an incoming group replaces all standing rows of that group, so that a line that a
     correction no longer holds is gone. `newest_by` names a column whose greater value wins instead of the later
-    arrival; of equal ones the later arrival does, and null is older than any.
+    arrival; of equal ones the later arrival does, and null is older than any. `deletes` names a further column of the
+    transform's, a Boolean that the contract does not hold: where it is true, the row takes the standing one of its key
+    away and is not written; only its key is asked whether it is right.
     """
 
     replaces: str | None = None
     newest_by: str | None = None
+    deletes: str | None = field(default=None, repr=False)  # who does not say it means what it meant before
 
 
 VALID_TO = "valid_to"
@@ -47,13 +50,19 @@ class History:
     The transform returns what was seen, and when: `valid_at` names that column, which is part of the contract's key.
     Beside it the contract has `valid_to` of the same type and nullable, which the transform does not return: the table
     fills it, and it is null while a version holds. `tracks` are the columns that make a new version, all but the key
-    where none is named; of the others a version has what was seen last. A row that comes for an earlier time, or again
-    for the last one, makes the table work out all versions anew.
+    where none is named; of the others a version has what was seen last. It holds from `valid_at` to before `valid_to`;
+    those of one key never overlap, and leave no gap unless what vanished is closed, or deleted: `deletes` names a
+    further column of the transform's, as for `Merge`, and where it is true the version ends that holds at its time.
+
+    A row that comes for an earlier time, or again for the last one, changes the versions of its key as if it had come
+    in time: by what the versions say, or, where that is not enough, by all that the upstream has of this key. Where
+    what vanished is closed, it makes the table work out all versions anew, since a snapshot is of every key.
     """
 
     valid_at: str
     tracks: Sequence[str] = ()
     vanished: Vanished = Vanished.KEPT_OPEN
+    deletes: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

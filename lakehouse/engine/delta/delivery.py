@@ -39,6 +39,8 @@ class Delivery:
     `whole` says that the rows are all there is: they replace what stands, and its quarantine; the table takes `schema`
     with them. Every other write gives it the columns that it lacks beforehand, in a commit of its own (see `evolve`).
     `notes`: what the log says of the columns.
+    `deleted`: keys of which no standing row stays, where the write takes some away (`Merge(deletes=…)`, late rows of a
+    `History`).
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
     replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
@@ -68,6 +70,7 @@ class Delivery:
     unmeasured: tuple[str, ...] = ()
     written: tuple[DataFile, ...] = ()
     readers: tuple[Reader, ...] = EVERY_READER
+    deleted: pl.DataFrame | None = None
 
     def let_go(self) -> None:
         """Forget the rows once they are in the lake: Dagster keeps what a step gave until its run ends."""
@@ -167,9 +170,10 @@ def _prepare(handle: Handle, delivery: Delivery) -> Prepared:
         case Append():
             return prepare_append(handle, rows, delivery.written)
         case Merge(replaces=replaces):
-            return prepare_merge(handle, rows, delivery.key, replaces=[replaces] if replaces else None)
+            group = [replaces] if replaces else None
+            return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key)
+            prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted)
             reads = prepared.reads and replace(
                 prepared.reads, finds=Handle.scan_paths
             )  # any row may have been looked at

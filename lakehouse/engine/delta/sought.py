@@ -29,11 +29,12 @@ class Sought(NamedTuple):
     files: list[str]
 
 
-def seek(handle: Handle, incoming: pl.DataFrame, columns: Sequence[str]) -> Sought:
-    """Told from the log alone."""
-    files, wanted = handle.files(), incoming.select(columns)
-    candidates = may_hold(files, wanted, columns)
-    return Sought(within(files.filter(pl.col("path").is_in(candidates)), wanted, columns).unique(), candidates)
+def seek(handle: Handle, wanted: pl.DataFrame) -> Sought:
+    """Told from the log alone. `wanted` has the columns that are sought by and no others."""
+    files = handle.files()
+    candidates = may_hold(files, wanted, wanted.columns)
+    near = files.filter(pl.col("path").is_in(candidates))
+    return Sought(within(near, wanted, wanted.columns).unique(), candidates)
 
 
 def touched(handle: Handle, sought: Sequence[Sought]) -> list[str]:

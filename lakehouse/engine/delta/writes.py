@@ -57,23 +57,33 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
     return prepare_overwrite(handle, rows).commit(transactions, note)
 
 
-def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], *, replaces: Sequence[str] | None = None) -> Prepared:
+def prepare_merge(
+    handle: Handle,
+    rows: Rows,
+    key: Sequence[str],
+    *,
+    replaces: Sequence[str] | None = None,
+    deleted: pl.DataFrame | None = None,
+) -> Prepared:
     """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
-    A standing row goes when an incoming one has its `key`, or, with `replaces`, its group. Incoming keys (and groups)
-    must be unique and not null, else Refused. The incoming rows are held in memory.
+    A standing row goes when an incoming one, or one of the keys `deleted`, has its `key`, or, with `replaces`, its
+    group. Incoming keys (and groups) must be unique and not null, else Refused. The incoming rows are held in memory.
     """
     incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
-    _check_key(handle, incoming, key, replaces or ())
-    matches = [list(replaces or key)]
+    keys = incoming if deleted is None else pl.concat([incoming.select(key), deleted.select(key)])
+    _check_key(handle, keys, key, replaces or ())
+    goes = [keys.select(replaces or key)]
     if replaces and not set(replaces) <= set(key):
-        matches.append(list(key))  # a row that comes over from another group must not stay there
-    return _plan_merge(handle, incoming, matches)
+        goes.append(keys.select(key))  # a row that comes over from another group must not stay there
+    return _plan_merge(handle, incoming, goes)
 
 
-def _plan_merge(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[str]]) -> Prepared:
-    sought = [seek(handle, incoming, columns) for columns in matches] if incoming.height else []
-    reads = Reads(partial(_found, incoming, matches), lambda newest: _plan_merge(newest, incoming, matches))
+def _plan_merge(handle: Handle, incoming: pl.DataFrame, goes: Sequence[pl.DataFrame]) -> Prepared:
+    """goes: keys, and groups, of which no standing row stays."""
+    is_idle = goes[0].is_empty()
+    sought = [] if is_idle else [seek(handle, keys) for keys in goes]
+    reads = None if is_idle else Reads(partial(_found, goes), lambda newest: _plan_merge(newest, incoming, goes))
     if sought and may_mark(handle) and (found := marks(handle, sought)) is not None:
         marked, emptied = found
         added = tuple(write_files(handle, incoming))
@@ -83,16 +93,16 @@ def _plan_merge(handle: Handle, incoming: pl.DataFrame, matches: Sequence[list[s
     for each in sought:
         standing = standing.join(each.wanted.lazy(), on=each.wanted.columns, how="anti", maintain_order="left")
     rows = pl.concat([standing, incoming.lazy()]) if anew else incoming
-    added = write_files(handle, rows) if incoming.height else []
-    return Prepared(handle, tuple(added), tuple(anew), incoming.height, reads=reads if incoming.height else None)
+    added = write_files(handle, rows) if anew or incoming.height else []
+    return Prepared(handle, tuple(added), tuple(anew), incoming.height, reads=reads)
 
 
-def _found(incoming: pl.DataFrame, matches: Sequence[list[str]], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
-    """The rows of these files that have a key (or group) of `incoming`."""
+def _found(goes: Sequence[pl.DataFrame], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
+    """The rows of these files that have one of these keys (or groups)."""
     files = at.files().filter(pl.col("path").is_in(list(paths)))
     return pl.concat(
-        at.scan_paths(may_hold(files, incoming, columns)).join(incoming.lazy().select(columns), on=columns, how="semi")
-        for columns in matches
+        at.scan_paths(may_hold(files, keys, keys.columns)).join(keys.lazy(), on=keys.columns, how="semi")
+        for keys in goes
     )
 
 
@@ -162,7 +172,7 @@ def _is_outside(predicate: pl.Expr) -> pl.Expr:
 
 def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
-    sought = seek(handle, keys, keys.columns)
+    sought = seek(handle, keys)
     rows = handle.scan_paths(touched(handle, [sought])).select(columns)
     return rows.join(sought.wanted.lazy(), on=keys.columns, how="semi", maintain_order="left")
 

@@ -12,7 +12,8 @@ import polars as pl
 from lakehouse.engine.declare.column import Column
 from lakehouse.engine.declare.contract import columns_of, personal_of
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.orchestrate import bronze, refine
+from lakehouse.engine.orchestrate import bronze
+from lakehouse.engine.orchestrate.checks import checks_of
 from lakehouse.engine.orchestrate.work import CheckSpec, Finding
 from lakehouse.engine.quality.masks import masked
 
@@ -31,7 +32,7 @@ _BESIDE = {
 
 def specs_of(declared: Declaration) -> list[CheckSpec]:
     """Every check that a run of the table reports."""
-    return list(bronze.CHECKS) if declared.is_bronze else refine.checks_of(declared)
+    return list(bronze.CHECKS) if declared.is_bronze else checks_of(declared)
 
 
 def check_specs(declared: Declaration) -> list[dg.AssetCheckSpec]:

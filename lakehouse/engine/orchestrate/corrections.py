@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
@@ -38,19 +39,39 @@ def no_longer_held(
     key = [group] if group else declared.key_columns
     missing = [pl.DataFrame(schema={name: out[name] for name in key})]
     for each, newest_of in zip(inputs, newest, strict=True):
-        handle = each.input.handle
-        if handle is None or newest_of is None or not newest_of.revised:
+        if newest_of is None or not newest_of.revised:
             continue
-        stored = handle.scan().select(each.input.read.upstream.stored_schema.names())
-        revised = pl.col("source_file").is_in(newest_of.revised)
+        stored, revised = _stored(each), pl.col("source_file").is_in(newest_of.revised)
         keys = _keys_of(declared, inputs, each, key)
-        held = keys(stored.filter(revised).join(newest_of.current, on=_CONTENT, how="anti"))
+        held = keys(_earlier(each, newest_of))
         now = newest_of.only(stored)
         gone = held.join(keys(now.filter(revised)), on=key, how="anti")
         if not gone.is_empty():
             gone = gone.join(keys(now.filter(~revised)), on=key, how="anti")
         missing.append(gone)
     return pl.concat(missing).unique().sort(key)
+
+
+def held_before(
+    declared: Declaration, inputs: Sequence[Rows], newest: Sequence[Contents | None], columns: list[str]
+) -> pl.DataFrame:
+    """These columns of what comes out of the earlier contents of the files that were revised, each value once."""
+    held = [
+        _keys_of(declared, inputs, each, columns)(_earlier(each, newest_of))
+        for each, newest_of in zip(inputs, newest, strict=True)
+        if newest_of and newest_of.revised
+    ]
+    return pl.concat([pl.DataFrame(schema={name: declared.schema[name] for name in columns}), *held]).unique()
+
+
+def _earlier(each: Rows, newest: Contents) -> pl.LazyFrame:
+    """The rows of the earlier contents of revised files, as they are stored."""
+    revised = _stored(each).filter(pl.col("source_file").is_in(newest.revised))
+    return revised.join(newest.current, on=_CONTENT, how="anti")
+
+
+def _stored(each: Rows) -> pl.LazyFrame:
+    return replace(each.input, whole=True, slices=None).stored
 
 
 class Contents(NamedTuple):

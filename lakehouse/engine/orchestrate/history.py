@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import polars as pl
 
+from lakehouse.engine.declare.contract import personal_of
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.source import Snapshots
 from lakehouse.engine.declare.table import Declaration
@@ -16,24 +18,41 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.history import Versions
+from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
+from lakehouse.engine.orchestrate.winners import parted
+from lakehouse.engine.orchestrate.work import EXAMPLES, Finding
+from lakehouse.engine.quality.masks import masked
 
 SEEN = "seen at"
 """The transaction that says up to which time the table has seen: days or microseconds from 1970 on."""
 
+FOLLOWS = (
+    "Each version begins before it ends; where it ends the next one of its thing begins, and the last one is open. "
+    "Where what vanished is closed, or rows delete, there may be gaps, and the last one need not be open."
+)
+MOST_THINGS = 1_000_000
+"""Of more, to look for what was seen of each costs more than to make all versions anew."""
+
 
 @dataclass(frozen=True)
 class Made:
-    """The versions that a run writes, and the time up to which it has seen."""
+    """The versions that a run writes, and the time up to which it has seen.
+
+    broken: the keys of versions, of these things, that do not follow each other. deleted: the keys of versions that
+    late rows take away, if any.
+    """
 
     versions: pl.DataFrame
+    broken: pl.DataFrame
     facts: dict[str, object]
     transactions: Mapping[str, int]
+    deleted: pl.DataFrame | None = None
 
     def delivered(self, delivery: Delivery) -> Delivery:
         """A delivery of the versions instead of what was seen."""
         transactions = {**delivery.transactions, **self.transactions}
-        return replace(delivery, accepted=self.versions, transactions=transactions)
+        return replace(delivery, accepted=self.versions, transactions=transactions, deleted=self.deleted)
 
 
 @dataclass(frozen=True)
@@ -59,21 +78,72 @@ class Seen:
         is_earlier = self._before is not None and first is not None and first <= self._before
         return self.own is not None and (is_earlier or takes_back)
 
+    @property
+    def who(self) -> list[str]:
+        return list(self._how.who)
+
+    def has_set_aside(self, place: Place, files: Sequence[str]) -> bool:
+        """Whether rows of these files, or of an unknown one, lie in the quarantine, where they would stay."""
+        if self.own is None or not files:
+            return False
+        file = pl.col("source_file")
+        aside = quarantine.read(self.own, place.quarantine(self.declared)).filter(file.is_null() | file.is_in(files))
+        return not aside.head(1).collect().is_empty()
+
     def versions(self, place: Place, rows: Sequence[Rows]) -> Made:
-        write, key = self.write, self.declared.key_columns
-        who = tuple(name for name in key if name != write.valid_at)
-        tracks = tuple(write.tracks or [name for name in self.accepted.columns if name not in (*key, VALID_TO)])
-        whole = self._whole_times(place, rows)
-        standing, before = self._open(who), self._before
-        made = Versions(who, write.valid_at, tracks).made(self.accepted, standing, seen=before, whole=whole)
-        begun = made.join(standing, on=key, how="anti").height
-        last = _number(self._times.max())
+        """What it makes of the open versions, where nothing is late."""
+        whole, standing = self._whole_times(place, rows), self._open()
+        made = self._how.made(self.accepted, standing, seen=self._before, whole=whole)
+        return self._told(made, standing, self._of(made))
+
+    def late(self, taken: pl.DataFrame, seen_of: Callable[[pl.DataFrame], pl.DataFrame]) -> Made | None:
+        """What it makes of all versions of its things; None where those of other things may change, or of very many.
+
+        taken: the things of which something may be taken back. seen_of: all that was ever seen of some things, with
+        what came now.
+        """
+        if self._closes:  # what a snapshot does not hold ends: each is of everything
+            return None
+        how, who, key = self._how, self.who, self.declared.key_columns
+        things = pl.concat([self.accepted.select(who), taken])
+        standing = self._of(things).select(self.declared.schema.names()).collect()
+        unsure = pl.concat([self._unsure(standing), taken]).unique()
+        if unsure.height > MOST_THINGS:
+            return None
+        said = standing.with_columns(pl.lit(None, self._times.dtype).alias(VALID_TO))
+        known = pl.concat([self.accepted, said], how="diagonal").join(unsure, on=who, how="anti", maintain_order="left")
+        seen = pl.concat([known.unique(key, keep="first"), *([seen_of(unsure)] if unsure.height else [])])
+        made = how.made(seen, standing.clear(), seen=None, whole=self._times.clear())
+        new = made.join(standing, on=made.columns, how="anti", nulls_equal=True, maintain_order="left")
+        told = self._told(new, standing, made.lazy())
+        deleted = standing.select(key).join(made, on=key, how="anti")
+        return replace(told, deleted=deleted, facts={**told.facts, "things_seen_anew": unsure.height})
+
+    def _unsure(self, standing: pl.DataFrame) -> pl.DataFrame:
+        """The things that must be seen anew; where things may be deleted all, since no version says when it was not."""
+        if self.declared.marker:
+            return self.accepted.select(self.who)
+        earlier = self.accepted.filter(pl.col(self.write.valid_at).to_physical() <= self._before)
+        return self._how.unsure(earlier, standing)
+
+    def _told(self, made: pl.DataFrame, standing: pl.DataFrame, beside: pl.LazyFrame) -> Made:
+        """beside: what stands of these things and is not written."""
+        key = self.declared.key_columns
+        begun = made.join(standing, on=key, how="anti")
+        ended = made.join(standing, on=[*key, VALID_TO], how="anti", nulls_equal=True)[VALID_TO]
         facts: dict[str, object] = {
-            "versions_begun": begun,
-            "versions_ended": made[VALID_TO].is_not_null().sum(),
-            "rows_of_standing_versions": self.accepted.height - begun,
+            "versions_begun": begun.height,
+            "versions_ended": ended.is_not_null().sum(),
+            "rows_of_standing_versions": parted(self.declared, self.accepted)[0].join(begun, on=key, how="anti").height,
         }
-        return Made(made, facts, {} if last is None else {SEEN: last})
+        others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
+        broken = out_of_place(self.declared, pl.concat([others, made.lazy().select(*key, VALID_TO)]))
+        times = [time for time in (_number(self._times.max()), self._before) if time is not None]
+        return Made(made, broken, facts, {SEEN: max(times)} if times else {})
+
+    @cached_property
+    def _how(self) -> Versions:
+        return versions_of(self.declared, self.write)
 
     @property
     def _times(self) -> pl.Series:
@@ -87,15 +157,18 @@ class Seen:
     def _closes(self) -> bool:
         return self.write.vanished is Vanished.CLOSED
 
-    def _open(self, who: Sequence[str]) -> pl.DataFrame:
+    def _open(self) -> pl.DataFrame:
         """The open versions of what was seen, or of everything where what was not seen is closed."""
         if self.own is None:
-            return self.accepted.clear()
-        standing = self.own.scan().filter(pl.col(VALID_TO).is_null())
-        if not self._closes:
-            seen = self.accepted.lazy().select(who)
-            standing = standing.join(seen, on=list(who), how="semi", maintain_order="left")
-        return standing.select(self.accepted.columns).collect()
+            return self.declared.schema.to_frame()
+        standing = self.own.scan() if self._closes else self._of(self.accepted)
+        return standing.filter(pl.col(VALID_TO).is_null()).select(self.declared.schema.names()).collect()
+
+    def _of(self, rows: pl.DataFrame) -> pl.LazyFrame:
+        """All that stands of the things that these rows are of; only files that may hold some are looked into."""
+        if self.own is None:
+            return self.declared.schema.to_frame().lazy()
+        return Slices(rows.select(self.who).unique()).of(self.own)
 
     def _whole_times(self, place: Place, rows: Sequence[Rows]) -> pl.Series:
         """The times of which all came and was read: only these say that what was not there is gone."""
@@ -117,6 +190,43 @@ class Seen:
             some = frame.join(partly, on=at, how="semi", maintain_order="left")
             out = self.declared.transform(*(some if one is frame else one for one in self.handed))
             yield out.select(pl.col(self.write.valid_at).unique()).collect().to_series()
+
+
+def _may_be_gone(write: History) -> bool:
+    return write.vanished is Vanished.CLOSED or write.deletes is not None
+
+
+def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
+    """The keys of versions that do not follow each other as FOLLOWS says. None of other tables."""
+    if not isinstance(declared.write, History):
+        return pl.DataFrame()
+    return versions_of(declared, declared.write).broken(versions, gapless=not _may_be_gone(declared.write))
+
+
+def broken_versions(name: str, declared: Declaration, made: Made | None) -> Finding:
+    """What a check of the versions found, of those things of which some were made."""
+    if made is None:
+        return Finding(name, passed=True)
+    told = masked(made.broken.head(EXAMPLES), personal_of(declared.contract)).rows(named=True)
+    examples = [", ".join(f"{key} = {value}" for key, value in row.items()) for row in told]
+    return Finding.counted(name, made.broken.height, made.versions.height, examples=examples)
+
+
+def refusal_of_versions(declared: Declaration, made: Made, *, stands: str) -> str:
+    """Why versions are not written, and what to do."""
+    first = masked(made.broken.head(1), personal_of(declared.contract)).row(0, named=True)
+    return (
+        f"{declared.key} refused what it would write: {number(made.broken.height, 'version')} would overlap the next "
+        f"one, leave a gap before it or end before it begins, as {first}. What stands of these things was not written "
+        f"by a run of this table. Nothing was written; {stands}. Make it anew: lakehouse rebuild {declared.key}+"
+    )
+
+
+def versions_of(declared: Declaration, write: History) -> Versions:
+    """How a table's versions are made."""
+    who = tuple(name for name in declared.key_columns if name != write.valid_at)
+    others = [name for name in declared.schema if name not in (*declared.key_columns, VALID_TO)]
+    return Versions(who, write.valid_at, tuple(write.tracks or others), write.deletes)
 
 
 def _number(time: object) -> int | None:

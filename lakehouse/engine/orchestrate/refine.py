@@ -15,16 +15,32 @@ from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, differences
-from lakehouse.engine.declare.write import VALID_TO, Append, History, Merge, Reading, ReplacePartition
+from lakehouse.engine.declare.write import Append, History, Reading, ReplacePartition
 from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.orchestrate.affected import due_slices, outside, partitions_of, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
-from lakehouse.engine.orchestrate.corrections import Contents, no_longer_held, read_with_contents, watches_corrections
+from lakehouse.engine.orchestrate.checks import (
+    CONSERVES,
+    CORRECTIONS,
+    FOLLOW,
+    READS,
+    SHAPE,
+    WITHIN,
+    checks_of,
+    verdict_on,
+)
+from lakehouse.engine.orchestrate.corrections import (
+    Contents,
+    held_before,
+    no_longer_held,
+    read_with_contents,
+    watches_corrections,
+)
 from lakehouse.engine.orchestrate.counting import Counted, ask, counted
-from lakehouse.engine.orchestrate.history import Seen
+from lakehouse.engine.orchestrate.history import Made, Seen, broken_versions, refusal_of_versions
 from lakehouse.engine.orchestrate.inputs import (
     Input,
     Rows,
@@ -41,31 +57,11 @@ from lakehouse.engine.orchestrate.inputs import (
     refuse_other_folders,
     replaced_group,
 )
-from lakehouse.engine.orchestrate.winners import last_of_each_key
-from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
+from lakehouse.engine.orchestrate.things import rows_of_things
+from lakehouse.engine.orchestrate.winners import last_of_each_key, parted
+from lakehouse.engine.orchestrate.work import LOGIC, Finding, Work
 from lakehouse.engine.quality.masks import masked
-from lakehouse.engine.quality.verdict import Verdict, judge, rules
-
-SHAPE, READS, CONSERVES, CORRECTIONS = "shape", "reads_exactly", "conserves", "corrections_hold_what_they_held"
-WITHIN = "stays_within_its_slices"
-
-
-def checks_of(declared: Declaration) -> list[CheckSpec]:
-    """Every check that a run of the table reports."""
-    specs = [CheckSpec(SHAPE, "The transform returns the declared columns and types.", blocking=True)]
-    if any(read.upstream.is_bronze for read in declared.reads):
-        specs.append(CheckSpec(READS, "Every value of the upstream reads exactly as its declared type.", blocking=True))
-    asked = rules(declared.contract, unique=_unique(declared), never_null=_never_null(declared))
-    specs += [CheckSpec(each.name, each.description, blocking=True) for each in asked]
-    if declared.conserves is not None:
-        specs.append(CheckSpec(CONSERVES, "What came out, and what was set aside, is what was read.", blocking=True))
-    if isinstance(declared.write, ReplacePartition) and not declared.is_written_whole:
-        specs.append(CheckSpec(WITHIN, "Every row that comes out is of a slice that the run replaces.", blocking=True))
-    if watches_corrections(declared):
-        specs.append(
-            CheckSpec(CORRECTIONS, "A corrected file still holds every key that it held before.", blocking=False)
-        )
-    return specs
+from lakehouse.engine.quality.verdict import Verdict
 
 
 def refine(
@@ -182,15 +178,17 @@ class _Run:
             passed = self._judged(handed, lazy.collect().rechunk())
         asked = asking.result() if passed.handed is handed else ask(declared, self.rows, passed.handed)
         seen = self._seen(passed)
-        if seen is not None and seen.is_late(takes_back=any(each.revised for each in self.newest if each)):
+        made = self._versions(seen) if seen else None
+        if seen and not made:
             anew = [replace(each.input, whole=True) for each in self.rows]
             rows, newest = read_with_contents(declared, self.place, anew)
             return replace(self, rows=rows, contents=newest, whole=True).work()
-        made = seen.versions(self.place, self.rows) if seen else None
         count = counted(declared, self.rows, asked, passed.out)
-        findings = self._findings(count, passed)
+        findings = self._findings(count, passed, made)
         facts = self._facts(count, passed) | (made.facts if made else {})
         refusal = self._refusal(count, passed)
+        if made and made.broken.height:
+            return Work(findings, facts, refusal=refusal_of_versions(declared, made, stands=self.stands))
         if refusal is not None and not self._sets_aside(count, passed):
             return Work(findings, facts, refusal=refusal)
         delivery = self._delivery(passed, refusal)
@@ -202,6 +200,22 @@ class _Run:
             return None
         return Seen(self.declared, write, own, passed.accepted, passed.verdict.rejected, passed.handed)
 
+    def _versions(self, seen: Seen) -> Made | None:
+        """None where all must be made anew: of late rows it is not certain that only those of their things change."""
+        revised = [file for each in self.newest if each for file in each.revised]
+        if not seen.is_late(takes_back=bool(revised)):
+            return seen.versions(self.place, self.rows)
+        if self.transform is not self.declared.transform or seen.has_set_aside(self.place, revised):
+            return None
+        return seen.late(held_before(self.declared, self.rows, self.newest, seen.who), self._all_of)
+
+    def _all_of(self, things: pl.DataFrame) -> pl.DataFrame:
+        """What was ever seen of some things, as files were last corrected: for each time what came last."""
+        rows = rows_of_things(self.transform, [each.input for each in self.rows], things)
+        handed = [new.only(each.frame) if new else each.frame for each, new in zip(rows, self.newest, strict=True)]
+        out = self.transform(*handed).join(things.lazy(), on=things.columns, how="semi", maintain_order="left")
+        return last_of_each_key(self.declared, verdict_on(self.declared, out.collect()), None)
+
     def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
         """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
 
@@ -209,7 +223,7 @@ class _Run:
         nothing.
         """
         declared, group = self.declared, replaced_group(self.declared)
-        verdict = self._verdict(out)
+        verdict = verdict_on(declared, out)
         for back in count(1) if group else ():
             groups = _without_survivor(group, handed, out, verdict)
             older = tuple(earlier(declared, each, groups, back) for each in self.rows)
@@ -217,17 +231,10 @@ class _Run:
                 break
             out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
-            verdict = self._verdict(out)
+            verdict = verdict_on(declared, out)
         accepted = last_of_each_key(declared, verdict, None if self.whole else self.own)
         strangers = out.clear() if self.replaces is None else outside(self.replaces, accepted)
         return _Passed(handed, out, verdict, accepted, strangers)
-
-    def _verdict(self, out: pl.DataFrame) -> Verdict:
-        declared = self.declared
-        if isinstance(declared.write, History):
-            until = pl.lit(None, declared.schema[VALID_TO]).alias(VALID_TO)
-            out = out.with_columns(until).select(declared.schema.names())
-        return judge(declared.contract, out, unique=_unique(declared), never_null=_never_null(declared))
 
     def _misshapen(self, difference: str) -> Work:
         said = (
@@ -237,10 +244,11 @@ class _Run:
         rest = [Finding(each.name, passed=False, facts={"asked": False}) for each in checks_of(self.declared)]
         return Work((Finding(SHAPE, passed=False, facts={"difference": difference}), *rest[1:]), {}, refusal=said)
 
-    def _findings(self, count: Counted, passed: _Passed) -> tuple[Finding, ...]:
+    def _findings(self, count: Counted, passed: _Passed, made: Made | None) -> tuple[Finding, ...]:
         verdict = passed.verdict
         severity = "WARN" if self.declared.quarantines and verdict.is_accepted.any() else "ERROR"
         found = {SHAPE: Finding(SHAPE, passed=True), CONSERVES: _conserved(count)}
+        found[FOLLOW] = broken_versions(FOLLOW, self.declared, made)
         unread, at = self.unread.height, where_and_why(self.unread)
         found[WITHIN] = Finding.counted(WITHIN, passed.strangers.height, verdict.count, examples=[])
         found[READS] = Finding.counted(READS, unread, count.read, examples=at, severity=severity)
@@ -299,6 +307,7 @@ class _Run:
         is_there = self.own is not None and (self.own.transaction(LOGIC) is not None or self.own.rows > 0)
         keeps_standing = refusal is not None and is_replaced and is_there
         whole = self.whole and not keeps_standing
+        accepted, deleted = parted(declared, passed.accepted)
         handed = list(zip(self.rows, passed.handed, strict=True))
         rejected = pl.concat([self.unread, broken_rows(declared, passed.verdict, passed.out, handed)])
         if not whole and any(each.read.reading is not Reading.NEW for each in inputs):
@@ -315,7 +324,8 @@ class _Run:
             write=Append() if keeps_standing else declared.write,
             key=tuple(declared.key_columns),
             whole=whole,
-            accepted=passed.accepted,
+            accepted=accepted,
+            deleted=deleted,
             rejected=rejected,
             transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
@@ -339,14 +349,17 @@ class _Run:
         return {LOGIC: self.declared.logic} if whole or is_first else {}
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
+        accepted, deleted = parted(self.declared, passed.accepted)
         facts: dict[str, object] = {
             "rows_read": count.read,
             "rows_came_out": passed.out.height,
-            "rows_accepted": passed.accepted.height,
+            "rows_accepted": accepted.height,
             "rows_superseded": passed.verdict.count - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
             **changed_columns(self.own),
         }
+        if deleted is not None:
+            facts["rows_that_delete"] = deleted.height
         if self.scope is not None:
             facts["slices"] = str(self.scope)
         for each in self.rows:
@@ -366,16 +379,6 @@ def _conserved(count: Counted) -> Finding:
         **{f"dropped_{name}": str(value) for name, value in count.dropped.items()},
     }
     return Finding(CONSERVES, count.difference == 0, facts=facts)
-
-
-def _unique(declared: Declaration) -> bool:
-    """A merge keeps the later of two rows of one key; where a table is written whole, two are an error."""
-    return not isinstance(declared.write, Merge | History)
-
-
-def _never_null(declared: Declaration) -> list[str]:
-    group = replaced_group(declared)
-    return [group] if group else []
 
 
 def _without_survivor(

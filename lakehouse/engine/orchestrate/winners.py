@@ -30,6 +30,14 @@ def last_of_each_key(declared: Declaration, verdict: Verdict, own: Handle | None
             return verdict.accepted
 
 
+def parted(declared: Declaration, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The rows that are written; and those that take away what stands of their key, where a table knows such."""
+    if declared.marker is None:
+        return rows, None
+    deletes = rows[declared.marker]
+    return rows.filter(~deletes).drop(declared.marker), rows.filter(deletes)
+
+
 def _last(rows: pl.DataFrame, counts: pl.Series, key: Sequence[str]) -> pl.DataFrame:
     """Of the rows that count, copied once.
 

@@ -93,12 +93,17 @@ class Verdict:
         return [", ".join(f"{name} = {_cut(str(row[name]))}" for name in shown) for row in told]
 
 
-def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] = ()) -> list[Rule]:
+def rules(
+    contract: type[Contract], *, unique: bool, never_null: Sequence[str] = (), marker: str | None = None
+) -> list[Rule]:
     """Every rule of a contract, in the order of its columns. `unique` adds the key rule for tables written whole.
 
-    never_null: columns that may not be null either, though the contract lets them: what rows are replaced by.
+    never_null: columns that may not be null either, though the contract lets them: what rows are replaced by. marker:
+    the column beside the contract's that says whether a row deletes.
     """
     found = list(_column_rules(contract, never_null))
+    if marker:
+        found.append(Rule(f"{marker}__not_null", f"{marker} says yes or no.", _not_null(marker), (marker,)))
     if unique and key_of(contract):
         found.append(_key_rule(key_of(contract)))
     schema: Any = contract.to_schema()  # pandera leaves its checks untyped
@@ -110,16 +115,26 @@ def rules(contract: type[Contract], *, unique: bool, never_null: Sequence[str] =
     return found
 
 
-def judge(contract: type[Contract], rows: pl.DataFrame, *, unique: bool, never_null: Sequence[str] = ()) -> Verdict:
-    """Ask every rule about every row.
+def judge(  # what is asked of whom
+    contract: type[Contract],
+    rows: pl.DataFrame,
+    *,
+    unique: bool,
+    never_null: Sequence[str] = (),
+    marker: str | None = None,
+) -> Verdict:
+    """Ask every rule about every row; of one that `marker` says to delete only those of its key.
 
     Shape: rows (n, c) → accepted (m, c) and rejected (n - m, c), each in the order of rows.
     """
+    key = set(key_of(contract))
     outcomes: list[Outcome] = []
     stands = pl.repeat(True, rows.height, eager=True, dtype=pl.Boolean)
     broken: dict[str, pl.Series] = {}
-    for rule in rules(contract, unique=unique, never_null=never_null):
+    for rule in rules(contract, unique=unique, never_null=never_null, marker=marker):
         mask = rule.holds(rows)
+        if marker and not key.issuperset(rule.columns):
+            mask |= rows[marker].fill_null(value=False)
         failed = int((~mask).sum())
         outcomes.append(Outcome(rule, failed, rows.height))
         if failed:

@@ -182,16 +182,20 @@ def test_merge_is_the_merge_of_plain_polars_and_twice_is_once(standing, batch, r
 
 
 @settings(max_examples=10, deadline=None)
-@given(standing=LINES, batch=LINES)
-def test_merge_is_the_merge_of_deltalake(standing, batch):
+@given(standing=LINES, batch=LINES, deleted=st.sets(st.tuples(NAMES, st.integers(1, 3)), max_size=4))
+def test_merge_is_the_merge_of_deltalake(standing, batch, deleted):
+    gone = drawn(dict.fromkeys(key for key in deleted if key not in batch))
     with TemporaryDirectory() as folder:
-        ours = merge(table(Address(f"{folder}/ours"), drawn(standing), 3), drawn(batch).lazy(), KEY, {}, {}).handle
+        ours = table(Address(f"{folder}/ours"), drawn(standing), 3)
+        ours = prepare_merge(ours, drawn(batch), KEY, deleted=gone).commit({}, {}).handle
         theirs = table(Address(f"{folder}/theirs"), drawn(standing), 3)
+        source = pl.concat([drawn(batch).with_columns(gone=False), gone.with_columns(gone=True)])
         (
             DeltaTable(theirs.address.uri)
-            .merge(drawn(batch), 't."order" = s."order" AND t.line = s.line', "s", "t", streamed_exec=False)
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
+            .merge(source, 't."order" = s."order" AND t.line = s.line', "s", "t", streamed_exec=False)
+            .when_matched_delete("s.gone")
+            .when_matched_update({f'"{name}"': f's."{name}"' for name in SCHEMA})
+            .when_not_matched_insert({f'"{name}"': f's."{name}"' for name in SCHEMA}, "NOT s.gone")
             .execute()
         )
         assert content(ours) == content(opened(theirs.address))

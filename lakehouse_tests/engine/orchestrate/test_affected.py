@@ -24,7 +24,7 @@ from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import overwrite, prepare_replace_slices
-from lakehouse.engine.orchestrate.refine import checks_of
+from lakehouse.engine.orchestrate.checks import checks_of
 from lakehouse.engine.orchestrate.work import LOGIC, Work
 from lakehouse_tests.driver import House, finding, red
 from lakehouse_tests.engine.delta.test_slices import of_days

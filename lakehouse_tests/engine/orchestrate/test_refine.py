@@ -20,7 +20,8 @@ from lakehouse.engine.declare.write import Append, Merge, Overwrite, Quarantine
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.orchestrate import inputs
-from lakehouse.engine.orchestrate.refine import checks_of, refine
+from lakehouse.engine.orchestrate.checks import checks_of
+from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.quality.typed import Typed, typed
 from lakehouse.tables.bronze.erp_orders import erp_orders
 from lakehouse.tables.gold.daily_sales import daily_sales
