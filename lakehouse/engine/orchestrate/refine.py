@@ -175,7 +175,7 @@ class _Run:
             return self._misshapen(difference)
         with ThreadPoolExecutor(1) as beside:  # of a store far away both are asked at once
             asking = beside.submit(ask, declared, self.rows, handed)
-            passed = self._judged(handed, lazy.collect().rechunk())
+            passed = self._judged(handed, lazy.collect())
         asked = asking.result() if passed.handed is handed else ask(declared, self.rows, passed.handed)
         seen = self._seen(passed)
         made = self._versions(seen) if seen else None
