@@ -5,8 +5,9 @@ Polars measures each row group as it writes it, so that what it has written need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Context, Decimal
+from itertools import islice
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -25,22 +26,21 @@ _ROWS, _GROUPS, _CHUNKS, _ROWS_OF_GROUP, _COLUMN, _TYPE, _PATH, _STATISTICS = 3,
 _NULLS, _MAX, _MIN = 3, 5, 6
 _GREATEST_FIRST = 7  # the type of decimals that are too long for an integer, by the order of their bytes
 _ALL_DIGITS = Context(prec=38)
-_KIND, _LONG, _GOES_ON = 15, 15, 128
+_KIND, _LONG, _GOES_ON, _NUMBER, _STRUCT = 15, 15, 128, 4, 12
 
 
 class Told(NamedTuple):
-    """Of a file its rows and, of each column that it tells enough of, how many are null.
+    """Of a file its `rows` and, of each column x that it tells enough of, how many are null (`n x`), by these names.
 
     ends: of those that have some the least and the greatest value of every row group. A text of more than 64 bytes is
     cut, and still a bound.
     """
 
-    rows: int
-    nulls: Mapping[str, int]
+    counts: Mapping[str, int]
     ends: pl.DataFrame
 
 
-NOTHING = Told(0, {}, pl.DataFrame())
+NOTHING = Told({}, pl.DataFrame())
 
 
 def told(address: Address, path: str, size: int, schema: pl.Schema) -> Told:
@@ -50,28 +50,23 @@ def told(address: Address, path: str, size: int, schema: pl.Schema) -> Told:
     """
     end = store.end_of(address, path, size, _AT_FIRST)
     length = int.from_bytes(end[-_AFTER:][:4], "little") + _AFTER
-    footer = _Compact(end[-length:] if length <= len(end) else store.end_of(address, path, size, length)).struct()
+    footer = _read(iter(end[-length:] if length <= len(end) else store.end_of(address, path, size, length)))
     groups = [
         (group[_ROWS_OF_GROUP], {each[_COLUMN][_PATH][0].decode(): each[_COLUMN] for each in group[_CHUNKS]})
         for group in footer[_GROUPS]
     ]
-    nulls, ends = dict[str, int](), list[pl.Series]()
+    counts, ends = {"rows": int(footer[_ROWS])}, list[pl.Series]()
     for name, dtype in schema.items():
         said = [(rows, chunks[name][_TYPE], chunks[name].get(_STATISTICS, {})) for rows, chunks in groups]
-        if dtype.is_float() or not all(_is_enough(each, rows, dtype) for rows, _, each in said):
+        needed = {_NULLS, _MIN, _MAX} if isinstance(dtype, RANGED) else {_NULLS}
+        if dtype.is_float() or not all(needed <= each.keys() or each.get(_NULLS) == rows for rows, _, each in said):
             continue
-        nulls[name] = sum(each[_NULLS] for _, _, each in said)
-        if isinstance(dtype, RANGED):
+        counts[f"n {name}"] = sum(each[_NULLS] for _, _, each in said)
+        if _MIN in needed:
             values = [_value(each.get(bound), dtype, kind) for _, kind, each in said for bound in (_MIN, _MAX)]
             stored = dtype if isinstance(dtype, pl.String | pl.Decimal) else pl.Int64()
             ends.append(pl.Series(name, values, stored).cast(dtype))
-    return Told(footer[_ROWS], nulls, pl.DataFrame(ends))
-
-
-def _is_enough(statistics: Mapping[int, Any], rows: int, dtype: pl.DataType) -> bool:
-    if not isinstance(dtype, RANGED):
-        return _NULLS in statistics
-    return statistics.keys() >= {_NULLS, _MIN, _MAX} or statistics.get(_NULLS) == rows
+    return Told(counts, pl.DataFrame(ends))
 
 
 def _value(stored: bytes | None, dtype: pl.DataType, kind: int) -> object:
@@ -83,48 +78,31 @@ def _value(stored: bytes | None, dtype: pl.DataType, kind: int) -> object:
     return Decimal(number).scaleb(-dtype.scale, _ALL_DIGITS) if isinstance(dtype, pl.Decimal) else number
 
 
-class _Compact:
-    """Reads values one after the other: a struct as a mapping by the ids of its fields."""
+def _number(take: Iterator[int]) -> int:
+    number = shift = 0
+    while (byte := next(take)) & _GOES_ON:
+        number, shift = number | (byte & ~_GOES_ON) << shift, shift + 7
+    return number | byte << shift
 
-    def __init__(self, content: bytes) -> None:
-        self._content, self._at = content, 0
 
-    def struct(self) -> dict[int, Any]:
-        fields, field = dict[int, Any](), 0
-        while head := self._byte():
-            field = field + (head >> 4) if head >> 4 else self._integer()
-            fields[field] = self._value(head & _KIND)
-        return fields
-
-    def _value(self, kind: int) -> Any:
-        match kind:
-            case 1 | 2:
-                return kind == 1
-            case 3:
-                return self._byte()
-            case 4 | 5 | 6:
-                return self._integer()
-            case 8:
-                length = self._length()
-                self._at += length
-                return self._content[self._at - length : self._at]
-            case 9:
-                head = self._byte()
-                length = head >> 4 if head >> 4 != _LONG else self._length()
-                return [self._value(head & _KIND) for _ in range(length)]
-            case _:
-                return self.struct()
-
-    def _byte(self) -> int:
-        self._at += 1
-        return self._content[self._at - 1]
-
-    def _length(self) -> int:
-        length = shift = 0
-        while (byte := self._byte()) & _GOES_ON:
-            length, shift = length | (byte & ~_GOES_ON) << shift, shift + 7
-        return length | byte << shift
-
-    def _integer(self) -> int:
-        folded = self._length()
-        return folded >> 1 ^ -(folded & 1)
+def _read(take: Iterator[int], kind: int = _STRUCT) -> Any:
+    """The next value; a struct as a mapping by the ids of its fields."""
+    match kind:
+        case 1 | 2:
+            return kind == 1
+        case 3:
+            return next(take)
+        case 4 | 5 | 6:
+            folded = _number(take)
+            return folded >> 1 ^ -(folded & 1)
+        case 8:
+            return bytes(islice(take, _number(take)))
+        case 9:
+            head = next(take)
+            return [_read(take, head & _KIND) for _ in range(head >> 4 if head >> 4 != _LONG else _number(take))]
+        case _:
+            fields, field = dict[int, Any](), 0
+            while head := next(take):
+                field = field + (head >> 4) if head >> 4 else _read(take, _NUMBER)
+                fields[field] = _read(take, head & _KIND)
+            return fields

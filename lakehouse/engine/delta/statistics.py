@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -48,19 +47,14 @@ def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema, told: Sequence[Tol
     flat, plans = flat_columns(schema), list[pl.LazyFrame]()
     told = told or [NOTHING] * len(files)
     for file, known in zip(files, told, strict=True):
-        rest = pl.Schema({name: dtype for name, dtype in flat.items() if name not in known.nulls})
+        rest = pl.Schema({name: dtype for name, dtype in flat.items() if f"n {name}" not in known.counts})
         plans.append(known.ends.lazy().select(_measures(known.ends.schema)))
         plans.append((file if rest else _NO_ROWS).select(_measures(rest)))
     answers = [answer.row(0, named=True) for answer in pl.collect_all(plans)]
     return [
-        _as_json(ChainMap(_counts(known), rest, ends), flat)
+        _as_json({**ends, **rest, **known.counts}, flat)
         for known, rest, ends in zip(told, answers[1::2], answers[::2], strict=True)
     ]
-
-
-def _counts(known: Told) -> dict[str, object]:
-    told = {f"n {name}": nulls for name, nulls in known.nulls.items()}
-    return {} if known is NOTHING else {"rows": known.rows, **told}
 
 
 def flat_columns(schema: pl.Schema) -> pl.Schema:
