@@ -6,22 +6,25 @@ import itertools
 import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import polars as pl
-from polars.io.partition import FileProviderArgs, SinkedPathsCallbackArgs
+from polars.io.partition import FileProviderArgs, SinkedPath, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.fitting import fitted
+from lakehouse.engine.delta.footers import told
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
-from lakehouse.engine.delta.statistics import DataFile, measure
+from lakehouse.engine.delta.statistics import DataFile, flat_columns, measure
 
 ROWS_PER_FILE = 1_000_000
 _OF_THE_DISK = ("os error", "transport error")
@@ -87,19 +90,20 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
         _remove_empty(written)
         make_durable((each.path for each in paths.values()), root(handle.address))
     order = in_commit_order(list(paths))
-    stored = pl.Schema({name: dtype for name, dtype in shape.items() if name not in handle.partition_by})
-    measured = {name: dtype for name, dtype in stored.items() if name not in {*unmeasured, *handle.unmeasured}}
-    held = _held(handle, rows, {path: paths[path].num_rows for path in order}, stored)
-    statistics = measure(held, pl.Schema(measured))
-    return [
-        DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path), sha256)
-        for path, text, sha256 in zip(order, statistics, _sha256(handle.address, order), strict=True)
-    ]
+    left_out = {*handle.partition_by, *unmeasured, *handle.unmeasured}
+    measured = pl.Schema({name: dtype for name, dtype in shape.items() if name not in left_out})
+    with ThreadPoolExecutor() as beside:
+        sums = beside.map(partial(_sha256, handle.address), order)
+        statistics = _statistics(handle, rows, {path: paths[path] for path in order}, measured)
+        return [
+            DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path), sha256)
+            for path, text, sha256 in zip(order, statistics, sums, strict=True)
+        ]
 
 
-def _sha256(address: Address, paths: Sequence[str]) -> list[str]:
-    """Of local files, which were just written and are in memory still. A storage account keeps its own."""
-    return [sha256_of_file(path) if address.is_local else "" for path in full(address, paths)]
+def _sha256(address: Address, path: str) -> str:
+    """Of a local file, which was just written and is in memory still. A storage account keeps its own."""
+    return sha256_of_file(*full(address, [path])) if address.is_local else ""
 
 
 def _remove_empty(written: Sequence[SinkedPathsCallbackArgs]) -> None:
@@ -154,13 +158,18 @@ class _Names:
         }
 
 
-def _held(
-    handle: Handle, rows: pl.DataFrame | pl.LazyFrame, counts: Mapping[str, int], stored: pl.Schema
-) -> list[pl.LazyFrame]:
-    """What each file holds. Rows in memory that lie in their order are not read back; one not written is an error."""
-    if isinstance(rows, pl.LazyFrame) or handle.partition_by:
-        return [scan_files(handle.address, [path], stored, ()) for path in counts]
-    if (written := sum(counts.values())) != rows.height:
-        raise Unreachable(f"{handle.address}: {written:,} of {rows.height:,} rows were written. Nothing changed.")
-    starts = itertools.accumulate(counts.values(), initial=0)
-    return [rows.slice(start, count).lazy() for start, count in zip(starts, counts.values(), strict=False)]
+def _statistics(
+    handle: Handle, rows: pl.DataFrame | pl.LazyFrame, written: Mapping[str, SinkedPath], measured: pl.Schema
+) -> list[str]:
+    """Of each file, as its footer tells it; far away, as what is in memory does. Rows not written are an error."""
+    held = [scan_files(handle.address, [path], measured, ()) for path in written]
+    if isinstance(rows, pl.DataFrame) and not handle.partition_by:
+        counts = [each.num_rows for each in written.values()]
+        if (there := sum(counts)) != rows.height:
+            raise Unreachable(f"{handle.address}: {there:,} of {rows.height:,} rows were written. Nothing changed.")
+        starts = itertools.accumulate(counts, initial=0)
+        held = [rows.slice(start, count).lazy() for start, count in zip(starts, counts, strict=False)]
+        if not handle.address.is_local:
+            return measure(held, measured)
+    flat = flat_columns(measured)
+    return measure(held, measured, [told(handle.address, path, each.num_bytes, flat) for path, each in written.items()])

@@ -50,7 +50,7 @@ def _ranges_meet(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Seri
     first, last = (pl.lit(value, values.dtype) for value in (values.min(), values.max()))
     near = bounds.filter((pl.col("low") <= last).fill_null(value=True), (pl.col("high") >= first).fill_null(value=True))
     # files hold mostly what is older than all that came: only what meets the others is sorted
-    values = values.to_frame("value").filter(_in_range(pl.col("value"), near)).to_series().unique().sort()
+    values = values.to_frame("value").filter(_in_range(pl.col("value"), near)).to_series().sort()
     low, high = bounds["low"], bounds["high"]
     begin = values.search_sorted(low, side="left").zip_with(
         low.is_not_null(), pl.zeros(len(low), pl.UInt32, eager=True)

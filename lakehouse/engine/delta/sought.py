@@ -20,7 +20,7 @@ _FILE, _PLACE = "data file", "place in it"
 
 
 class Sought(NamedTuple):
-    """Keys (or groups) that may stand, each once, and the files, by their ranges, that may hold one of them."""
+    """Keys (or groups) that may stand, and the files, by their ranges, that may hold one of them."""
 
     wanted: pl.DataFrame
     files: list[str]
@@ -40,7 +40,7 @@ def seek(handle: Handle, wanted: pl.DataFrame) -> Sought:
     files = handle.files()
     candidates = may_hold(files, wanted, wanted.columns)
     near = files.filter(pl.col("path").is_in(candidates))
-    return Sought(within(near, wanted, wanted.columns).unique(), candidates)
+    return Sought(within(near, wanted, wanted.columns), candidates)
 
 
 def found(handle: Handle, sought: Sequence[Sought], parts: Sequence[Sequence[str]] | None = None) -> dict[str, int]:

@@ -11,15 +11,15 @@ from urllib.parse import unquote
 import msgspec
 import polars as pl
 
+from lakehouse.engine.delta.footers import NOTHING, RANGED, Told
 from lakehouse.engine.delta.log import as_logged
 from lakehouse.engine.delta.vectors import Vector
 
 # A longer text is cut to its beginning for the minimum (still a lower bound); its maximum is left out.
 LONGEST_TEXT = 32
+_UNCUT = 60  # bytes; to a footer Polars cuts what has more than 64, which may be less than LONGEST_TEXT characters
 
-_RANGED = (
-    pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Date, pl.Datetime, pl.Decimal, pl.String,
-)  # fmt: skip
+_NO_ROWS = pl.LazyFrame()
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,28 @@ class DataFile:
     vector: Vector | None = None
 
 
-def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema) -> list[str]:
+def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema, told: Sequence[Told] = ()) -> list[str]:
     """Delta's statistics JSON for each of these frames, one frame per data file; `schema` is what the files hold.
 
+    told: what their footers say; only other columns are read.
     Lists and structs are not measured: Delta asks for nothing of a list, and to count its nulls all of it is read.
     """
-    flat = pl.Schema({name: dtype for name, dtype in schema.items() if not dtype.is_nested()})
-    plans = [file.select(_measures(flat)) for file in files]
-    return [_as_json(answer.row(0, named=True), flat) for answer in pl.collect_all(plans)]
+    flat, plans = flat_columns(schema), list[pl.LazyFrame]()
+    told = told or [NOTHING] * len(files)
+    for file, known in zip(files, told, strict=True):
+        rest = pl.Schema({name: dtype for name, dtype in flat.items() if f"n {name}" not in known.counts})
+        plans.append(known.ends.lazy().select(_measures(known.ends.schema)))
+        plans.append((file if rest else _NO_ROWS).select(_measures(rest)))
+    answers = [answer.row(0, named=True) for answer in pl.collect_all(plans)]
+    return [
+        _as_json({**ends, **rest, **known.counts}, flat)
+        for known, rest, ends in zip(told, answers[1::2], answers[::2], strict=True)
+    ]
+
+
+def flat_columns(schema: pl.Schema) -> pl.Schema:
+    """Those that are measured."""
+    return pl.Schema({name: dtype for name, dtype in schema.items() if not dtype.is_nested()})
 
 
 def standing_files(actions: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
@@ -135,12 +149,12 @@ def _as_typed(value: object, dtype: pl.DataType) -> object:
 
 
 def _measures(schema: pl.Schema) -> list[pl.Expr]:
-    """rows, then for column i: n<i> (nulls), lo<i>, hi<i>; a bound that would not be true, or not fit JSON, is null."""
+    """rows, then of each column: n (nulls), lo, hi; a bound that would not be true, or not fit JSON, is null."""
     measures = [pl.len().alias("rows")]
-    for index, (name, dtype) in enumerate(schema.items()):
+    for name, dtype in schema.items():
         column = pl.col(name)
-        measures.append(column.null_count().alias(f"n{index}"))
-        if not isinstance(dtype, _RANGED):
+        measures.append(column.null_count().alias(f"n {name}"))
+        if not isinstance(dtype, RANGED):
             continue
         low, high = column.min(), column.max()
         if dtype.is_float():
@@ -149,17 +163,18 @@ def _measures(schema: pl.Schema) -> list[pl.Expr]:
         elif dtype.is_temporal():
             low, high = (pl.when(bound.dt.year().is_between(1, 9999)).then(bound) for bound in (low, high))
         elif isinstance(dtype, pl.String):
-            low, high = low.str.head(LONGEST_TEXT), pl.when(high.str.len_chars() <= LONGEST_TEXT).then(high)
-        measures += [low.alias(f"lo{index}"), high.alias(f"hi{index}")]
+            is_short = (high.str.len_chars() <= LONGEST_TEXT) & (high.str.len_bytes() <= _UNCUT)
+            low, high = low.str.head(LONGEST_TEXT), pl.when(is_short).then(high)
+        measures += [low.alias(f"lo {name}"), high.alias(f"hi {name}")]
     return measures
 
 
-def _as_json(row: dict[str, object], schema: pl.Schema) -> str:
-    def bounds(prefix: str) -> dict[str, object]:
-        values = ((name, row.get(f"{prefix}{index}")) for index, name in enumerate(schema))
+def _as_json(row: Mapping[str, object], schema: pl.Schema) -> str:
+    def bounds(end: str) -> dict[str, object]:
+        values = ((name, row.get(f"{end} {name}")) for name in schema)
         return {name: _as_number_or_text(value) for name, value in values if value is not None}
 
-    counted = {name: row[f"n{index}"] for index, name in enumerate(schema)}
+    counted = {name: row[f"n {name}"] for name in schema}
     return msgspec.json.encode(
         {"numRecords": row["rows"], "minValues": bounds("lo"), "maxValues": bounds("hi"), "nullCount": counted}
     ).decode()

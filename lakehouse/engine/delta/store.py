@@ -41,6 +41,11 @@ def read(address: Address, names: Sequence[str]) -> list[bytes]:
         return list(pool.map(partial(_read, address, store), names))
 
 
+def end_of(address: Address, name: str, size: int, most: int) -> bytes:
+    """The last bytes, at most so many, of a file of `size` bytes. Raises as `read` does."""
+    return _read(address, _store(address), name, range(max(0, size - most), size))
+
+
 def create(address: Address, name: str, content: bytes) -> None:
     """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError."""
     address.refuse_a_write()
@@ -112,8 +117,10 @@ def _remove_one_by_one(address: Address, names: Sequence[str]) -> None:
             obstore.delete(_store(address), name)
 
 
-def _read(address: Address, store: ObjectStore, name: str) -> bytes:
+def _read(address: Address, store: ObjectStore, name: str, part: range | None = None) -> bytes:
     try:
+        if part is not None:
+            return obstore.get_range(store, name, start=part.start, end=part.stop).to_bytes()
         return obstore.get(store, name).bytes().to_bytes()
     except FileNotFoundError as gone:
         raise_where_refused(address, gone)
