@@ -109,7 +109,7 @@ for name, adls in found.items():
     adls.write(f"files/{name}.csv", b"a,b")
     duck = duckdb.connect()
     local_sql._load(duck, "delta")
-    local_sql._view(duck, ("silver", name), address)
+    local_sql._view(duck, ("silver", name), address, as_of=None)
     files = fsspec.filesystem("abfs", **fsspec_options(adls))
     said[name] = {
         "Polars and deltalake": read.item(),

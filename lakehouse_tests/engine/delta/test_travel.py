@@ -30,7 +30,7 @@ def grown(address: Address) -> Handle:
 def test_the_history_tells_what_came_and_went_with_each_version_newest_first(grown: Handle):
     told = history(grown)
     assert told.select("version", "operation", "rows_added", "files_added", "files_removed", "note").rows() == [
-        (3, "WRITE", 1, 1, 1, ""),
+        (3, "WRITE", 1, 1, 1, "merged 1 row by files anew"),
         (2, "WRITE", 1, 1, 0, ""),
         (1, "WRITE", 2, 1, 0, "bronze/orders 7"),
         (0, "CREATE TABLE", 0, 0, 0, ""),

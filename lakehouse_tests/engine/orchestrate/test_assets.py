@@ -528,11 +528,11 @@ def test_a_refusal_is_tried_once_and_an_error_that_may_pass_is_tried_again(
 
     carry_out, tries = delta_io_manager.deliver, []
 
-    def flaky(delivery):
+    def flaky(delivery, budget):
         tries.append(delivery)
         if len(tries) == 1:
             raise OSError("the share went away for a moment")
-        return carry_out(delivery)
+        return carry_out(delivery, budget)
 
     monkeypatch.setattr(delta_io_manager, "deliver", flaky)
     house.land("b", '{"no":"2","pieces":"1"}')
