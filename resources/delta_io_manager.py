@@ -50,10 +50,9 @@ class DeltaIOManager(dg.ConfigurableIOManager):
                 write_plain(context, self.lake, obj)
                 return
             with told_where_refused(obj.table):
-                written = deliver(obj, self.merge_memory_mb and self.merge_memory_mb << 20)
+                budget = self.merge_memory_mb and self.merge_memory_mb << 20
+                written = deliver(obj, budget, lambda plan: context.log.info("%s: %s", obj.table, plan))
             obj.let_go()
-        if written.plan is not None:
-            context.log.info("%s: %s", obj.table, written.plan)
         context.add_output_metadata(facts_of(written, obj.table))
         if obj.refusal:
             raise dg.Failure(obj.refusal, allow_retries=False)

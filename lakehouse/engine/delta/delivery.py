@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import polars as pl
 
@@ -18,11 +19,13 @@ from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.optimize import without_vectors
+from lakehouse.engine.delta.plan import Tell, nobody
 from lakehouse.engine.delta.prepared import Prepared, Written, until_first
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.writes import (
+    How,
     prepare_append,
     prepare_merge,
     prepare_overwrite,
@@ -79,10 +82,11 @@ class Delivery:
             object.__setattr__(self, name, getattr(self, name).clear())
 
 
-def deliver(delivery: Delivery, budget: int | None = None) -> Written:
+def deliver(delivery: Delivery, budget: int | None = None, tell: Tell = nobody) -> Written:
     """Carry a delivery out: on `delivery.handle`, or on top of what rivals made of it, where it does not hang on that.
 
-    Else raises Conflict: nothing of it landed. budget: bytes of memory that a merge may take (`prepare_merge`).
+    Else raises Conflict: nothing of it landed. budget: bytes of memory that a merge may take; tell: is given its plan
+    beforehand (`prepare_merge`).
     """
     stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
     handle = for_readers(without_vectors(stands, delivery.readers), delivery.readers)
@@ -91,7 +95,7 @@ def deliver(delivery: Delivery, budget: int | None = None) -> Written:
         handle = for_readers(evolved, delivery.readers)
     with ThreadPoolExecutor(1) as beside:  # files that are prepared are nothing to anyone yet
         first = beside.submit(_set_aside, delivery, handle)
-        prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery, budget)
+        prepared = _prepare(handle.leaving_out(delivery.unmeasured), delivery, budget=budget, tell=tell)
     attempts = [first.result()]
 
     def commit(prepared: Prepared) -> Written:
@@ -164,7 +168,7 @@ def new_table(
     return handle
 
 
-def _prepare(handle: Handle, delivery: Delivery, budget: int | None) -> Prepared:
+def _prepare(handle: Handle, delivery: Delivery, **how: Unpack[How]) -> Prepared:
     rows = delivery.accepted
     if delivery.whole:
         return prepare_overwrite(handle, rows, delivery.schema, delivery.notes)
@@ -172,10 +176,10 @@ def _prepare(handle: Handle, delivery: Delivery, budget: int | None) -> Prepared
         case Append():
             return prepare_append(handle, rows, delivery.written)
         case Merge(replaces=replaces):
-            group = [replaces] if replaces else None
-            return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted, budget=budget)
+            how |= {"replaces": [replaces] if replaces else None, "deleted": delivery.deleted}
+            return prepare_merge(handle, rows, delivery.key, **how)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted, budget=budget)
+            prepared = prepare_merge(handle, rows, delivery.key, **{**how, "deleted": delivery.deleted})
             reads = prepared.reads and replace(
                 prepared.reads, finds=Handle.scan_paths
             )  # any row may have been looked at

@@ -80,16 +80,24 @@ class Plan:
         return {f"merge/{name}": fact for name, fact in facts.items()}
 
 
+type Tell = Callable[[Plan], object]
+
+
+def nobody(_: Plan) -> None:
+    """Is told of a plan."""
+
+
 class Batch(NamedTuple):
     """Rows that come; keys, and groups, of which no standing row stays; and what may be taken of memory.
 
-    in_groups: of one of these many rows may stand.
+    in_groups: of one of these many rows may stand. tell: given each plan before a file is written by it.
     """
 
     rows: pl.DataFrame
     goes: Sequence[pl.DataFrame]
     in_groups: bool
     budget: int
+    tell: Tell
 
 
 class Work(NamedTuple):
@@ -103,7 +111,7 @@ class Work(NamedTuple):
 
 def worked_out(handle: Handle, batch: Batch) -> Work:
     """How these rows are merged into this version. Refused where not even file by file the budget is kept to."""
-    incoming, goes, in_groups, budget = batch
+    incoming, goes, in_groups, budget, _ = batch
     files = handle.files()
     need = Need.of(incoming, goes, Extent.of(files), in_groups=in_groups)
     count = goes[0].height

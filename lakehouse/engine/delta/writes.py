@@ -19,7 +19,7 @@ from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.memory import usual_budget
 from lakehouse.engine.delta.place import full
-from lakehouse.engine.delta.plan import Batch, Plan, Way, worked_out
+from lakehouse.engine.delta.plan import Batch, Plan, Tell, Way, nobody, worked_out
 from lakehouse.engine.delta.prepared import Prepared, Reads, Written
 from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.delta.pruning import may_hold
@@ -65,12 +65,13 @@ class How(TypedDict, total=False):
     """What a merge may be told. replaces: by which columns, instead of the key, a standing row goes.
 
     deleted: keys of which no row stays. budget: bytes of memory that the merge may take; half of what the process may
-    have where it is not said.
+    have where it is not said. tell: is given the plan before a file is written, and another where a rival was first.
     """
 
     replaces: Sequence[str] | None
     deleted: pl.DataFrame | None
     budget: int | None
+    tell: Tell
 
 
 def plan_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Plan:
@@ -97,11 +98,12 @@ def _batch(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -
     goes = [keys.select(replaces or key)]
     if replaces and not set(replaces) <= set(key):
         goes.append(keys.select(key))  # a row that comes over from another group must not stay there
-    return Batch(incoming, goes, bool(replaces), usual_budget() if budget is None else budget)
+    return Batch(incoming, goes, bool(replaces), usual_budget() if budget is None else budget, how.get("tell", nobody))
 
 
 def _merge(handle: Handle, batch: Batch) -> Prepared:
     plan, sought, gone, touched = worked_out(handle, batch)
+    batch.tell(plan)
     incoming, is_idle = batch.rows, batch.goes[0].is_empty()
     reads = None if is_idle else Reads(partial(_found, batch.goes), lambda newest: _merge(newest, batch))
     if plan.way is Way.VECTORS:

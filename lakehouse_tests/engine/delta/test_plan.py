@@ -21,7 +21,7 @@ from lakehouse.engine.delta import memory, plan
 from lakehouse.engine.delta.advice import merge_advice
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.plan import Way
+from lakehouse.engine.delta.plan import Plan, Way
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.writes import plan_merge, prepare_merge
@@ -82,6 +82,14 @@ def test_what_a_merge_writes_is_what_its_plan_told(address):
     assert prepared.plan == written.plan == told
     assert sum(file.rows for file in prepared.added) == told.rows_written
     assert written.files_removed == told.holds.files
+
+
+def test_a_plan_is_told_before_a_file_is_written(address):
+    handle, told = table(address), list[tuple[Plan, set[str]]]()
+    before = lying(address)
+    prepared = prepare_merge(handle, rows(5, 6), ["id"], tell=lambda plan: told.append((plan, lying(address))))
+    assert told == [(prepared.plan, before)]
+    assert lying(address) > before
 
 
 @pytest.mark.parametrize(

@@ -528,11 +528,11 @@ def test_a_refusal_is_tried_once_and_an_error_that_may_pass_is_tried_again(
 
     carry_out, tries = delta_io_manager.deliver, []
 
-    def flaky(delivery, budget):
+    def flaky(delivery, *how):
         tries.append(delivery)
         if len(tries) == 1:
             raise OSError("the share went away for a moment")
-        return carry_out(delivery, budget)
+        return carry_out(delivery, *how)
 
     monkeypatch.setattr(delta_io_manager, "deliver", flaky)
     house.land("b", '{"no":"2","pieces":"1"}')
