@@ -14,7 +14,7 @@ from pyroaring import BitMap
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
-from lakehouse.engine.delta import known
+from lakehouse.engine.delta import known, optimize
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
@@ -27,7 +27,7 @@ from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import apart, at_version
 from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
-from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, write_vectors
+from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, vectors_of, write_vectors
 from lakehouse.engine.delta.writes import overwrite, prepare_merge
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import merge
@@ -231,6 +231,22 @@ def test_for_a_reader_who_knows_no_vectors_they_are_folded_in_and_asked_for_no_m
     as_others_read(address, duckdb_rows)
     assert content(without_vectors(opened(address), EVERY_READER)) == there
     assert content(merged(opened(address), rows((8, "f", 8)))) == content_of(marked, (8, "f", 8))
+
+
+def test_what_a_rival_marks_while_vectors_are_folded_in_is_folded_in_too(address, monkeypatch, duckdb_rows):
+    marked = merged(table(address, numbered(8)), rows((0, "x", -1)))
+    rivals = [lambda: merged(opened(address), rows((5, "x", -1)))]
+
+    def after_a_rival(*args, **words):
+        if rivals:
+            rivals.pop()()
+        return write_files(*args, **words)
+
+    monkeypatch.setattr(optimize, "write_files", after_a_rival)
+    plain = without_vectors(marked, EVERY_READER)
+    assert content(plain) == content(opened(address)) == content_of(marked, (5, "x", -1))
+    assert vectors_of(opened(address).standing.adds) == {}, "which whoever knows none would overlook"
+    as_others_read(address, duckdb_rows)
 
 
 def test_a_table_that_is_to_get_columns_is_freed_of_its_vectors_as_it_stands(address, duckdb_rows):
