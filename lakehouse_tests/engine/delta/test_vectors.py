@@ -1,5 +1,6 @@
 """Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -303,6 +304,17 @@ def test_marks_are_made_on_a_version_of_which_only_a_checkpoint_tells(address, d
     assert content(after) == content_of(marked, (5, "d", 51), (6, "d", 60))
     assert sum(map(len, after.gone.values())) == 2
     as_others_read(address, duckdb_rows)
+
+
+def test_no_row_is_marked_where_the_log_does_not_count_the_rows_of_a_file(address):
+    handle = table(address, numbered(8))
+    log = Path(log_file(address, handle.version))
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    next(action["add"] for action in actions if "add" in action)["stats"] = "{}"
+    log.write_text("\n".join(map(json.dumps, actions)))
+    after = merged(opened(address), rows((1, "x", -1), (6, "x", -1)))
+    assert content(after) == content_of(handle, (1, "x", -1), (6, "x", -1))
+    assert after.gone == {}
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
