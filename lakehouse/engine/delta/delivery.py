@@ -175,12 +175,16 @@ def _prepare(handle: Handle, delivery: Delivery, budget: int | None) -> Prepared
             group = [replaces] if replaces else None
             return prepare_merge(handle, rows, delivery.key, replaces=group, deleted=delivery.deleted, budget=budget)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted, budget=budget)
-            reads = prepared.reads and replace(
-                prepared.reads, finds=Handle.scan_paths
-            )  # any row may have been looked at
-            return replace(prepared, reads=reads)
+            return _of_every_row(prepare_merge(handle, rows, delivery.key, deleted=delivery.deleted, budget=budget))
         case Overwrite():
             return prepare_overwrite(handle, rows)
         case ReplacePartition():
             return prepare_replace_slices(handle, rows, delivery.scope)
+
+
+def _of_every_row(prepared: Prepared) -> Prepared:
+    """The same where any row may have been looked at; also when it is prepared again."""
+    if (reads := prepared.reads) is None:
+        return prepared
+    again = replace(reads, finds=Handle.scan_paths, plan=lambda newest: _of_every_row(reads.plan(newest)))
+    return replace(prepared, reads=again)
