@@ -317,6 +317,14 @@ def test_no_row_is_marked_where_the_log_does_not_count_the_rows_of_a_file(addres
     assert after.gone == {}
 
 
+def test_of_a_table_that_is_only_appended_to_no_row_goes_by_a_vector(address):
+    told = {"configuration": {"delta.appendOnly": "true"}}
+    handle = table(address, numbered(8)).commit([], [], {}, {}, asks=lambda stands, _: (None, stands.metadata | told))
+    with pytest.raises(Refused, match=r"is append-only .*, and 1 file would lose rows\. Nothing was"):
+        merged(opened(address), rows((1, "x", -1)))
+    assert opened(address).version == handle.version
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_table_is_put_back_with_the_vectors_that_it_had(address, aside, duckdb_rows, version):
     first = merged(table(address, numbered(20)), rows((5, "c", 50)))
