@@ -17,6 +17,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import only_upkeep
 from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.prepared import Prepared, Written, until_first
 from lakehouse.engine.delta.protocol import for_readers
@@ -85,7 +86,7 @@ def deliver(delivery: Delivery, budget: int | None = None) -> Written:
     Else raises Conflict: nothing of it landed. budget: bytes of memory that a merge may take (`prepare_merge`).
     """
     stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
-    handle = for_readers(without_vectors(stands, delivery.readers), delivery.readers)
+    handle = for_readers(_freed(stands, delivery.readers), delivery.readers)
     if not delivery.whole:
         evolved = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
         handle = for_readers(evolved, delivery.readers)
@@ -103,6 +104,17 @@ def deliver(delivery: Delivery, budget: int | None = None) -> Written:
     if attempts[-1].leaves:
         tidy(written.handle, delivery.quarantine)
     return written
+
+
+def _freed(stands: Handle, readers: tuple[Reader, ...]) -> Handle:
+    """As these can read it. Raises Conflict where a rival changed rows meanwhile: what comes was worked out before."""
+    freed = without_vectors(stands, readers)
+    if freed.version > stands.version and not only_upkeep(freed.address, stands.version, freed.version):
+        raise Conflict(
+            f"{stands.address}: another writer changed its rows while its deletion vectors were folded in; nothing of "
+            "ours was committed. Run again."
+        )
+    return freed
 
 
 def _guarded(delivery: Delivery) -> Mapping[str, int | None]:

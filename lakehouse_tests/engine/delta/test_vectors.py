@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from pyroaring import BitMap
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
-from lakehouse.engine.delta import known, optimize
+from lakehouse.engine.declare.write import Append
+from lakehouse.engine.delta import known, optimize, quarantine
 from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
@@ -31,7 +33,7 @@ from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, vectors_of, write_vectors
 from lakehouse.engine.delta.writes import overwrite, prepare_merge
 from lakehouse_tests.engine.delta.opening import opened
-from lakehouse_tests.engine.delta.writing import merge
+from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "day": pl.String(), "qty": pl.Decimal(38, 3)})
 ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
@@ -248,6 +250,28 @@ def test_what_a_rival_marks_while_vectors_are_folded_in_is_folded_in_too(address
     assert content(plain) == content(opened(address)) == content_of(marked, (5, "x", -1))
     assert vectors_of(opened(address).standing.adds) == {}, "which whoever knows none would overlook"
     as_others_read(address, duckdb_rows)
+
+
+def test_a_delivery_is_not_put_on_top_of_what_a_rival_delivered_while_vectors_were_folded_in(
+    address, aside, monkeypatch
+):
+    marked = merged(table(address, numbered(8)), rows((0, "x", -1)))
+    came, nothing = rows((9, "a", 9)), quarantine.ROWS.to_frame()
+    rivals = [lambda: append(opened(address), came.lazy(), {"read up to": 5}, {})]
+
+    def after_a_rival(*args, **words):
+        if rivals:
+            rivals.pop()()
+        return write_files(*args, **words)
+
+    monkeypatch.setattr(optimize, "write_files", after_a_rival)
+    delivery = Delivery(
+        address, aside, SCHEMA, "", marked, Append(), (), whole=False, accepted=came, rejected=nothing,
+        transactions={"read up to": 5},
+    )  # fmt: skip
+    with pytest.raises(Conflict, match="while its deletion vectors were folded in"):
+        deliver(delivery)
+    assert content(opened(address)) == content_of(marked, (9, "a", 9))
 
 
 def test_a_table_that_is_to_get_columns_is_freed_of_its_vectors_as_it_stands(address, duckdb_rows):
