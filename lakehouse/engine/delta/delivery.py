@@ -198,5 +198,8 @@ def _of_every_row(prepared: Prepared) -> Prepared:
     """The same where any row may have been looked at; also when it is prepared again."""
     if (reads := prepared.reads) is None:
         return prepared
-    again = replace(reads, finds=Handle.scan_paths, plan=lambda newest: _of_every_row(reads.plan(newest)))
-    return replace(prepared, reads=again)
+
+    def plan(newest: Handle) -> Prepared:
+        return _of_every_row(reads.plan(newest))
+
+    return replace(prepared, reads=replace(reads, finds=Handle.scan_paths, plan=plan))
