@@ -18,6 +18,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.log import only_upkeep
 from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.plan import Tell, nobody
 from lakehouse.engine.delta.prepared import Prepared, Written, until_first
@@ -89,7 +90,7 @@ def deliver(delivery: Delivery, budget: int | None = None, tell: Tell = nobody) 
     beforehand (`prepare_merge`).
     """
     stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
-    handle = for_readers(without_vectors(stands, delivery.readers), delivery.readers)
+    handle = for_readers(_freed(stands, delivery.readers), delivery.readers)
     if not delivery.whole:
         evolved = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
         handle = for_readers(evolved, delivery.readers)
@@ -107,6 +108,17 @@ def deliver(delivery: Delivery, budget: int | None = None, tell: Tell = nobody) 
     if attempts[-1].leaves:
         tidy(written.handle, delivery.quarantine)
     return written
+
+
+def _freed(stands: Handle, readers: tuple[Reader, ...]) -> Handle:
+    """As these can read it. Raises Conflict where a rival changed rows meanwhile: what comes was worked out before."""
+    freed = without_vectors(stands, readers)
+    if freed.version > stands.version and not only_upkeep(freed.address, stands.version, freed.version):
+        raise Conflict(
+            f"{stands.address}: another writer changed its rows while its deletion vectors were folded in; nothing of "
+            "ours was committed. Run again."
+        )
+    return freed
 
 
 def _guarded(delivery: Delivery) -> Mapping[str, int | None]:
@@ -179,12 +191,20 @@ def _prepare(handle: Handle, delivery: Delivery, **how: Unpack[How]) -> Prepared
             how |= {"replaces": [replaces] if replaces else None, "deleted": delivery.deleted}
             return prepare_merge(handle, rows, delivery.key, **how)
         case History():
-            prepared = prepare_merge(handle, rows, delivery.key, **{**how, "deleted": delivery.deleted})
-            reads = prepared.reads and replace(
-                prepared.reads, finds=Handle.scan_paths
-            )  # any row may have been looked at
-            return replace(prepared, reads=reads)
+            how |= {"deleted": delivery.deleted}
+            return _of_every_row(prepare_merge(handle, rows, delivery.key, **how))
         case Overwrite():
             return prepare_overwrite(handle, rows)
         case ReplacePartition():
             return prepare_replace_slices(handle, rows, delivery.scope)
+
+
+def _of_every_row(prepared: Prepared) -> Prepared:
+    """The same where any row may have been looked at; also when it is prepared again."""
+    if (reads := prepared.reads) is None:
+        return prepared
+
+    def plan(newest: Handle) -> Prepared:
+        return _of_every_row(reads.plan(newest))
+
+    return replace(prepared, reads=replace(reads, finds=Handle.scan_paths, plan=plan))

@@ -110,16 +110,17 @@ def check_writable(handle: Handle) -> None:
     check_partition(handle.address, handle.schema, handle.partition_by)
 
 
-def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool) -> None:
-    """Refuse a commit that the table's own rules forbid: `removed` files go, and `added` come."""
+def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool, marked: int = 0) -> None:
+    """Refuse a commit that the table's own rules forbid: `removed` files go, `marked` lose rows, and `added` come."""
     check_writable(handle)
     table = table_of(handle)
     configuration = table.metadata().configuration
     asks = {name for name, value in configuration.items() if str(value).lower() == "true"}
     stands = f"Nothing was committed; version {handle.version} stands."
-    if removed and not rearranges and "delta.appendOnly" in asks:
+    if (removed or marked) and not rearranges and "delta.appendOnly" in asks:
+        lost = f"{number(removed, 'file')} would go" if removed else f"{number(marked, 'file')} would lose rows"
         raise Refused(
-            f"{handle.address} is append-only (delta.appendOnly), and {number(removed, 'file')} would go. {stands} "
+            f"{handle.address} is append-only (delta.appendOnly), and {lost}. {stands} "
             "Append to it, or have its owner take the property away."
         )
     is_mixed = added and removed and removed < handle.files().height

@@ -311,7 +311,7 @@ class Handle:
         reshaped = as_delta(schema) if schema and pl.Schema(schema) != (self.stands_as or self.schema) else None
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = gone_of(self, paths := set(removed))
-        check_change(self, added, len(gone), rearranges=rearranges)
+        check_change(self, added, len(gone), rearranges=rearranges, marked=len(marked))
         metadata = meta_data(self._table, reshaped) if reshaped else None
         asks = enabling if marked or any(each.vector for each in added) else asks
         protocol, metadata = asks(self.standing, metadata) if asks else (None, metadata)

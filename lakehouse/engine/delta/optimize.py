@@ -141,11 +141,12 @@ def without_vectors(handle: Handle, readers: Sequence[Reader]) -> Handle:
     stands = handle
     if handle.stands_as is not None:
         stands = (Handle.open(handle.address, handle.version) or handle).leaving_out(handle.unmeasured)
-    marked = [[path] for path in stands.files()["path"] if path in stands.vectors]
     before = layout(stands, Aim())
-    done = _rewrite(Optimized(stands, before, before), marked, _joined, "deletion vectors folded in")
-    if done.left:
-        raise Conflict(f"{handle.address}: other writers have replaced what was folded in. Run again.")
+    done = Optimized(stands, before, before)
+    while marked := [[path] for path in done.handle.files()["path"] if path in done.handle.vectors]:  # by rivals too
+        done = _rewrite(done, marked, _joined, "deletion vectors folded in")
+        if done.left:
+            raise Conflict(f"{handle.address}: other writers have replaced what was folded in. Run again.")
     note = {**last_note(handle.address, done.handle.version), UPKEEP: f"for {', '.join(readers)}: no deletion vectors"}
     asks = partial(disabling, done.handle.version + 1)
     plain = done.handle.commit([], [], {}, note, rearranges=True, asks=asks).leaving_out(handle.unmeasured)

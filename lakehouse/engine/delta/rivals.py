@@ -59,9 +59,10 @@ def since(handle: Handle) -> Since | None:
     version is opened anew.
     """
     try:
-        if handle.identity is not None and read_commit(handle.address, handle.version).identity != handle.identity:
+        is_told = handle.identity is not None  # else by a checkpoint alone, and which table it is must be looked up
+        if is_told and read_commit(handle.address, handle.version).identity != handle.identity:
             return None
-        if (commits := _ours_after(handle)) is not None:
+        if is_told and (commits := _ours_after(handle)) is not None:
             return Since(_after(handle, commits), tuple(commits))
         known.forget(handle.address)
         opened = Handle.open(handle.address)

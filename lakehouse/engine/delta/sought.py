@@ -65,7 +65,8 @@ def why_no_marks(handle: Handle) -> str:
         return f"{' and '.join(cannot)}, which may read it, cannot read deletion vectors"
     if handle.older:
         return "some of its files are of before a column was widened"
-    if not all("stats" in add for add in handle.standing.adds.values()):  # which the log must say beside a vector
+    is_counted = handle.files()["rows"].null_count() == 0  # which the log must say beside a vector, and as stats
+    if not is_counted or not all("stats" in add for add in handle.standing.adds.values()):
         return "its log does not say how many rows each file holds"
     return ""
 

@@ -49,7 +49,7 @@ def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema, told: Sequence[Tol
     for file, known in zip(files, told, strict=True):
         rest = pl.Schema({name: dtype for name, dtype in flat.items() if f"n {name}" not in known.counts})
         plans.append(known.ends.lazy().select(_measures(known.ends.schema)))
-        plans.append((file if rest else _NO_ROWS).select(_measures(rest)))
+        plans.append((file if rest or "rows" not in known.counts else _NO_ROWS).select(_measures(rest)))
     answers = [answer.row(0, named=True) for answer in pl.collect_all(plans)]
     return [
         _as_json({**ends, **rest, **known.counts}, flat)

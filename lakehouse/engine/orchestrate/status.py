@@ -108,9 +108,15 @@ def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> St
 def _found(key: str, address: Address, written: Handle | None, last_run: LastRun | None) -> Status:
     return Status(
         key, key.partition("/")[0], str(address), written and written.version, written and written.rows,
-        written and written.bytes, written and written.updated_at, last_run=last_run,
+        written and written.bytes, written and _updated_at(written), last_run=last_run,
         restored=written.tip.restored if written and written.tip else None,
     )  # fmt: skip
+
+
+def _updated_at(written: Handle) -> datetime | None:
+    """Where only a checkpoint tells of the newest version, when its newest file was written."""
+    times = written.files()["modified_at"].to_list()
+    return written.updated_at if written.tip else max(times, default=None)
 
 
 def _last_run(key: str, instance: dg.DagsterInstance, steps: _Steps) -> LastRun | None:

@@ -86,3 +86,9 @@ def test_a_footer_that_is_longer_than_what_is_asked_for_first_is_read_whole(addr
     (file,) = write_files(Handle.create(address, frame.schema), frame.lazy())
     assert json.loads(file.statistics)["maxValues"] == {f"column_{place}": place for place in range(1_000)}
     assert file.statistics == measure([frame.lazy()], frame.schema)[0]
+
+
+def test_rows_are_counted_where_no_column_is_measured():
+    frame = pl.DataFrame({"lines": [[1], [2], None]})
+    assert json.loads(measure([frame.lazy()], frame.schema)[0])["numRecords"] == 3
+    assert json.loads(measure([frame.lazy()], pl.Schema())[0])["numRecords"] == 3

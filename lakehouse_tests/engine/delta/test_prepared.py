@@ -1,5 +1,7 @@
 """A commit that meets a rival: on top of what the rival made, or a conflict."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -7,11 +9,16 @@ from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.write import History
+from lakehouse.engine.delta import delivery as delivery_module
 from lakehouse.engine.delta import prepared as prepared_module
+from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta import rivals as rivals_module
+from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.prepared import Prepared
+from lakehouse.engine.delta.place import log_file
+from lakehouse.engine.delta.prepared import Prepared, on_top
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.writes import (
     overwrite,
@@ -192,6 +199,35 @@ def test_what_a_rival_made_of_another_shape_is_a_conflict(table):
 
 def test_a_table_that_was_made_anew_meanwhile_is_a_conflict(table, tmp_path):
     late = prepare_append(table, rows(("d", 10, 10)))
+    (tmp_path / "lake" / "orders").rename(tmp_path / "gone")
+    other = Handle.create(table.address, SCHEMA)
+    for _ in range(3):
+        other = append(other, rows(("z", 1, 1)).lazy(), {}, {}).handle
+    with pytest.raises(Conflict):
+        late.commit({}, {})
+    assert content(table) == [("z", 1, 1)] * 3
+
+
+def test_a_history_that_was_prepared_again_hangs_on_every_row_still(table, tmp_path):
+    """What of it stood was looked at: a row that another engine brings later may be of a thing that it is of."""
+    aside, nothing = Address(str(tmp_path / "aside")), quarantine.ROWS.to_frame()
+    delivery = Delivery(
+        table.address, aside, SCHEMA, "", table, History("qty"), ("id", "qty"), whole=False,
+        accepted=rows(("a", 1, 1)), rejected=nothing, transactions={},
+    )  # fmt: skip
+    prepared = delivery_module._prepare(table, delivery, None)
+    laid_together(table).commit({}, {})
+    prepared = on_top(prepared, {}, Conflict("the first"))
+    by_another_engine(opened(table.address), ("a", 1, 9))
+    with pytest.raises(Conflict, match="the second"):
+        on_top(prepared, {}, Conflict("the second"))
+
+
+def test_so_it_is_where_only_a_checkpoint_told_of_the_version_that_was_read(table, tmp_path):
+    table.checkpoint()
+    for number in range(table.version + 1):
+        Path(log_file(table.address, number)).unlink()
+    late = prepare_append(opened(table.address), rows(("d", 10, 10)))
     (tmp_path / "lake" / "orders").rename(tmp_path / "gone")
     other = Handle.create(table.address, SCHEMA)
     for _ in range(3):

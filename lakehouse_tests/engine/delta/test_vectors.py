@@ -1,5 +1,6 @@
 """Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from pyroaring import BitMap
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
-from lakehouse.engine.delta import known
+from lakehouse.engine.declare.write import Append
+from lakehouse.engine.delta import known, optimize, quarantine
 from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
@@ -27,10 +30,10 @@ from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import apart, at_version
 from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
-from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, write_vectors
+from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, vectors_of, write_vectors
 from lakehouse.engine.delta.writes import overwrite, prepare_merge
 from lakehouse_tests.engine.delta.opening import opened
-from lakehouse_tests.engine.delta.writing import merge
+from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "day": pl.String(), "qty": pl.Decimal(38, 3)})
 ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
@@ -233,6 +236,44 @@ def test_for_a_reader_who_knows_no_vectors_they_are_folded_in_and_asked_for_no_m
     assert content(merged(opened(address), rows((8, "f", 8)))) == content_of(marked, (8, "f", 8))
 
 
+def test_what_a_rival_marks_while_vectors_are_folded_in_is_folded_in_too(address, monkeypatch, duckdb_rows):
+    marked = merged(table(address, numbered(8)), rows((0, "x", -1)))
+    rivals = [lambda: merged(opened(address), rows((5, "x", -1)))]
+
+    def after_a_rival(*args, **words):
+        if rivals:
+            rivals.pop()()
+        return write_files(*args, **words)
+
+    monkeypatch.setattr(optimize, "write_files", after_a_rival)
+    plain = without_vectors(marked, EVERY_READER)
+    assert content(plain) == content(opened(address)) == content_of(marked, (5, "x", -1))
+    assert vectors_of(opened(address).standing.adds) == {}, "which whoever knows none would overlook"
+    as_others_read(address, duckdb_rows)
+
+
+def test_a_delivery_is_not_put_on_top_of_what_a_rival_delivered_while_vectors_were_folded_in(
+    address, aside, monkeypatch
+):
+    marked = merged(table(address, numbered(8)), rows((0, "x", -1)))
+    came, nothing = rows((9, "a", 9)), quarantine.ROWS.to_frame()
+    rivals = [lambda: append(opened(address), came.lazy(), {"read up to": 5}, {})]
+
+    def after_a_rival(*args, **words):
+        if rivals:
+            rivals.pop()()
+        return write_files(*args, **words)
+
+    monkeypatch.setattr(optimize, "write_files", after_a_rival)
+    delivery = Delivery(
+        address, aside, SCHEMA, "", marked, Append(), (), whole=False, accepted=came, rejected=nothing,
+        transactions={"read up to": 5},
+    )  # fmt: skip
+    with pytest.raises(Conflict, match="while its deletion vectors were folded in"):
+        deliver(delivery)
+    assert content(opened(address)) == content_of(marked, (9, "a", 9))
+
+
 def test_a_table_that_is_to_get_columns_is_freed_of_its_vectors_as_it_stands(address, duckdb_rows):
     marked = merged(table(address, numbered(20)), rows((5, "c", 50)))
     wider = pl.Schema({**SCHEMA, "id": pl.Decimal(38, 0)})
@@ -287,6 +328,25 @@ def test_marks_are_made_on_a_version_of_which_only_a_checkpoint_tells(address, d
     assert content(after) == content_of(marked, (5, "d", 51), (6, "d", 60))
     assert sum(map(len, after.gone.values())) == 2
     as_others_read(address, duckdb_rows)
+
+
+def test_no_row_is_marked_where_the_log_does_not_count_the_rows_of_a_file(address):
+    handle = table(address, numbered(8))
+    log = Path(log_file(address, handle.version))
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    next(action["add"] for action in actions if "add" in action)["stats"] = "{}"
+    log.write_text("\n".join(map(json.dumps, actions)))
+    after = merged(opened(address), rows((1, "x", -1), (6, "x", -1)))
+    assert content(after) == content_of(handle, (1, "x", -1), (6, "x", -1))
+    assert after.gone == {}
+
+
+def test_of_a_table_that_is_only_appended_to_no_row_goes_by_a_vector(address):
+    told = {"configuration": {"delta.appendOnly": "true"}}
+    handle = table(address, numbered(8)).commit([], [], {}, {}, asks=lambda stands, _: (None, stands.metadata | told))
+    with pytest.raises(Refused, match=r"is append-only .*, and 1 file would lose rows\. Nothing was"):
+        merged(opened(address), rows((1, "x", -1)))
+    assert opened(address).version == handle.version
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

@@ -13,10 +13,13 @@ from deltalake import write_deltalake
 
 from lakehouse import Append, Bronze, Files, Frame, Gold, JsonLines, Merge, New, Overwrite, Silver, column, table
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.delta import known
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.status import Status, hints, left_stale, logic_changed, state, status
 from lakehouse_tests.driver import House
+from lakehouse_tests.engine.delta.opening import opened
 from resources.delta_io_manager import DeltaIOManager
 
 
@@ -123,6 +126,21 @@ def test_tables_of_todays_logic_or_never_written_are_not_stale(tmp_path: Path):
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+def test_a_table_of_which_only_a_checkpoint_tells_has_a_status_too(tmp_path: Path, instance: dg.DagsterInstance):
+    house = House(tmp_path)
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(*(each.declaration for each in TABLES))
+    address = house.place.table(status_whole.declaration)
+    stands = opened(address)
+    before = status(TABLES, house.place, instance)[-1]
+    stands.checkpoint()
+    Path(log_file(address, stands.version)).unlink()
+    known.forget(address)
+    after = status(TABLES, house.place, instance)[-1]
+    assert (after.version, after.rows) == (before.version, before.rows) == (stands.version, 1)
+    assert after.updated_at == before.updated_at, "its file was committed with it"
 
 
 def test_of_a_table_of_others_it_says_that_it_stands_there_and_what_a_run_says_to_it(
