@@ -18,6 +18,9 @@ from lakehouse.engine.delta.scan import scan_files
 # They hold a space, so that no column of a table can have these names (check_storable).
 _FILE, _PLACE = "data file", "place in it"
 
+_ALL_SAID, _NAMED = 2, 7
+"""Writer versions: up to the one we say all that it asks for, from the other on the features are named."""
+
 
 class Sought(NamedTuple):
     """Keys (or groups) that may stand, and the files, by their ranges, that may hold one of them."""
@@ -63,6 +66,8 @@ def why_no_marks(handle: Handle) -> str:
         return "nobody said who reads it"
     if cannot := [each for each in handle.readers if not can_read([each], DELETION_VECTORS)]:
         return f"{' and '.join(cannot)}, which may read it, cannot read deletion vectors"
+    if _ALL_SAID < (writer := handle.protocol[1]) < _NAMED:
+        return f"another engine gave it writer version {writer}, which does not name the features that it stands for"
     if handle.older:
         return "some of its files are of before a column was widened"
     is_counted = handle.files()["rows"].null_count() == 0  # which the log must say beside a vector, and as stats

@@ -58,7 +58,7 @@ def definition_metadata(declared: Declaration) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "dagster/column_schema": dg.TableSchema(columns=_columns(declared)),
         "grain": declared.grain,
-        "write": repr(declared.write),
+        "write": repr(declared.write) + (f", deletes={declared.marker!r}" if declared.marker else ""),
     }
     if declared.partition_by:
         facts["stored_by"] = ", ".join(declared.partition_by)

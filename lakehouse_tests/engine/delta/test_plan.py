@@ -287,8 +287,8 @@ def test_under_the_same_limit_a_merge_of_all_files_at_once_is_killed(large):
     )
     with patch.dict(globals(), MERGE=unsplit):
         killed = merged(address, batch, 180_000_000, limited=True)
-    assert killed.returncode != 0
-    assert "memory allocation" in killed.stderr
+    assert killed.returncode != 0  # an allocation or a thread that it does not get
+    assert not killed.stdout
     assert opened(address).version == before
 
 

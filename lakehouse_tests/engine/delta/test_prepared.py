@@ -215,7 +215,7 @@ def test_a_history_that_was_prepared_again_hangs_on_every_row_still(table, tmp_p
         table.address, aside, SCHEMA, "", table, History("qty"), ("id", "qty"), whole=False,
         accepted=rows(("a", 1, 1)), rejected=nothing, transactions={},
     )  # fmt: skip
-    prepared = delivery_module._prepare(table, delivery, None)
+    prepared = delivery_module._prepare(table, delivery)
     laid_together(table).commit({}, {})
     prepared = on_top(prepared, {}, Conflict("the first"))
     by_another_engine(opened(table.address), ("a", 1, 9))

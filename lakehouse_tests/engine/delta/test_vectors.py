@@ -28,6 +28,7 @@ from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
+from lakehouse.engine.delta.sought import why_no_marks
 from lakehouse.engine.delta.travel import apart, at_version
 from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.vectors import Damaged, Vector, read_vectors, vectors_of, write_vectors
@@ -368,3 +369,12 @@ def test_a_promise_of_retention_asks_no_more_of_who_reads_a_table_with_vectors(a
     assert DeltaTable(address.uri).protocol().reader_features == ["deletionVectors"]
     assert content(promised) == content(marked)
     assert merged(promised, rows((2, "c", 2))).rows == 8
+
+
+def test_a_table_whose_protocol_does_not_name_its_features_is_not_raised_to_one_that_does(address):
+    DeltaTable.create(
+        address.uri, rows((1, "a", 1)).to_arrow().schema, configuration={"delta.enableChangeDataFeed": "true"}
+    )
+    handle = for_readers(opened(address), ABLE)
+    assert handle.protocol == (1, 4)
+    assert why_no_marks(handle).startswith("another engine gave it writer version 4")
