@@ -25,7 +25,7 @@ ABOUT = (
     f"{FRESH:,} rows are new, of which {GONE_AGAIN:,} go again. Of what is deleted only the key is told.",
     "The last event of a key counts, and looking for it is part of the time. The table is that of the upserts.",
     "What stands afterwards is counted, summed and hashed in every column: else void.",
-    "ours: as Merge(newest_by=, deletes=) does; a deleted row is gone, from the files or by a deletion vector.",
+    "ours: as Merge(deletes=) does; a deleted row is gone, from the files or by a deletion vector.",
     "recent: among the newest million rows; spread: over all rows. Peak: of the whole process up to the end.",
     "deltalake, tuned: streamed_exec=False, and the range of key and day as literals.",
 )

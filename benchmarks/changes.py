@@ -70,7 +70,7 @@ def _of_deltalake(*, is_tuned: bool) -> Apply:
 
 
 def _ours(*, by_vectors: bool) -> Apply:
-    """As `Merge(newest_by="lsn", deletes="is_deleted")` does."""
+    """The last event of each key by its number, then as `Merge(deletes="is_deleted")` does."""
     from lakehouse.engine.declare.ports import Address
     from lakehouse.engine.declare.readers import Reader
     from lakehouse.engine.delta.handle import Handle
