@@ -160,8 +160,7 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
         stands = pl.Schema({name: stands[name] for name in declares if name in stands})
     if stands == declares:
         return handle
-    is_empty = declared.is_written_whole or not handle.rows
-    found = check_compatibility(stands, declares, required=() if is_empty else declared.never_null)
+    found = check_compatibility(stands, declares, required=never_null(declared, handle))
     is_known = handle.transaction(LOGIC) is not None and not (reader and reader.runs_on)
     if found.goes_on and is_known:
         return as_if(handle, declares)
@@ -172,6 +171,11 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
         f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
         + (f" (with those that read it: {readers})" if readers else "")
     )
+
+
+def never_null(declared: Declaration, stands: Handle) -> frozenset[str]:
+    """The paths of columns that a table cannot be given, for the rows that stay in it."""
+    return frozenset() if declared.is_written_whole or not stands.rows else declared.never_null
 
 
 def changed_columns(own: Handle | None) -> dict[str, object]:
