@@ -65,7 +65,7 @@ def files_anew(view: Handle) -> list[str]:
     Reads the log only. Refused where the columns cannot be given to it, be they as compatible as they may.
     """
     stands = view.schema if view.stands_as is None else view.stands_as
-    check_names([name for name in view.schema if name not in stands], str(view.address))
+    check_names(view.schema, str(view.address), stands)
     check_partition(view.address, view.schema, view.partition_by)
     check_commit(view, view.schema)
     is_widened = check_compatibility(stands, view.schema).answer is Answer.WIDEN

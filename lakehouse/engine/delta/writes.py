@@ -50,7 +50,7 @@ def prepare_overwrite(
     columns = None
     if schema is not None and schema != stands:
         check_new(str(handle.address), handle.readers, schema)
-        check_names([name for name in schema if name not in stands], str(handle.address))
+        check_names(schema, str(handle.address), stands)
         columns = as_delta(schema, notes)
     added = tuple(write_files(handle, rows, schema=schema))
     return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), columns, is_whole=True)
