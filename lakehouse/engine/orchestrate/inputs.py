@@ -10,7 +10,7 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
-from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.number import mb, number
 from lakehouse.engine.declare.table import Declaration, Read, readers_of
 from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
 from lakehouse.engine.delta.compatibility import check_compatibility
@@ -192,14 +192,15 @@ def as_read_by(reader: Declaration, upstreams: Mapping[str, Handle | None]) -> d
 
 
 def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
-    """Refuse a table that is stored by other columns than `partition_by=` says: Delta keeps what it was made with."""
-    if own is None or own.partition_by == declared.partition_by:
+    """Refuse a table that is stored by other columns than `partition_by=` says, and is not written whole."""
+    if own is None or own.partition_by == declared.partition_by or declared.is_written_whole:
         return
     stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
     raise Refused(
-        f"{declared.key} is stored by {stands}, and partition_by= says {said}. A Delta table keeps the folders that it "
-        f"was made with. Nothing was read or written; version {own.version} stands. Put partition_by= back, or remove "
-        f"{own.address} and make the table anew: lakehouse run; who reads its New rows: lakehouse rebuild."
+        f"{declared.key} is stored by {stands}, and partition_by= says {said}: {number(own.files().height, 'file')} "
+        f"({number(own.rows, 'row')}, {mb(own.bytes)}) would have to be written anew. Nothing was read or "
+        f"written; version {own.version} stands. Put partition_by= back, or make it anew: lakehouse rebuild "
+        f"{declared.key}+"
     )
 
 

@@ -58,6 +58,8 @@ def _carried_out(declared: Declaration, own: Handle, found: Compatibility) -> tu
     refuse_foreign_rows(declared, own)
     refuse_other_folders(declared, own)
     said, anew = [str(found)] if found.changes else [], files_anew(view)
+    if own.partition_by != declared.partition_by:
+        said = [*said, f"it is stored by {', '.join(declared.partition_by) or 'no column'} from then on"]
     if folds:
         said, anew = [*said, "its deletion vectors, which a reader cannot read, are folded in"], anew or [*own.vectors]
     if is_foreign(declared, own):
