@@ -184,8 +184,15 @@ def test_the_log_goes_up_to_a_checkpoint_and_never_what_a_reader_needs(address: 
     assert plan_vacuum(again, WEEK, {}).log == {}
 
 
-@pytest.mark.parametrize("left", [(0, 3, CHECKPOINT_EVERY - 1), range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), ()])
-@pytest.mark.parametrize("readers", [{}, {"silver/new": CHECKPOINT_EVERY - 2}, {"silver/new": CHECKPOINT_EVERY + 1}])
+@pytest.mark.parametrize(
+    ("left", "readers"),
+    [
+        ((0, 3, CHECKPOINT_EVERY - 1), {}),
+        (range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), {"silver/new": CHECKPOINT_EVERY - 2}),
+        (range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), {"silver/new": CHECKPOINT_EVERY + 1}),
+        ((), {"silver/new": CHECKPOINT_EVERY - 2}),
+    ],
+)
 def test_what_a_vacuum_that_was_cut_off_has_left_of_the_log_is_none(address: Address, left, readers):
     """What it took away goes in any order where the power is cut."""
     handle = grown(address, CHECKPOINT_EVERY + 3)
