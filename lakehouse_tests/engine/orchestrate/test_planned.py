@@ -61,7 +61,7 @@ def test_of_a_table_that_is_as_its_contract_says_nothing_is_planned(house: House
 
 def test_a_table_that_is_not_there_is_made_and_planning_it_makes_nothing(tmp_path: Path):
     found = of(House(tmp_path), SOLD)
-    assert (found.answer, found.version, found.files, found.readers[0]) == (Answer.COMPATIBLE, None, 0, "gold/daily")
+    assert (found.answer, found.version, found.files) == (Answer.COMPATIBLE, None, 0)
     assert [*tmp_path.rglob("*.*")] == []
 
 
@@ -97,7 +97,7 @@ def test_what_no_run_can_give_a_table_is_planned_as_a_new_version_with_who_reads
     with pytest.raises(Refused) as refused:
         house.run(SOLD_SOMEWHERE)
     assert (found.answer, found.said, found.files) == (Answer.NEW_VERSION, str(refused.value), 0)
-    assert found.readers == ["gold/daily", "gold/all_days"]
+    assert {"gold/daily", "gold/all_days"} <= {*found.readers}
     assert all(each in found.said for each in found.readers)
 
 
