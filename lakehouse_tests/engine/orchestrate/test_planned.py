@@ -66,19 +66,19 @@ def test_a_table_that_is_not_there_is_made_and_planning_it_makes_nothing(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("declared", "answer", "said"),
+    ("declared", "asks", "said"),
     [
-        (SENT_ONCE, Answer.COMPATIBLE, "shop (String) is added; null in rows that stand"),
-        (SOLD_BY_SHOP, Answer.WIDEN, "qty is widened from Int32 to Int64; shop (String) is added; null in rows that "),
-        (WITH_SHOPS, Answer.COMPATIBLE, "shops (Int64) is added; null in rows that stand"),
+        (SENT_ONCE, (Answer.COMPATIBLE, 0), "shop (String) is added; null in rows that stand"),
+        (SOLD_BY_SHOP, (Answer.WIDEN, 2), "qty is widened from Int32 to Int64; shop (String) is added; null in "),
+        (WITH_SHOPS, (Answer.COMPATIBLE, 1), "shops (Int64) is added; null in rows that stand"),
     ],
     ids=["columns come", "widened", "written whole"],
 )
 def test_what_is_planned_is_what_the_next_run_writes_anew(
-    house: House, declared: Declaration, answer: Answer, said: str
+    house: House, declared: Declaration, asks: tuple[Answer, int], said: str
 ):
     found, before = of(house, declared), files(house, declared)
-    assert (found.answer, found.said.startswith(said)) == (answer, True)
+    assert ((found.answer, found.files), found.said.startswith(said)) == (asks, True)
     if declared is WITH_SHOPS:  # written once its upstream is
         land(house, ("5", 5, 5))
         house.drain(SENT, SOLD)
