@@ -333,7 +333,7 @@ def test_a_table_is_shown_as_it_stood_and_what_two_versions_differ_in(drained: C
     assert f"silver/orders, version 1 to 2: {before} rows the same, {int(now) - before} new, 0 gone, 0 changed" in said
     assert "•••" in said, "who bought is personal"
     assert (
-        "of which zone? Say 2010-12-01Z for UTC"
+        "of which zone? Say 2010-12-01T00:00:00Z for UTC"
         in drained("table", "show", "silver/orders", "--as-of", "2010-12-01", exits=2).stderr
     )
     assert "has versions 0 to 2, and no version 9." in drained("table", "diff", "silver/orders", "9", exits=1).stderr

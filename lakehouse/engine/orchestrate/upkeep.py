@@ -7,7 +7,7 @@ newest materialization.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import dagster as dg
@@ -20,6 +20,8 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.declare.write import Append, Reading
 from lakehouse.engine.delta import quarantine, store
+from lakehouse.engine.delta.advice import partition_advice
+from lakehouse.engine.delta.check import Checked, check
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import summed_up, transactions_at
@@ -39,6 +41,7 @@ from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.ingest.rewind import asks_from
 from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.catalog import shown
+from lakehouse.engine.orchestrate.history import out_of_place
 from lakehouse.engine.orchestrate.work import is_foreign, position
 
 
@@ -208,6 +211,54 @@ def _sum_up(handle: Handle) -> None:
     """A checkpoint of this very version, where there is none: the log before it may go some day."""
     if summed_up(handle.address) != handle.version:
         handle.checkpoint()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What reading a table whole has found. `broken`: so many versions of a History do not follow each other."""
+
+    declared: Declaration
+    found: Checked
+    advice: Sequence[str]
+    broken: int
+
+    def __str__(self) -> str:
+        found, files = self.found, number(self.found.files, "file")
+        without = (
+            f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
+        )
+        said = f"{self.declared.key}, version {found.version}: {files}, {number(found.rows, 'row')}"
+        return said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without
+
+    @property
+    def out_of_place(self) -> str:
+        return f"{self.broken:,} of its versions overlap the next one, leave a gap before it or end before they begin"
+
+    @property
+    def next(self) -> str:
+        """The command that mends it; nothing where nothing is wrong."""
+        if not self.found.faults and not self.broken:
+            return ""
+        command = "table repair" if self.found.faults and self.found.only_sums else "rebuild"
+        return f"lakehouse {command} {self.declared.key}"
+
+    @property
+    def refusal(self) -> str:
+        """Why a run fails that has read it, with the culprits; nothing where nothing is wrong."""
+        culprits = [f"{name} {fault}" for name, fault in self.found.faults.items()]
+        return f"{self}: {'; '.join(culprits or [self.out_of_place])}. Next: {self.next}" if self.next else ""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        found = {f"check/{name}": value for name, value in vars(self.found).items()}
+        return {**found, "check/out_of_place": self.broken, "check/partitions": list(self.advice)}
+
+
+def examine(declared: Declaration, handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Examined:
+    """Read a table's files and its log, whole."""
+    found = check(handle, tell)
+    broken = 0 if found.faults else out_of_place(declared, handle.scan()).height
+    return Examined(declared, found, partition_advice(handle), broken)
 
 
 def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:

@@ -117,7 +117,7 @@ class House:
             "lake": self.lake, "landing": self.landing, "io_manager": DeltaIOManager(lake=self.lake),
             "upkeep": UpkeepPolicies(said=self.said),
         }  # fmt: skip
-        jobs = upkeep_jobs.upkeep_jobs(TABLES)
+        jobs = [*upkeep_jobs.upkeep_jobs(TABLES), *upkeep_jobs.check_jobs(TABLES), upkeep_jobs.restore_job(TABLES)]
         return dg.Definitions(TABLES, jobs=jobs, resources=resources, executor=dg.in_process_executor)
 
     def run(self, *keys: str) -> None:
@@ -132,8 +132,12 @@ class House:
         file.write_text("".join(f'{{"no": "{name}-{i}", "pieces": {each}}}\n' for i, each in enumerate(pieces)))
 
     def keep(self, layer: str) -> dg.ExecuteInProcessResult:
-        job = self.definitions().resolve_job_def(f"upkeep_{layer}")
-        return job.execute_in_process(SILENT, instance=self.instance, raise_on_error=False)
+        return self.launch(f"upkeep_{layer}")
+
+    def launch(self, job: str, **config: Any) -> dg.ExecuteInProcessResult:
+        """As the UI does, with what is said in its launchpad."""
+        found = self.definitions().resolve_job_def(job)
+        return found.execute_in_process(SILENT | config, instance=self.instance, raise_on_error=False)
 
     def observed(self, key: str) -> dict[str, Any]:
         found = self.instance.fetch_observations(dg.AssetKey(key.split("/")), limit=1).records
@@ -244,7 +248,7 @@ def test_one_table_that_is_refused_stops_no_other_and_is_told(house: House, monk
 
     monkeypatch.setattr(upkeep_jobs, "keep_up", refusing)
     together = dg.GraphDefinition(
-        name="together", node_defs=[upkeep_jobs._op(each, DECLARED) for each in DECLARED]
+        name="together", node_defs=[upkeep_jobs._op("upkeep", each, DECLARED, upkeep_jobs._kept) for each in DECLARED]
     ).to_job(resource_defs={"lake": house.lake, "upkeep": UpkeepPolicies(said=house.said)})
     done = together.execute_in_process(SILENT, instance=house.instance, raise_on_error=False)
     assert not done.success
