@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import polars as pl
 
@@ -26,8 +25,10 @@ from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, last_note, read_commits
+from lakehouse.engine.delta.log import UPKEEP, last_note
+from lakehouse.engine.delta.prepared import in_turn
 from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read
+from lakehouse.engine.delta.rivals import since
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.vectors import disabling
 from lakehouse.engine.delta.zorder import MOST_COLUMNS, Curve, mark
@@ -41,7 +42,6 @@ WORN = 0.1
 """Of a file's rows so many may be gone by a deletion vector before it is written anew without them."""
 COMMIT_BYTES = 4 << 30
 """After so much was read, what was written so far is committed: an interruption costs no more than that."""
-ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -226,29 +226,27 @@ def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Seq
 
     What lost a file to them is left out. Gives the newest version, and what was committed.
     """
-    for _ in range(ATTEMPTS):
+
+    def commit(at: Handle, made: Sequence[_Made]) -> tuple[Handle, Sequence[_Made]]:
         if not made:
-            return handle, made
+            return at, made
         added = [file for each in made for file in each.added]
         removed = [path for each in made for path in each.removed]
-        said = f"{what}: {number(len(removed), 'file')} into {len(added):,}"
-        try:
-            note = {**last_note(handle.address, handle.version), UPKEEP: said}
-            return handle.commit(added, removed, {}, note, rearranges=True).leaving_out(handle.unmeasured), made
-        except Conflict:
-            newest = Handle.open(handle.address)
-            if newest is None or newest.id != handle.id or newest.schema != handle.schema:
-                raise
-            touched = _touched(handle, newest)
-            made = [each for each in made if touched.isdisjoint(each.removed)]
-            handle = newest.leaving_out(handle.unmeasured)
-    raise Conflict(f"{handle.address}: {ATTEMPTS} other writers came first; nothing of ours was committed. Run again.")
+        note = {
+            **last_note(at.address, at.version),
+            UPKEEP: f"{what}: {number(len(removed), 'file')} into {len(added):,}",
+        }
+        return at.commit(added, removed, {}, note, rearranges=True).leaving_out(handle.unmeasured), made
 
+    def again(at: Handle, made: Sequence[_Made], lost: Conflict) -> tuple[Handle, Sequence[_Made]]:
+        now = since(at)
+        if now is None or now.handle.schema != handle.schema:
+            raise lost
+        touched = now.went.union(now.came)  # also where a deletion vector only took rows out of a file
+        left = [each for each in made if touched.isdisjoint(each.removed)]
+        return now.handle.leaving_out(handle.unmeasured), left
 
-def _touched(handle: Handle, newest: Handle) -> set[str]:
-    """Files that any commit since has named: also one that only took rows out of a file, by a deletion vector."""
-    commits = read_commits(handle.address, handle.version + 1, newest.version)
-    return {unquote(body["path"]) for commit in commits for kind in ("add", "remove") for body in commit.of(kind)}
+    return in_turn((handle, made), lambda each: commit(*each), lambda each, lost: again(*each, lost))
 
 
 def _refuse_other_count(handle: Handle, paths: Sequence[str], files: Sequence[DataFile]) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import optimize, store
+from lakehouse.engine.delta import optimize, prepared, store
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.files import write_files
@@ -188,6 +189,42 @@ def test_a_row_that_is_changed_meanwhile_stays_changed(address: Address, monkeyp
     found = dict(opened(address).scan().collect().select("id", "day").rows())
     assert found == {i: "changed" if i == 1 else "ab"[i % 2 == 0] for i in range(8)}
     assert (done.left > 0, done.rewritten > 0) == (True, True), "the other day's files were joined all the same"
+
+
+def test_a_compaction_that_loses_to_thirty_appends_waits_its_turn(address: Address, monkeypatch: pytest.MonkeyPatch):
+    handle = grown(address, 4)
+    once, rivals = Handle.commit, iter(range(30))
+    pauses = list[float]()
+    monkeypatch.setattr(prepared.time, "sleep", pauses.append)
+
+    def beaten(self: Handle, *arguments: Any, **named: Any) -> Handle:
+        if named.get("rearranges") and (number := next(rivals, None)) is not None:
+            append(opened(address), rows(100 + number), {}, {})
+        return once(self, *arguments, **named)
+
+    monkeypatch.setattr(Handle, "commit", beaten)
+    paths = handle.files()["path"].to_list()
+    newest, landed = optimize._land(handle, [optimize._Made(paths, optimize._joined(handle, paths))], "joined")
+    assert (newest.version, len(landed)) == (handle.version + 31, 1)
+    assert ids(opened(address)) == [*range(8), *range(100, 130)]
+    assert len(pauses) == 30
+    assert 0 < max(pauses) <= 0.1
+
+
+def test_a_compaction_that_always_loses_says_so_in_the_end(address: Address, monkeypatch: pytest.MonkeyPatch):
+    handle = grown(address, 4)
+    monkeypatch.setattr(prepared, "ATTEMPTS", 3)
+    tried = list[int]()
+
+    def beaten(self: Handle, *_: Any, **__: Any) -> Handle:
+        tried.append(self.version)
+        raise Conflict("another was first")
+
+    monkeypatch.setattr(Handle, "commit", beaten)
+    with pytest.raises(Conflict, match="another was first"):
+        compact(handle, Aim())
+    assert len(tried) == 3
+    assert ids(opened(address)) == list(range(8))
 
 
 def test_many_that_compact_and_append_at_once_lose_and_double_nothing(address: Address):

@@ -26,7 +26,8 @@ def house(tmp_path: Path) -> House:
 def failure(done: dg.ExecuteInProcessResult) -> str:
     assert not done.success
     [failed] = [each for each in done.all_events if each.event_type_value == "STEP_FAILURE"]
-    return str(failed.step_failure_data.user_failure_data.description)
+    why = failed.step_failure_data.user_failure_data
+    return (why and why.description) or ""
 
 
 def put_back(house: House, **asked: Any) -> dg.ExecuteInProcessResult:
