@@ -62,6 +62,8 @@ def definition_metadata(declared: Declaration) -> dict[str, Any]:
     }
     if declared.partition_by:
         facts["stored_by"] = ", ".join(declared.partition_by)
+    if declared.zorder:
+        facts["laid_by"] = ", ".join(declared.zorder)
     if declared.source:
         facts["source"] = declared.source.pattern
     if declared.runs_on:

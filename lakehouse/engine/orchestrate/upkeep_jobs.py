@@ -54,7 +54,7 @@ def check_jobs(tables: Sequence[Table]) -> list[dg.JobDefinition]:
 
 def _kept(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Told | None:
     done = keep_up(declared, place, policy, tables)
-    return done and Told(done.facts)
+    return done and Told(done.facts, warning=done.retention and f"{declared.key}: its retention is {done.retention}")
 
 
 def _checked(declared: Declaration, place: Place, _: Policy, __: Sequence[Declaration]) -> Told | None:

@@ -348,9 +348,39 @@ def test_a_second_z_order_by_the_same_columns_does_nothing(address: Address):
     again = zorder(done.handle, ["x", "y", "maybe"], Aim(rows=500))
     assert (again.rewritten, again.handle.version) == (0, done.handle.version)
     appended = append(done.handle, done.handle.scan().head(5), {}, {}).handle
-    assert zorder(appended, ["x", "y", "maybe"], Aim(rows=500)).rewritten == appended.files().height
+    assert zorder(appended, ["x", "y", "maybe"], Aim(rows=500)).rewritten == 0, "one small file is not worth it"
     other = zorder(opened(address), ["y"], Aim(rows=500))
-    assert other.rewritten > 0, "by another column all is written anew"
+    assert other.rewritten == appended.files().height, "by another column all is written anew"
+
+
+def test_each_night_only_what_came_is_laid_until_it_weighs_as_much_as_what_lies(address: Address):
+    """A row is laid anew about as often as the table doubles; what was laid by itself stays few."""
+    columns, aim, nights, per_night = ["x", "y"], Aim(rows=1_000), 24, 1_000
+    handle = zorder(wide(address, 8_000), columns, aim).handle
+    first = set(handle.files()["path"])
+    rewritten, most = list[int](), 0
+    for night in range(nights):
+        for half in range(2):
+            came = pl.LazyFrame({"x": range(half, per_night, 2)}).with_columns(
+                x=(pl.col("x") * 7 + night) % 8_000, y=(pl.col("x") * 104_729 % 8_000).cast(pl.Float64),
+                word=pl.lit("w"), maybe=pl.lit(None, pl.Date()),
+            )  # fmt: skip
+            handle = append(handle, came, {}, {}).handle
+        before, rows_there = handle.scan().collect(), dict(handle.files().select("path", "rows").rows())
+        done = zorder(handle, columns, aim)
+        gone = rows_there.keys() - set(done.handle.files()["path"])
+        rewritten.append(sum(rows_there[path] for path in gone))
+        assert done.handle.scan().collect().sort(pl.all()).equals(before.sort(pl.all()))
+        handle = done.handle
+        laid_at_once = {path.split("-")[4] for path in handle.files()["path"]}
+        most = max(most, len(laid_at_once))
+        if night < 7:
+            assert first <= set(handle.files()["path"]), "what lies so already is left"
+    assert not first & set(handle.files()["path"]), "until as much has come"
+    assert sorted(rewritten)[nights // 2] <= 2 * per_night, "on most nights only what came"
+    assert sum(rewritten) <= 5 * nights * per_night
+    assert most <= 6
+    assert touched(handle, x=[5]) <= handle.files().height / 2
 
 
 @pytest.mark.parametrize(

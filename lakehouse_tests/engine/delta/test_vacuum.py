@@ -17,7 +17,7 @@ from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.delta.retention import hours_of, promise
+from lakehouse.engine.delta.retention import agreed, hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import at_version, committed_at
 from lakehouse.engine.delta.vacuum import plan_vacuum, refuse_short, sweep
@@ -228,6 +228,33 @@ def test_a_promise_is_delta_s_own_properties_and_no_reader_takes_it_for_new_rows
     assert changed is not None
     assert len(changed) == 2, "the columns are the same, so what changed can be told"
     assert append(promised, rows(7), {}, {}).handle.scan().collect().height == 3
+
+
+def test_what_a_policy_promised_it_may_lower_and_what_another_has_set_is_kept(address: Address):
+    handle = grown(address, 1)
+    assert agreed(handle, 200) == (200, "")
+    ours = promise(handle, 720)
+    assert agreed(ours, 720) == (720, "")
+    assert agreed(ours, 999) == (999, "")
+    assert agreed(ours, 200) == (200, "lowered from 720 to 200 hours, as `upkeep:` says now")
+    DeltaTable(address.uri).alter.set_table_properties({"delta.logRetentionDuration": "interval 60 days"})
+    theirs = opened(address)
+    assert hours_of(theirs) == 720
+    hours, said = agreed(theirs, 720)
+    assert hours == 1440
+    assert said.startswith("kept at 1440 hours, which were not set by `upkeep:`; it says 720. ")
+    assert agreed(promise(theirs, 1440), 1440) == (1440, "")
+
+
+def test_what_another_has_set_is_not_taken_for_a_policy_s_where_it_says_the_same(address: Address):
+    properties = {
+        "delta.logRetentionDuration": "interval 30 days",
+        "delta.deletedFileRetentionDuration": "interval 720 hours",
+    }
+    DeltaTable(grown(address, 1).address.uri).alter.set_table_properties(properties)
+    theirs = promise(opened(address), 720)
+    assert agreed(theirs, 720) == (720, "")
+    assert agreed(theirs, 168)[0] == 720
 
 
 def test_a_handle_outlives_the_log_that_it_was_opened_from(address: Address):
