@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,6 +125,60 @@ def test_what_is_no_data_file_or_hidden_stays(address: Address):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"x")
     assert set(plan_vacuum(handle, 0, {}).files) == {"_day=1/x.parquet"}, "a partition's folder may begin with _"
+
+
+HALVES = {
+    f"_delta_log/.{'0a' * 8}.tmp",
+    "_delta_log/00000000000000000003.json#1",
+    "_delta_log/00000000000000000010.checkpoint.parquet#2",
+    "_delta_log/_last_checkpoint#1",
+    "day=d/x.parquet#1",
+    f".{'f0' * 8}.tmp",
+}
+
+
+def test_what_a_killed_write_has_left_goes_when_it_is_older_than_the_window(address: Address):
+    handle = grown(address, 3)
+    others = {".keep.tmp", ".0a0a.tmp", "notes#1", "_delta_log/mine.txt#1", "a#1/b.txt", "_delta_log/x.json#one"}
+    for name in HALVES | others:
+        file = Path(address.uri, name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"half")
+    there = {each for each in Path(address.uri).rglob("*") if each.is_file()}
+    assert not set(plan_vacuum(handle, WEEK, {}).files), "one may be about to be given its name"
+    assert plan_vacuum(handle, WEEK, {}).young == len(HALVES)
+    then = time.time() - 8 * 86_400
+    for name in HALVES | others:
+        os.utime(Path(address.uri, name), (then, then))
+    planned = plan_vacuum(handle, WEEK, {})
+    assert planned.files == dict.fromkeys(HALVES, 4)
+    sweep(planned)
+    assert there - set(Path(address.uri).rglob("*")) == {Path(address.uri, name) for name in HALVES}
+    assert opened(address).scan().collect().height == 3
+    sweep(planned)  # another was first
+
+
+def test_so_does_what_was_left_where_a_process_was_killed_as_it_committed(address: Address):
+    grown(address, 1)
+    script = f"""
+        import os, signal
+        from pathlib import Path
+        import obstore
+        from obstore.store import LocalStore
+        from lakehouse.engine.declare.ports import Address
+        from lakehouse.engine.delta import store
+        half = obstore.open_writer(LocalStore({address.uri!r}), "x.parquet", buffer_size=1)
+        half.write(b"half")
+        half.flush()
+        Path.hardlink_to = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        store.create(Address({address.uri!r}), "_delta_log/{2:020d}.json", b"half")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=dict(os.environ), check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = [*Path(address.uri, "_delta_log").glob(".*.tmp"), *Path(address.uri).glob("x.parquet#*")]
+    assert len(left) == 2
+    sweep(plan_vacuum(opened(address), 0, {}))
+    assert not any(each.exists() for each in left)
 
 
 def test_a_reader_that_is_behind_finds_all_that_it_has_yet_to_read(address: Address):
