@@ -12,13 +12,11 @@ from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
-    from lakehouse.engine.declare.table import Declaration
     from lakehouse.engine.delta.handle import Handle
 
 tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
 
 Key = Annotated[str, typer.Argument(metavar="TABLE", help="A table, silver/orders.")]
-
 
 AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="TIME", help="The version that stood then: 2026-01-31T12:00:00Z.")
@@ -36,7 +34,7 @@ def history(
     from lakehouse.engine.delta.travel import history as travelled
     from lakehouse.engine.delta.travel import told_from
 
-    _, handle = _opened(key)
+    _, handle = Lakehouse().standing(key)
     versions = travelled(handle, limit)
     if as_json:
         sys.stdout.write(versions.write_json() + "\n")
@@ -63,12 +61,12 @@ def show(
 
     if version is not None and as_of is not None:
         raise WrongUsage("--version and --as-of both name a version: say one of them.")
-    declared, handle = _opened(key)
+    _, handle = Lakehouse().standing(key)
     said = str(version) if version is not None else as_of
     then = handle if said is None else as_it_stood(handle, said)
     rows = then.scan().head(limit).collect()
     draw_rows(rows.columns, rows.rows())
-    out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {declared.key}, version {then.version}", style="dim")
+    out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {key}, version {then.version}", style="dim")
 
 
 @tables.command()
@@ -81,11 +79,11 @@ def diff(
     from lakehouse.engine.delta.travel import at_version
     from lakehouse.engine.orchestrate.versions import between
 
-    declared, handle = _opened(key)
+    declared, handle = Lakehouse().standing(key)
     one = at_version(handle, first)
     other = handle if second is None else at_version(handle, second)
     found = between(declared, one, other)
-    said = f"{declared.key}, version {one.version} to {other.version}: {found}"
+    said = f"{key}, version {one.version} to {other.version}: {found}"
     out.print(said, markup=False, soft_wrap=True)
     draw(found)
 
@@ -141,9 +139,11 @@ def check(key: Key) -> None:
     from lakehouse.cli_progress import watched
     from lakehouse.engine.orchestrate.upkeep import examine
 
-    declared, handle = _opened(key)
-    with watched(told, f"Reading {declared.key}") as tell:
-        examined = examine(declared, handle, lambda said: tell(f"{declared.key}: {said}"))
+    opened = Lakehouse()
+    declared, handle = opened.standing(key)
+    anew = f"lakehouse rebuild {key}" if declared else opened.plain[tuple(key.split("/"))]
+    with watched(told, f"Reading {key}") as tell:
+        examined = examine(key, handle, declared, anew=anew, tell=lambda said: tell(f"{key}: {said}"))
     found = examined.found
     out.print(str(examined))
     for name, fault in found.faults.items():
@@ -165,19 +165,10 @@ def repair(key: Key) -> None:
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.heal import repair_checkpoints
 
-    declared, handle = _opened(key)
+    _, handle = Lakehouse().standing(key)
     moved = repair_checkpoints(handle.address)
     for name in moved:
         out.print(f"  {name} moved aside", markup=False, soft_wrap=True)
     if (again := Handle.open(handle.address)) is not None:
         again.checkpoint()
-        out.print(f"{declared.key}: version {again.version} is summed up anew")
-
-
-def _opened(key: str) -> tuple[Declaration, Handle]:
-    from lakehouse.engine.orchestrate.rebuild import named
-    from lakehouse.engine.orchestrate.versions import standing
-
-    opened = Lakehouse()
-    declared = named(opened.tables, key).declaration
-    return declared, standing(declared, opened.place)
+        out.print(f"{key}: version {again.version} is summed up anew")

@@ -25,7 +25,7 @@ def hours_of(handle: Handle) -> int | None:
     return min(_all_hours(handle), default=None)
 
 
-def agreed(handle: Handle, hours: int) -> tuple[int, str]:
+def agreed(name: str, handle: Handle, hours: int) -> tuple[int, str]:
     """What the table is to promise where its policy says `hours`, and what is to be said where it promises more.
 
     What a policy has set is lowered by it. What anybody else has set is kept: they may count on it.
@@ -36,7 +36,7 @@ def agreed(handle: Handle, hours: int) -> tuple[int, str]:
         return hours, f"lowered from {stands} to {hours} hours, as `upkeep:` says now"
     return stands, (
         f"kept at {stands} hours, which were not set by `upkeep:`; it says {hours}. To keep so long, say there "
-        f"retention_hours: {stands}; to keep {hours} from now on: lakehouse table vacuum --override-retention"
+        f"retention_hours: {stands}; to keep {hours} from now on: lakehouse table vacuum {name} --override-retention"
     )
 
 

@@ -208,7 +208,7 @@ def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequenc
     if handle is None:
         return None
     before = sum(store.sizes(handle.address).values())
-    hours, said = agreed(handle, policy.retention_hours)
+    hours, said = agreed(declared.key, handle, policy.retention_hours)
     kept_so_far = hours_of(handle) or 0
     done = optimize(declared, promise(handle, hours, policy.retention_hours).leaving_out(handle.unmeasured), policy)
     tidy(done.handle, place.quarantine(declared))
@@ -239,20 +239,23 @@ def _sum_up(handle: Handle) -> None:
 
 @dataclass(frozen=True)
 class Examined:
-    """What reading a table whole has found. `broken`: so many versions of a History do not follow each other."""
+    """What reading a table whole has found. `anew`: the command that makes it anew.
 
-    declared: Declaration
+    `broken`: so many versions of a History do not follow each other.
+    """
+
+    name: str
+    anew: str
     found: Checked
     advice: Sequence[str]
     broken: int
 
     def __str__(self) -> str:
-        found, files = self.found, number(self.found.files, "file")
-        without = (
-            f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
-        )
-        said = f"{self.declared.key}, version {found.version}: {files}, {number(found.rows, 'row')}"
-        return said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without
+        found, unsummed = self.found, self.found.files - self.found.summed
+        how = f"{len(found.faults):,} damaged" if found.faults else "all as written"
+        without = f"; {number(unsummed, 'file')} without a checksum" if unsummed else ""
+        of = f"{number(found.files, 'file')}, {number(found.rows, 'row')}"
+        return f"{self.name}, version {found.version}: {of}, {how}{without}"
 
     @property
     def out_of_place(self) -> str:
@@ -263,8 +266,7 @@ class Examined:
         """The command that mends it; nothing where nothing is wrong."""
         if not self.found.faults and not self.broken:
             return ""
-        command = "table repair" if self.found.faults and self.found.only_sums else "rebuild"
-        return f"lakehouse {command} {self.declared.key}"
+        return f"lakehouse table repair {self.name}" if self.found.faults and self.found.only_sums else self.anew
 
     @property
     def refusal(self) -> str:
@@ -278,11 +280,13 @@ class Examined:
         return {**found, "check/out_of_place": self.broken, "check/partitions": list(self.advice)}
 
 
-def examine(declared: Declaration, handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Examined:
-    """Read a table's files and its log, whole."""
+def examine(
+    name: str, handle: Handle, declared: Declaration | None, *, anew: str, tell: Callable[[str], None] = lambda _: None
+) -> Examined:
+    """Read a table's files and its log, whole; of a declared one also whether its versions follow each other."""
     found = check(handle, tell)
-    broken = 0 if found.faults else out_of_place(declared, handle.scan()).height
-    return Examined(declared, found, partition_advice(handle), broken)
+    broken = 0 if found.faults or declared is None else out_of_place(declared, handle.scan()).height
+    return Examined(name, anew, found, partition_advice(handle), broken)
 
 
 def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:

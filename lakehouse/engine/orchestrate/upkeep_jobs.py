@@ -61,7 +61,7 @@ def _checked(declared: Declaration, place: Place, _: Policy, __: Sequence[Declar
     handle = own_table(declared, place)
     if handle is None:
         return None
-    examined = examine(declared, handle)
+    examined = examine(declared.key, handle, declared, anew=f"lakehouse rebuild {declared.key}")
     facts = dict(examined.facts)
     if not examined.refusal:
         facts["profile"] = as_table(profile(handle.scan(), personal_of(declared.contract))[1])

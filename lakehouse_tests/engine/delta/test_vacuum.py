@@ -19,7 +19,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
-from lakehouse.engine.delta.place import log_file
+from lakehouse.engine.delta.place import log_file, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import agreed, hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
@@ -242,6 +242,28 @@ def test_the_log_goes_up_to_a_checkpoint_and_never_what_a_reader_needs(address: 
     assert plan_vacuum(again, WEEK, {}).log == {}
 
 
+@pytest.mark.parametrize(
+    ("left", "readers"),
+    [
+        ((0, 3, CHECKPOINT_EVERY - 1), {}),
+        (range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), {"silver/new": CHECKPOINT_EVERY - 2}),
+        (range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), {"silver/new": CHECKPOINT_EVERY + 1}),
+        ((), {"silver/new": CHECKPOINT_EVERY - 2}),
+    ],
+)
+def test_what_a_vacuum_that_was_cut_off_has_left_of_the_log_is_none(address: Address, left, readers):
+    """What it took away goes in any order where the power is cut."""
+    handle = grown(address, CHECKPOINT_EVERY + 3)
+    for version in set(range(CHECKPOINT_EVERY)) - set(left):
+        Path(log_file(address, version)).unlink()
+    planned = plan_vacuum(opened(address), WEEK, readers)
+    assert planned.oldest == CHECKPOINT_EVERY
+    held = readers.get("silver/new") == CHECKPOINT_EVERY - 2 and CHECKPOINT_EVERY - 1 in left
+    assert sorted(planned.log) == ([] if held else sorted(map(log_name, left)))
+    sweep(planned)
+    assert opened(address).scan().collect().equals(handle.scan().collect())
+
+
 def test_the_log_stays_where_its_checkpoint_cannot_be_read(address: Address):
     handle = grown(address, CHECKPOINT_EVERY + 1)
     handle = aged(handle, dict.fromkeys(range(handle.version + 1), 20 * DAY))
@@ -290,18 +312,18 @@ def test_a_promise_is_delta_s_own_properties_and_no_reader_takes_it_for_new_rows
 
 def test_what_a_policy_promised_it_may_lower_and_what_another_has_set_is_kept(address: Address):
     handle = grown(address, 1)
-    assert agreed(handle, 200) == (200, "")
+    assert agreed("silver/t", handle, 200) == (200, "")
     ours = promise(handle, 720)
-    assert agreed(ours, 720) == (720, "")
-    assert agreed(ours, 999) == (999, "")
-    assert agreed(ours, 200) == (200, "lowered from 720 to 200 hours, as `upkeep:` says now")
+    assert agreed("silver/t", ours, 720) == (720, "")
+    assert agreed("silver/t", ours, 999) == (999, "")
+    assert agreed("silver/t", ours, 200) == (200, "lowered from 720 to 200 hours, as `upkeep:` says now")
     DeltaTable(address.uri).alter.set_table_properties({"delta.logRetentionDuration": "interval 60 days"})
     theirs = opened(address)
     assert hours_of(theirs) == 720
-    hours, said = agreed(theirs, 720)
+    hours, said = agreed("silver/t", theirs, 720)
     assert hours == 1440
     assert said.startswith("kept at 1440 hours, which were not set by `upkeep:`; it says 720. ")
-    assert agreed(promise(theirs, 1440), 1440) == (1440, "")
+    assert agreed("silver/t", promise(theirs, 1440), 1440) == (1440, "")
 
 
 def test_what_another_has_set_is_not_taken_for_a_policy_s_where_it_says_the_same(address: Address):
@@ -311,8 +333,8 @@ def test_what_another_has_set_is_not_taken_for_a_policy_s_where_it_says_the_same
     }
     DeltaTable(grown(address, 1).address.uri).alter.set_table_properties(properties)
     theirs = promise(opened(address), 720)
-    assert agreed(theirs, 720) == (720, "")
-    assert agreed(theirs, 168)[0] == 720
+    assert agreed("silver/t", theirs, 720) == (720, "")
+    assert agreed("silver/t", theirs, 168)[0] == 720
 
 
 def test_a_handle_outlives_the_log_that_it_was_opened_from(address: Address):
