@@ -7,7 +7,7 @@ behind: a name that it neither lists nor takes away.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,19 +22,13 @@ def halves(address: Address) -> dict[str, tuple[int, datetime]]:
     base = Path(root(address))
     files = [each for kind in ("*#*", ".*.tmp") for each in base.rglob(kind)] if address.is_local else []
     told = {each.relative_to(base).as_posix(): each.lstat() for each in files if each.is_file()}
-    return {
-        name: (stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
-        for name, stat in told.items()
-        if _NAME.search(name)
-    }
+    times = {name: datetime.fromtimestamp(each.st_mtime, UTC) for name, each in told.items() if _NAME.search(name)}
+    return {name: (told[name].st_size, time) for name, time in times.items()}
 
 
-def without_halves(address: Address, names: Iterable[str]) -> list[str]:
+def without_halves(address: Address, names: Collection[str]) -> list[str]:
     """Take those among these files away; gives the others."""
-    others = list[str]()
-    for name in names:
-        if address.is_local and _NAME.search(name):
-            Path(root(address), name).unlink(missing_ok=True)
-        else:
-            others.append(name)
-    return others
+    gone = {name for name in names if address.is_local and _NAME.search(name)}
+    for name in gone:
+        Path(root(address), name).unlink(missing_ok=True)
+    return [name for name in names if name not in gone]
