@@ -53,7 +53,7 @@ def optimize(
     with watched(told, f"Rewriting {declared.key}"):
         done = optimized(declared, handle, policy, columns)
     if not done.rewritten:
-        what = f"lies by {', '.join(columns)} already" if columns else "nothing to join"
+        what = f"nothing to lay by {', '.join(columns)}" if columns else "nothing to join"
         out.print(f"{declared.key}, version {done.handle.version}: {what}: {_files(done.before)}", soft_wrap=True)
         return
     _tell(opened, declared, facts_of_files(done))

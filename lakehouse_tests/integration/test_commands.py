@@ -346,6 +346,8 @@ def test_a_table_is_optimized_vacuumed_and_profiled(drained: Command, tmp_path: 
         drained("run")
     before = drained("sql", "select * from silver.orders order by all").stdout
     assert "3 would become 1, 411 rows" in drained("table", "optimize", "silver/orders", "--dry-run").stdout
+    by_day = ("table", "optimize", "silver/orders", "--dry-run", "--zorder")
+    assert "411 rows would be laid by day, " in drained(*by_day, "day").stdout
     said = drained("table", "optimize", "silver/orders").stdout
     assert said.startswith("silver/orders, version 3 to 4: 3 files, ")
     assert "bytes, 100% small before, 1 file, " in said
@@ -353,8 +355,7 @@ def test_a_table_is_optimized_vacuumed_and_profiled(drained: Command, tmp_path: 
     refused = drained("table", "optimize", "bronze/erp_orders", "--zorder", "country", exits=1).stderr
     assert "bronze/erp_orders is written by Append" in refused
     assert "it has no column land" in drained("table", "optimize", "silver/orders", "--zorder", "land", exits=1).stderr
-    by_day = ("table", "optimize", "silver/orders", "--dry-run", "--zorder")
-    assert "411 rows would be laid by day, " in drained(*by_day, "day").stdout
+    assert "nothing to lay by day" in drained(*by_day, "day").stdout
     assert "it has no column land" in drained(*by_day, "land", exits=1).stderr
     assert "0 small (0%): nothing to join" in drained("table", "optimize", "silver/orders", "--dry-run").stdout
     assert "0 files would go" in drained("table", "vacuum", "silver/orders", "--dry-run").stdout

@@ -172,7 +172,7 @@ def would_do(declared: Declaration, handle: Handle, policy: Policy, columns: Seq
         f"{number(found.before.files, 'file')}, of which {found.before.small:,} small ({found.before.small_ratio:.0%})"
     )
     if not found.groups:
-        said += f": lies by {', '.join(columns)} already" if columns else ": nothing to join"
+        said += f": nothing to lay by {', '.join(columns)}" if columns else ": nothing to join"
     elif columns:
         said += f": {number(found.rows, 'row')} would be laid by {', '.join(columns)}, {found.bytes:,} bytes"
     else:

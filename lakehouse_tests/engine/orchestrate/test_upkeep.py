@@ -344,7 +344,7 @@ def test_a_table_is_laid_by_the_columns_that_its_file_says_each_night_only_what_
     again = keep_up(places.declaration, house.place, Policy(), tables)
     assert again is not None
     assert (again.done.rewritten, again.done.handle.version) == (0, kept.done.handle.version)
-    assert upkeep.would_do(places.declaration, again.done.handle, Policy()).endswith(": lies by pieces, no already")
+    assert upkeep.would_do(places.declaration, again.done.handle, Policy()).endswith(": nothing to lay by pieces, no")
     assert definition_metadata(places.declaration)["laid_by"] == "pieces, no"
 
 
