@@ -12,6 +12,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
+    from lakehouse.engine.delta.check import Checked
     from lakehouse.engine.delta.handle import Handle
 
 tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
@@ -141,21 +142,21 @@ def restore(
 
 @tables.command()
 def check(key: Key) -> None:
-    """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are."""
+    """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are.
+
+    The same of its quarantine and its ledger.
+    """
     from lakehouse.cli_progress import watched
     from lakehouse.engine.delta.advice import partition_advice
     from lakehouse.engine.delta.check import check as checked
     from lakehouse.engine.orchestrate.history import out_of_place
+    from lakehouse.engine.orchestrate.versions import beside
 
     opened = Lakehouse()
     declared, handle = opened.standing(key)
     with watched(told, f"Reading {key}") as tell:
         found = checked(handle, lambda said: tell(f"{key}: {said}"))
-    said = f"{key}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
-    without = f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
-    out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
-    for name, fault in found.faults.items():
-        out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
+    _tell_of(key, found)
     for said in partition_advice(handle):
         out.print(f"Partitions: {said}", style="yellow", markup=False, soft_wrap=True)
     if found.unused:
@@ -169,7 +170,24 @@ def check(key: Key) -> None:
         out.print(
             f"Next: {f'lakehouse table repair {key}' if found.faults and found.only_sums else anew}", style="yellow"
         )
+    kept = beside(declared, handle, opened.place) if declared else {}
+    damaged = [name for name, each in kept.items() if _tell_of(f"{key}, its {name}", checked(each)).faults]
+    if "quarantine" in damaged:
+        out.print(f"Next: lakehouse rebuild {key}", style="yellow")
+    if "ledger" in damaged:
+        anew = f"move it and {handle.address} away: lakehouse run lands anew what the landing holds"
+        out.print(f"Next: put {kept['ledger'].address} back as it was, or {anew}", style="yellow", soft_wrap=True)
+    if found.faults or broken or damaged:
         raise typer.Exit(1)
+
+
+def _tell_of(called: str, found: Checked) -> Checked:
+    said = f"{called}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
+    without = f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
+    out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
+    for name, fault in found.faults.items():
+        out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
+    return found
 
 
 @tables.command()

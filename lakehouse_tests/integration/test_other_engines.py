@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -14,18 +16,32 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Terminal
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER
-from lakehouse.engine.delta import known
+from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.prepared import Prepared
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge
+from lakehouse.engine.serve import local_sql
+from lakehouse_tests.azurite import Azurite
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.spark import Spark
-from lakehouse_tests.written import SCHEMA, VECTORS_ARE_READ_BY, WAYS, assert_equal, freed_of_vectors, made, rows
+from lakehouse_tests.written import (
+    SCHEMA,
+    VECTORS_ARE_READ_BY,
+    WAYS,
+    assert_equal,
+    by_vectors,
+    cleaned_of_all_but_vectors,
+    freed_of_vectors,
+    in_folders,
+    made,
+    rows,
+)
 
 
 @pytest.fixture
@@ -56,6 +72,31 @@ def test_what_we_write_is_read_back_equal_on_this_machine(
     by_deltalake = QueryBuilder().register("t", DeltaTable(address.uri)).execute("select * from t").read_all()
     assert_equal(pl.DataFrame(by_deltalake).cast(expected.schema), expected)  # its strings are views
     assert_equal(duck.execute("select * from delta_scan(?)", [address.uri]).pl().cast(expected.schema), expected)
+
+
+# Each takes seconds there: those of the most kinds of files are in every run of the tests
+ALWAYS = {in_folders, by_vectors, cleaned_of_all_but_vectors}
+ON_AZURE = [way if way in ALWAYS else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
+
+
+@pytest.mark.azurite
+@pytest.mark.parametrize("way", ON_AZURE, ids=lambda way: way.__name__)
+def test_what_we_write_to_a_storage_account_is_read_back_equal(
+    way: Callable[[Address], pl.DataFrame], azurite: Azurite, new_container: Callable[[], str]
+):
+    lake = azurite.address(new_container())
+    address = lake / "lake" / "t"
+    expected = way(address)
+    assert_equal(opened(address).scan().collect(), expected)
+    assert_equal(pl.scan_delta(address.uri, storage_options=address.options).collect(), expected)
+    table = DeltaTable(address.uri, storage_options=address.options)
+    by_deltalake = QueryBuilder().register("t", table).execute("select * from t").read_all()
+    assert_equal(pl.DataFrame(by_deltalake).cast(expected.schema), expected)
+    there = any(name.endswith(".bin") for name in store.sizes(address))
+    assert there == ("vectors" in way.__name__), "rows went by vectors"
+    stored: Any = SimpleNamespace(address=lambda *path: lake / "/".join(path))
+    with local_sql.connect([], Place(stored, stored), [("lake", "t")]) as duck:
+        assert_equal(duck.execute("select * from lake.t").pl().cast(expected.schema), expected)
 
 
 def test_what_we_write_is_read_back_equal_by_spark(address: Address, spark: Spark, subtests: pytest.Subtests):
