@@ -75,7 +75,7 @@ class Spark:
         return self.ask(f"select * from delta.`{folder}`" + ("" if version is None else f" version as of {version}"))
 
     def rows_of_all(self, folders: Mapping[str, str]) -> dict[str, pl.DataFrame]:
-        """All of each of these tables, by their names, in one query: each query by itself takes a second."""
+        """All of each of these tables, by their names, in one query: each costs Spark a second of CPU."""
         none = dict.fromkeys(folders, "null")
         told = {name: {"of": f"'{name}'", **none, name: "struct(*)"} for name in folders}
         each = (
