@@ -12,6 +12,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
+    from lakehouse.engine.delta.check import Checked
     from lakehouse.engine.delta.handle import Handle
 
 tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
@@ -135,27 +136,34 @@ def restore(
 
 @tables.command()
 def check(key: Key) -> None:
-    """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are."""
+    """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are.
+
+    The same of its quarantine and its ledger.
+    """
     from lakehouse.cli_progress import watched
-    from lakehouse.engine.orchestrate.upkeep import examine
+    from lakehouse.engine.orchestrate.upkeep import examine, examine_beside
 
     opened = Lakehouse()
     declared, handle = opened.standing(key)
     anew = f"lakehouse rebuild {key}" if declared else opened.plain[tuple(key.split("/"))]
     with watched(told, f"Reading {key}") as tell:
-        examined = examine(key, handle, declared, anew=anew, tell=lambda said: tell(f"{key}: {said}"))
-    found = examined.found
-    out.print(str(examined))
-    for name, fault in found.faults.items():
-        out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
-    for said in examined.advice:
+        own = examine(key, handle, declared, anew=anew, tell=lambda said: tell(f"{key}: {said}"))
+        examined = [own, *(examine_beside(declared, handle, opened.place) if declared else ())]
+    for each in examined:
+        out.print(str(each), soft_wrap=True)
+        for name, fault in each.found.faults.items():
+            out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
+    for said in own.advice:
         out.print(f"Partitions: {said}", style="yellow", markup=False, soft_wrap=True)
-    if found.unused:
-        out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
-    if examined.broken:
-        out.print(f"  {examined.out_of_place}", style="red", soft_wrap=True)
-    if examined.next:
-        out.print(f"Next: {examined.next}", style="yellow")
+    if own.found.unused:
+        unused = f"{number(own.found.unused, 'file')} of no standing version, {own.found.unused_bytes:,} bytes"
+        out.print(unused, style="dim")
+    if own.broken:
+        out.print(f"  {own.out_of_place}", style="red", soft_wrap=True)
+    for each in examined:
+        if each.next:
+            out.print(f"Next: {each.next}", style="yellow", soft_wrap=True)
+    if any(each.next for each in examined):
         raise typer.Exit(1)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lakehouse.engine.declare.ports import Address
 from lakehouse_tests.free_port import free_port
 
 PROJECT = Path(__file__).parents[1]
@@ -48,6 +49,11 @@ class Azurite:
 
     def environment(self) -> dict[str, str]:
         return {"AZURITE_PORT": str(self.port), "AZURITE_KEY": self.key}
+
+    def address(self, container: str) -> Address:
+        """The container, by its key."""
+        way_in = {"account_name": self.account, "account_key": self.key, "endpoint": self.endpoint}
+        return Address(f"abfss://{container}@{self.account}.dfs.core.windows.net", {**way_in, "allow_http": "true"})
 
     def create_container(self, name: str) -> None:
         """Production code never creates one: there a missing container is a mistake in the settings."""

@@ -445,9 +445,18 @@ def test_a_damaged_file_is_found_and_a_rebuild_mends_the_table(drained: Command,
         file = next((tmp_path / "lake" / key).glob("*.parquet"))
         whole = file.read_bytes()
         file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        kept = {each: each.read_bytes() for each in (tmp_path / "lake" / "ledger" / key).glob("*.parquet")}
+        for ledger, was in kept.items():
+            ledger.write_bytes(was[:-1])
         said = drained("table", "check", key, exits=1).stdout
         assert f"{file.name} is not as it was written: its checksum is another" in said
         assert f"Next: lakehouse rebuild {key}" in said
+        assert len(kept) == key.startswith("bronze")
+        for ledger, was in kept.items():
+            assert f"{key}, its ledger, version 1: 1 file, 1 row, 1 damaged" in said
+            assert f"{ledger.name} has {len(was) - 1:,} bytes, and {len(was):,} by the log" in said
+            assert f"Next: put {ledger.parent} back as it was, or move it and " in said
+            ledger.write_bytes(was)
         drained("rebuild", key)
         assert ", all as written" in drained("table", "check", key).stdout
         assert rows(key) == before

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
 from deltalake import DeltaTable, QueryBuilder
-from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Terminal
+from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.readers import EVERY_READER, Reader
-from lakehouse.engine.delta import known
+from lakehouse.engine.declare.readers import EVERY_READER
+from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.prepared import Prepared
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge, prepare_overwrite, replace_slice
+from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge
+from lakehouse.engine.serve import local_sql
+from lakehouse_tests.azurite import Azurite
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.spark import Spark
-
-SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
-ODD = ["a b", "it's 50%", "x=y&z:ü?*", "a/b", "%20", "ö\t", "#?", "日本"]
-FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-DIGITS = Decimal("9" * 28 + "." + "9" * 10)
-NAIVE_IS_READ_BY = (Reader.DELTA_RS, Reader.DATABRICKS)
-VECTORS_ARE_READ_BY = (Reader.DELTA_RS, Reader.DATABRICKS)
+from lakehouse_tests.written import (
+    SCHEMA,
+    VECTORS_ARE_READ_BY,
+    WAYS,
+    assert_equal,
+    by_vectors,
+    cleaned,
+    cleaned_of_all_but_vectors,
+    compacted,
+    freed_of_vectors,
+    in_folders,
+    kept_account,
+    laid_by_columns,
+    made,
+    merged,
+    of_every_type,
+    put_back_to_vectors,
+    rows,
+    set_aside,
+    widened,
+)
 
 
 @pytest.fixture
@@ -56,147 +71,59 @@ def duck() -> Iterator[duckdb.DuckDBPyConnection]:
 # ---- what we write ----
 
 
-def rows(*ids: int, note: str = "n") -> pl.DataFrame:
-    return pl.DataFrame({"id": ids, "note": [f"{note}{i}" for i in ids]}, schema=SCHEMA)
-
-
-def made(address: Address, frame: pl.DataFrame, partition_by: tuple[str, ...] = ()) -> Handle:
-    return prepare_append(Handle.create(address, frame.schema, partition_by=partition_by), frame).commit({}, {}).handle
-
-
-def nothing(address: Address) -> pl.DataFrame:
-    Handle.create(address, SCHEMA)
-    return rows()
-
-
-def appended(address: Address) -> pl.DataFrame:
-    prepare_append(made(address, rows(1, 2)), rows(3)).commit({"position": 7}, {"note": "é"})
-    return rows(1, 2, 3)
-
-
-def overwritten(address: Address) -> pl.DataFrame:
-    overwrite(made(address, rows(1, 2)), rows(2, 5, note="z"), {}, {})
-    return rows(2, 5, note="z")
-
-
-def merged(address: Address) -> pl.DataFrame:
-    handle = prepare_append(made(address, rows(1, 2, 3)), rows(4)).commit({}, {}).handle
-    prepare_merge(handle, rows(2, 9, note="z"), ["id"]).commit({}, {})
-    return pl.concat([rows(1, 3, 4), rows(2, 9, note="z")])
-
-
-def slice_replaced(address: Address) -> pl.DataFrame:
-    replace_slice(made(address, rows(1, 2, 3)), rows(3, note="z"), pl.col("id") >= 2, {}, {})
-    return pl.concat([rows(1), rows(3, note="z")])
-
-
-def reshaped(address: Address) -> pl.DataFrame:
-    frame = rows(1, 2).with_columns(qty=pl.lit(None, pl.Int32), price=pl.lit(Decimal("1.50"), pl.Decimal(10, 2)))
-    prepare_overwrite(made(address, rows(1)), frame, frame.schema).commit({}, {})
-    return frame
-
-
-def in_folders(address: Address) -> pl.DataFrame:
-    ids = list(range(len(ODD) + 1))
-    frame = pl.DataFrame({"id": ids, "odd": [*ODD, None], "day": [date(2024, 2, 29), None, *[date(1, 1, 1)] * 7]})
-    moved = frame.with_columns(pl.col("odd").reverse())
-    prepare_merge(made(address, frame, ("odd", "day")), moved, ["id"]).commit({}, {})
-    return moved
-
-
-def of_every_type(address: Address) -> pl.DataFrame:
-    lines = pl.List(pl.Struct({"sku": pl.String, "at": pl.Datetime("us", "UTC"), "tags": pl.List(pl.Int16)}))
-    columns = {
-        "id": pl.Int64, "small": pl.Int8, "short": pl.Int16, "whole": pl.Int32, "half": pl.Float32, "real": pl.Float64,
-        "yes": pl.Boolean, "text": pl.String, "bytes": pl.Binary, "day": pl.Date, "at": pl.Datetime("us", "UTC"),
-        "money": pl.Decimal(38, 10), "lines": lines, "one": pl.Struct({"a": pl.Int64, "b": pl.String}),
-    }  # fmt: skip
-    line = {"sku": "é", "at": FIRST, "tags": [1, None]}
-    least = (-(2**63), -128, -(2**15), -(2**31), -1.5, float("-inf"), False, "", b"", FIRST.date(), FIRST, -DIGITS)
-    most = (2**63 - 1, 127, 2**15 - 1, 2**31 - 1, 0.1, 5e-324, True, "\x00\U0001f600", b"\x00\xff", LAST.date(), LAST)
-    frame = pl.DataFrame(
-        [
-            (*least, [], {"a": None, "b": ""}),
-            (*most, DIGITS, [line, None], {"a": 1, "b": "x"}),
-            (1, *[None] * 13),
-            (2, 0, 0, 0, float("nan"), float("nan"), True, "x" * 100, b"x", date(1582, 10, 10),
-             datetime(1582, 10, 10, tzinfo=UTC), Decimal(0), [{"sku": None, "at": None, "tags": None}], None),
-        ],
-        schema=columns,
-        orient="row",
-    )  # fmt: skip
-    made(address, frame)
-    return frame
-
-
-def after_many_commits(address: Address) -> pl.DataFrame:
-    handle = Handle.create(address, SCHEMA)
-    for number in range(1, 2 * CHECKPOINT_EVERY + 6):
-        handle = prepare_append(handle, rows(number)).commit({"position": number}, {}).handle
-        if number % 7 == 0:
-            handle = prepare_merge(handle, rows(number, note="z"), ["id"]).commit({}, {}).handle
-    assert list(Path(address.uri, "_delta_log").glob("*.checkpoint.parquet"))
-    changed = [number for number in range(1, 2 * CHECKPOINT_EVERY + 6) if number % 7 == 0]
-    return pl.concat([rows(*changed, note="z"), rows(*set(range(1, 2 * CHECKPOINT_EVERY + 6)) - set(changed))])
-
-
-def by_wall_clock(address: Address) -> pl.DataFrame:
-    frame = pl.DataFrame({"id": [1, 2], "at": [LAST.replace(tzinfo=None), None]})
-    handle = Handle.create(address, frame.schema, readers=NAIVE_IS_READ_BY)
-    prepare_append(for_readers(handle, NAIVE_IS_READ_BY), frame).commit({}, {})
-    return frame
-
-
-def by_vectors(address: Address) -> pl.DataFrame:
-    handle = for_readers(made(address, rows(*range(1, 40))), VECTORS_ARE_READ_BY)
-    handle = prepare_merge(handle, rows(2, 50, note="z"), ["id"]).commit({}, {}).handle
-    handle = for_readers(handle, VECTORS_ARE_READ_BY)
-    assert prepare_merge(handle, rows(3, 4, note="y"), ["id"]).commit({}, {}).handle.gone
-    kept = [number for number in range(1, 40) if number not in {2, 3, 4}]
-    return pl.concat([rows(*kept), rows(2, 50, note="z"), rows(3, 4, note="y")])
-
-
-def freed_of_vectors(address: Address) -> pl.DataFrame:
-    expected = by_vectors(address)
-    handle = without_vectors(opened(address), EVERY_READER)
-    prepare_append(for_readers(handle, EVERY_READER), rows(90)).commit({}, {})
-    assert opened(address).protocol == (1, 7)
-    return pl.concat([expected, rows(90)])
-
-
-WAYS = [
-    nothing, appended, overwritten, merged, slice_replaced, reshaped, in_folders, of_every_type, after_many_commits,
-    by_wall_clock, by_vectors, freed_of_vectors,
-]  # fmt: skip
-
-
-# Spark answers first after half a minute: four of them are in every run of the tests
-ALWAYS = {merged, of_every_type, by_vectors, freed_of_vectors}
-BY_SPARK = [way if way in ALWAYS else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
-
-
-def check(seen: pl.DataFrame, expected: pl.DataFrame) -> None:
-    assert_frame_equal(seen.sort("id"), expected.sort("id"), check_exact=True)
-
-
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_what_we_write_is_read_back_equal_on_this_machine(
     way: Callable[[Address], pl.DataFrame], address: Address, duck: duckdb.DuckDBPyConnection
 ):
     expected = way(address)
-    check(opened(address).scan().collect(), expected)
-    check(pl.scan_delta(address.uri).collect(), expected)
+    assert_equal(opened(address).scan().collect(), expected)
+    assert_equal(pl.scan_delta(address.uri).collect(), expected)
     by_deltalake = QueryBuilder().register("t", DeltaTable(address.uri)).execute("select * from t").read_all()
-    check(pl.DataFrame(by_deltalake).cast(expected.schema), expected)  # its strings are views
-    check(duck.execute("select * from delta_scan(?)", [address.uri]).pl().cast(expected.schema), expected)
+    assert_equal(pl.DataFrame(by_deltalake).cast(expected.schema), expected)  # its strings are views
+    assert_equal(duck.execute("select * from delta_scan(?)", [address.uri]).pl().cast(expected.schema), expected)
 
 
-@pytest.mark.parametrize("way", BY_SPARK, ids=lambda way: way.__name__)
-def test_what_we_write_is_read_back_equal_by_spark(
-    way: Callable[[Address], pl.DataFrame], address: Address, spark: Spark
+# Each takes seconds there: those of the most kinds of files are in every run of the tests
+ALWAYS = {in_folders, by_vectors, cleaned_of_all_but_vectors}
+ON_AZURE = [way if way in ALWAYS else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
+
+
+@pytest.mark.azurite
+@pytest.mark.parametrize("way", ON_AZURE, ids=lambda way: way.__name__)
+def test_what_we_write_to_a_storage_account_is_read_back_equal(
+    way: Callable[[Address], pl.DataFrame], azurite: Azurite, new_container: Callable[[], str]
 ):
+    lake = azurite.address(new_container())
+    address = lake / "lake" / "t"
     expected = way(address)
-    check(spark.rows(address.uri), expected)
+    assert_equal(opened(address).scan().collect(), expected)
+    assert_equal(pl.scan_delta(address.uri, storage_options=address.options).collect(), expected)
+    table = DeltaTable(address.uri, storage_options=address.options)
+    by_deltalake = QueryBuilder().register("t", table).execute("select * from t").read_all()
+    assert_equal(pl.DataFrame(by_deltalake).cast(expected.schema), expected)
+    there = any(name.endswith(".bin") for name in store.sizes(address))
+    assert there == ("vectors" in way.__name__), "rows went by vectors"
+    stored: Any = SimpleNamespace(address=lambda *path: lake / "/".join(path))
+    with local_sql.connect([], Place(stored, stored), [("lake", "t")]) as duck:
+        assert_equal(duck.execute("select * from lake.t").pl().cast(expected.schema), expected)
+
+
+# Each takes Spark a second: these are in every run of the tests
+BY_SPARK = {
+    merged, of_every_type, freed_of_vectors, compacted, laid_by_columns, put_back_to_vectors, widened, cleaned,
+    cleaned_of_all_but_vectors, set_aside, kept_account,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("always", [True, pytest.param(False, marks=pytest.mark.long)], ids=["some ways", "the others"])
+def test_what_we_write_is_read_back_equal_by_spark(
+    address: Address, spark: Spark, subtests: pytest.Subtests, *, always: bool
+):
+    expected = {way.__name__: way(address / way.__name__) for way in WAYS if (way in BY_SPARK) == always}
+    seen = spark.rows_of_all({name: (address / name).uri for name in expected})
+    for name, rows_of in expected.items():
+        with subtests.test(name):
+            assert_equal(seen[name], rows_of)
 
 
 @pytest.mark.long
@@ -207,10 +134,10 @@ def test_spark_and_we_write_to_one_table_in_turns(address: Address, spark: Spark
     spark.do(f"optimize delta.`{address}`", f"update delta.`{address}` set note = 'by spark' where id = 5")
     handle = prepare_append(opened(address), rows(6)).commit({}, {}).handle
     expected = pl.concat([rows(3, 4, 6), rows(2, note="z"), pl.DataFrame({"id": [5], "note": ["by spark"]})])
-    check(handle.scan().collect(), expected)
-    check(spark.rows(address.uri), expected)
+    assert_equal(handle.scan().collect(), expected)
+    assert_equal(spark.rows(address.uri), expected)
     for version in range(handle.version + 1):
-        check(spark.rows(address.uri, version), opened(address, version).scan().collect())
+        assert_equal(spark.rows(address.uri, version), opened(address, version).scan().collect())
 
 
 @pytest.mark.long
@@ -225,10 +152,10 @@ def test_spark_and_we_take_rows_away_by_vectors_in_turns(address: Address, spark
     prepare_merge(handle, rows(5, 6, note="again"), ["id"]).commit({}, {})
     stay = [number for number in range(1, 40) if number not in {2, 3, 4, 5, 6}]
     expected = pl.concat([rows(*stay), rows(2, note="ours"), rows(5, 6, note="again")])
-    check(opened(address).scan().collect(), expected)
-    check(spark.rows(address.uri), expected)
+    assert_equal(opened(address).scan().collect(), expected)
+    assert_equal(spark.rows(address.uri), expected)
     for version in range(opened(address).version + 1):
-        check(spark.rows(address.uri, version), opened(address, version).scan().collect())
+        assert_equal(spark.rows(address.uri, version), opened(address, version).scan().collect())
 
 
 def test_what_spark_commits_between_our_plan_and_our_commit_stands_or_ours_is_a_conflict(
@@ -253,8 +180,8 @@ def test_what_spark_commits_between_our_plan_and_our_commit_stands_or_ours_is_a_
     again.commit({}, {})
     by_spark = pl.DataFrame({"id": [1], "note": ["by spark"]})
     expected = pl.concat([rows(4, 5), by_spark, rows(2, note="z"), rows(3, note="y")])
-    check(opened(address).scan().collect(), expected)
-    check(spark.rows(address.uri), expected)
+    assert_equal(opened(address).scan().collect(), expected)
+    assert_equal(spark.rows(address.uri), expected)
 
 
 @pytest.mark.long
@@ -263,17 +190,17 @@ def test_a_table_that_we_freed_of_vectors_is_written_cleaned_and_given_them_agai
 ):
     expected, table = freed_of_vectors(address), f"delta.`{address}`"
     for version in range(opened(address).version + 1):
-        check(spark.rows(address.uri, version), opened(address, version).scan().collect())
+        assert_equal(spark.rows(address.uri, version), opened(address, version).scan().collect())
     spark.do(f"delete from {table} where id = 90", f"optimize {table}", f"vacuum {table}")
     known.forget(address)
     assert (opened(address).protocol, opened(address).has_vectors) == ((1, 7), False)
-    check(spark.rows(address.uri), expected.filter(pl.col("id") != 90))
+    assert_equal(spark.rows(address.uri), expected.filter(pl.col("id") != 90))
     on = f"alter table {table} set tblproperties ('delta.enableDeletionVectors' = true)"
     spark.do(on, f"delete from {table} where id = 20")
     known.forget(address)
     freed = without_vectors(opened(address), EVERY_READER)
-    check(freed.scan().collect(), expected.filter(~pl.col("id").is_in([20, 90])))
-    check(spark.rows(address.uri), freed.scan().collect())
+    assert_equal(freed.scan().collect(), expected.filter(~pl.col("id").is_in([20, 90])))
+    assert_equal(spark.rows(address.uri), freed.scan().collect())
 
 
 # ---- what Spark writes ----
@@ -377,7 +304,7 @@ def test_what_spark_writes_is_read_and_left_right_or_refused_by_its_feature(of: 
             opened(address).scan()
         return
     expected = spark.rows(address.uri)
-    check(opened(address).scan().collect(), expected)
+    assert_equal(opened(address).scan().collect(), expected)
     one = expected.sort("id").head(1)
     if of.unwritten:
         with pytest.raises(Refused, match=of.unwritten):
@@ -386,11 +313,11 @@ def test_what_spark_writes_is_read_and_left_right_or_refused_by_its_feature(of: 
             opened(address).commit([], [], {}, {})
         return
     prepare_append(opened(address), one).commit({}, {})
-    check(spark.rows(address.uri), pl.concat([expected, one]))
+    assert_equal(spark.rows(address.uri), pl.concat([expected, one]))
     overwrite(opened(address), one, {}, {})
-    check(spark.rows(address.uri), one)
+    assert_equal(spark.rows(address.uri), one)
     spark.do(f"insert into {table} select * from {table}")
-    check(opened(address).scan().collect(), pl.concat([one, one]))
+    assert_equal(opened(address).scan().collect(), pl.concat([one, one]))
 
 
 @pytest.mark.long
@@ -407,7 +334,7 @@ def test_what_a_table_of_sparks_forbids_is_refused_with_the_property_or_the_colu
     with pytest.raises(Terminal, match=r"column id is NOT NULL, and it is null in 1 row"):
         prepare_append(opened(address), pl.DataFrame({"id": [None], "note": ["x"]}, SCHEMA)).commit({}, {})
     overwrite(opened(address), rows(1, note="z"), {}, {})
-    check(spark.rows(address.uri), rows(1, note="z"))
+    assert_equal(spark.rows(address.uri), rows(1, note="z"))
     changes = spark.ask(f"select id, note, _change_type from table_changes_by_path('{address}', 3)")
     assert sorted(changes.rows()) == [
         (1, "n1", "delete"), (1, "z1", "insert"), (2, "n2", "delete"), (3, "n3", "delete"),

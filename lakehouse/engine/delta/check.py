@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -50,8 +51,8 @@ class Checked:
 def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Checked:
     """Read every file of this version, whole, and the log that leads to it.
 
-    A file on a local disk is compared with the checksum that was taken when it was written; a storage account keeps its
-    own. All are read, and held against the rows, nulls and bounds of the log.
+    Each is compared with the checksum that was taken when it was written, and held against the rows, nulls and bounds
+    of the log. From a storage account each comes once, into a temporary folder.
     """
     there = store.sizes(handle.address)
     log = _Log(handle, there)
@@ -86,15 +87,19 @@ def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str |
         return "is not there"
     if size != said["size"]:
         return f"has {number(size, 'byte')}, and {said['size']:,} by the log"
-    if sha256 and handle.address.is_local and sha256_of_file(full(handle.address, [path])[0]) != sha256:
-        return "is not as it was written: its checksum is another"
     stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
-    rows = handle.scan_paths([path], gone={}).select(stored.names())
     said = {**said, "rows": None if said["rows"] is None else said["rows"] + (said.get("gone") or 0)}
     try:
-        statistics = measure([rows], stored)[0]
-        rows.select(pl.col(name).hash().sum() for name, dtype in stored.items() if dtype.is_nested()).collect()
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        with store.at_hand(handle.address, path) as here:
+            if sha256 and sha256_of_file(full(here, [path])[0]) != sha256:
+                return "is not as it was written: its checksum is another"
+            view = copy(handle)
+            view.address = here
+            rows = view.scan_paths([path], gone={}).select(stored.names())
+            statistics = measure([rows], stored)[0]
+            nested = [pl.col(name).hash().sum() for name, dtype in stored.items() if dtype.is_nested()]
+            rows.select(nested).collect()
+    except (OSError, LakehouseError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         return _cannot_be_read(error)
     file = DataFile(path, size, msgspec.json.decode(statistics)["numRecords"], statistics, {})
     return "; ".join(_lies(said, added_files([file], said["modified_at"], stored).row(0, named=True)))

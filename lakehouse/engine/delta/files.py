@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import polars as pl
@@ -17,18 +17,21 @@ from polars.io.partition import FileProviderArgs, SinkedPath, SinkedPathsCallbac
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import store
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.footers import told
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.place import for_polars, full, make_durable, root, sha256_of_file
+from lakehouse.engine.delta.place import full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
+from lakehouse.engine.delta.sent import Sent
 from lakehouse.engine.delta.statistics import DataFile, flat_columns, measure
 
 ROWS_PER_FILE = 1_000_000
-_OF_THE_DISK = ("os error", "transport error")
-"""What Polars' Parquet writer says of a full disk, in the rows of a file and in its footer: a ComputeError to it."""
+_OF_THE_STORE = ("os error", "transport error", "underlying IO error")
+"""What Polars' Parquet writer says of a full disk, in the rows of a file and in its footer, and of bytes that could not
+be sent: a ComputeError to it."""
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -60,6 +63,12 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
     rows = fitted(rows, pl.Schema({**shape, **beside}), str(handle.address))
     frame = rows.lazy()
     names = _Names(handle, after, named, spread)
+    sent = dict[str, Sent]()
+
+    def send(file: FileProviderArgs) -> Any:
+        path = names(file)
+        return sent.setdefault(path, Sent(handle.address, path))
+
     keys = [*handle.partition_by, *([spread] if spread else [])]
     written: list[SinkedPathsCallbackArgs] = []
     try:
@@ -68,7 +77,7 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
                 root(handle.address),
                 key=keys or None,
                 include_key=False if keys else None,
-                file_path_provider=names,
+                file_path_provider=names if handle.address.is_local else send,
                 max_rows_per_file=rows_per_file,
                 approximate_bytes_per_file=None,
             ),
@@ -76,40 +85,51 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
             compression_level=1,
             sync_on_close="all" if handle.address.is_local else None,
             mkdir=handle.address.is_local,
-            sinked_paths_callback=written.append,
-            **for_polars(handle.address),
+            sinked_paths_callback=written.append if handle.address.is_local else None,
         )
     except (OSError, pl.exceptions.ComputeError) as error:
-        if isinstance(error, pl.exceptions.ComputeError) and not any(sign in str(error) for sign in _OF_THE_DISK):
+        if isinstance(error, pl.exceptions.ComputeError) and not any(sign in str(error) for sign in _OF_THE_STORE):
             raise
         raise_where_refused(handle.address, error)
         raise Unreachable(f"{handle.address}: data files could not be written: {error}. Nothing changed.") from error
     names.refuse_unfit()
-    paths = {names.relative(each.path): each for args in written for each in args.paths if each.num_rows}
+    lie = {names.relative(each.path): each for args in written for each in args.paths}
+    there = {path: _sent(each) for path, each in sent.items()}
+    there |= {path: _lying(handle.address, path, each) for path, each in lie.items()}
+    # Polars writes a file for no rows as well, which nobody would ever clean up before the next vacuum
+    store.remove(handle.address, [path for path, each in there.items() if not each.rows])
+    there = {path: each for path, each in there.items() if each.rows}
     if handle.address.is_local:
-        _remove_empty(written)
-        make_durable((each.path for each in paths.values()), root(handle.address))
-    order = in_commit_order(list(paths))
+        make_durable(full(handle.address, there), root(handle.address))
+    order = in_commit_order(list(there))
     left_out = {*handle.partition_by, *unmeasured, *handle.unmeasured}
     measured = pl.Schema({name: dtype for name, dtype in shape.items() if name not in left_out})
     with ThreadPoolExecutor() as beside:
-        sums = beside.map(partial(_sha256, handle.address), order)
-        statistics = _statistics(handle, rows, {path: paths[path] for path in order}, measured)
+        sums = [beside.submit(there[path].sha256) for path in order]
+        statistics = _statistics(handle, rows, {path: there[path] for path in order}, measured)
         return [
-            DataFile(path, paths[path].num_bytes, paths[path].num_rows, text, names.partition_of(path), sha256)
+            DataFile(path, there[path].size, there[path].rows, text, names.partition_of(path), sha256.result())
             for path, text, sha256 in zip(order, statistics, sums, strict=True)
         ]
 
 
-def _sha256(address: Address, path: str) -> str:
-    """Of a local file, which was just written and is in memory still. A storage account keeps its own."""
-    return sha256_of_file(*full(address, [path])) if address.is_local else ""
+class _There(NamedTuple):
+    """A file as it lies there. `last` gives that many bytes from its end."""
+
+    rows: int
+    size: int
+    last: Callable[[int], bytes]
+    sha256: Callable[[], str]
 
 
-def _remove_empty(written: Sequence[SinkedPathsCallbackArgs]) -> None:
-    """Polars writes a file for no rows as well, which nobody would ever clean up before the next vacuum."""
-    for path in (each.path for args in written for each in args.paths if not each.num_rows):
-        Path(path).unlink()
+def _lying(address: Address, path: str, file: SinkedPath) -> _There:
+    """On a local disk, and just written, so that it is in memory still."""
+    last = partial(store.end_of, address, path, file.num_bytes)
+    return _There(file.num_rows, file.num_bytes, last, partial(sha256_of_file, file.path))
+
+
+def _sent(file: Sent) -> _There:
+    return _There(told(file.last, pl.Schema()).counts["rows"], file.size, file.last, file.sha256)
 
 
 class _Names:
@@ -159,17 +179,15 @@ class _Names:
 
 
 def _statistics(
-    handle: Handle, rows: pl.DataFrame | pl.LazyFrame, written: Mapping[str, SinkedPath], measured: pl.Schema
+    handle: Handle, rows: pl.DataFrame | pl.LazyFrame, written: Mapping[str, _There], measured: pl.Schema
 ) -> list[str]:
-    """Of each file, as its footer tells it; far away, as what is in memory does. Rows not written are an error."""
+    """Of each file, as its footer tells it. Rows not written are an error."""
     held = [scan_files(handle.address, [path], measured, ()) for path in written]
     if isinstance(rows, pl.DataFrame) and not handle.partition_by:
-        counts = [each.num_rows for each in written.values()]
+        counts = [each.rows for each in written.values()]
         if (there := sum(counts)) != rows.height:
             raise Unreachable(f"{handle.address}: {there:,} of {rows.height:,} rows were written. Nothing changed.")
         starts = itertools.accumulate(counts, initial=0)
         held = [rows.slice(start, count).lazy() for start, count in zip(starts, counts, strict=False)]
-        if not handle.address.is_local:
-            return measure(held, measured)
     flat = flat_columns(measured)
-    return measure(held, measured, [told(handle.address, path, each.num_bytes, flat) for path, each in written.items()])
+    return measure(held, measured, [told(each.last, flat) for each in written.values()])

@@ -5,15 +5,12 @@ Polars measures each row group as it writes it, so that what it has written need
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Context, Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
 import polars as pl
-
-from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import store
 
 RANGED = (
     pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Float64, pl.Float32, pl.Date, pl.Datetime, pl.Decimal, pl.String,
@@ -21,7 +18,7 @@ RANGED = (
 """Types that have a smallest and a greatest value."""
 
 _AFTER = 8  # bytes that follow a footer; the first four say how long it is
-_AT_FIRST = 1 << 16
+AT_FIRST = 1 << 16
 _ROWS, _GROUPS, _CHUNKS, _ROWS_OF_GROUP, _COLUMN, _TYPE, _PATH, _STATISTICS = 3, 4, 1, 3, 3, 1, 3, 12
 _NULLS, _MAX, _MIN = 3, 5, 6
 _GREATEST_FIRST = 7  # the type of decimals that are too long for an integer, by the order of their bytes
@@ -43,14 +40,14 @@ class Told(NamedTuple):
 NOTHING = Told({}, pl.DataFrame())
 
 
-def told(address: Address, path: str, size: int, schema: pl.Schema) -> Told:
-    """What a file of so many bytes, written by Polars, says of the columns of `schema`, none of which is nested.
+def told(last: Callable[[int], bytes], schema: pl.Schema) -> Told:
+    """What a file that Polars wrote says of the columns of `schema`, none of which is nested.
 
-    Of floats nothing: NaN is in none of their bounds.
+    Of floats nothing: NaN is in none of their bounds. last: gives that many bytes from its end.
     """
-    end = store.end_of(address, path, size, _AT_FIRST)
+    end = last(AT_FIRST)
     length = int.from_bytes(end[-_AFTER:][:4], "little") + _AFTER
-    footer = _read(iter(end[-length:] if length <= len(end) else store.end_of(address, path, size, length)))
+    footer = _read(iter(end[-length:] if length <= len(end) else last(length)))
     groups = [
         (group[_ROWS_OF_GROUP], {each[_COLUMN][_PATH][0].decode(): each[_COLUMN] for each in group[_CHUNKS]})
         for group in footer[_GROUPS]

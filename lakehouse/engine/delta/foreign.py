@@ -77,6 +77,7 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
         raise_where_refused(address, error)
         raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
     except DeltaError as error:
+        raise_where_refused(address, error)  # of a checkpoint, which is read by another part of it
         raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
 
 

@@ -5,11 +5,13 @@ For data files Polars is the reader and the writer; of a file of a few lines it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -17,11 +19,11 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, LocalStore
 
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta.place import durable_beside, root
+from lakehouse.engine.delta.place import ASKED_AGAIN_SECONDS, durable_beside, root
 from lakehouse.engine.delta.refused import raise_where_refused
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore.store import AzureBearerToken, ClientConfig, ObjectStore
 
 AT_ONCE = 16
 _REMOVED_AT_ONCE = 200
@@ -33,31 +35,47 @@ def read(address: Address, names: Sequence[str]) -> list[bytes]:
 
     Raises FileNotFoundError where one is not there, what the address says where we are not let in, else OSError.
     """
-    store = _store(address)
+    store = store_of(address)
     if len(names) == 1:
         return [_read(address, store, names[0])]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(partial(_read, address, store), names))
 
 
+@contextmanager
+def at_hand(address: Address, name: str) -> Generator[Address]:
+    """Where a file can be read more than once: where it lies on a local disk, else a copy, which goes again.
+
+    Raises as `read` does.
+    """
+    if address.is_local:
+        yield address
+        return
+    with TemporaryDirectory(prefix="lakehouse-") as folder:
+        copy = Path(folder, name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with copy.open("wb") as file, _told(address):
+            for part in obstore.get(store_of(address), name).stream():
+                file.write(part)
+        yield Address(folder)
+
+
 def end_of(address: Address, name: str, size: int, most: int) -> bytes:
     """The last bytes, at most so many, of a file of `size` bytes. Raises as `read` does."""
-    return _read(address, _store(address), name, range(max(0, size - most), size))
+    return _read(address, store_of(address), name, range(max(0, size - most), size))
 
 
 def create(address: Address, name: str, content: bytes) -> None:
     """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError."""
     address.refuse_a_write()
-    store = _store(address)
+    store = store_of(address)
     if address.is_local:
         return _create_on_disk(Path(root(address), name), content, f"{address}: {name} is there already")
-    try:
-        obstore.put(store, name, content, mode="create", use_multipart=False)
-    except AlreadyExistsError as taken:
-        raise FileExistsError(f"{address}: {name} is there already") from taken
-    except BaseError as error:
-        raise_where_refused(address, error)
-        raise OSError(_said(error)) from error
+    with _told(address):
+        try:
+            obstore.put(store, name, content, mode="create", use_multipart=False)
+        except AlreadyExistsError as taken:
+            raise FileExistsError(f"{address}: {name} is there already") from taken
     return None
 
 
@@ -74,11 +92,8 @@ def _create_on_disk(place: Path, content: bytes, taken: str) -> None:
 def rename(address: Address, name: str, to: str) -> None:
     """Where there is a file `to`, it is gone. Raises OSError."""
     address.refuse_a_write()
-    try:
-        obstore.rename(_store(address), name, to)
-    except BaseError as error:
-        raise_where_refused(address, error)
-        raise OSError(_said(error)) from error
+    with _told(address):
+        obstore.rename(store_of(address), name, to)
 
 
 def sizes(address: Address, below: str | None = None) -> dict[str, int]:
@@ -88,65 +103,62 @@ def sizes(address: Address, below: str | None = None) -> dict[str, int]:
 
 def listed(address: Address, below: str | None = None) -> dict[str, tuple[int, datetime]]:
     """The same with the time (UTC) at which each was written."""
-    try:
-        pages = obstore.list(_store(address), below, chunk_size=10_000)
+    with _told(address):
+        pages = obstore.list(store_of(address), below, chunk_size=10_000)
         return {each["path"]: (each["size"], each["last_modified"]) for page in pages for each in page}
-    except BaseError as error:
-        raise_where_refused(address, error)
-        raise OSError(_said(error)) from error
 
 
 def remove(address: Address, names: Sequence[str]) -> None:
     """Take these files away, several at a time; one that is gone already is none. Raises OSError."""
     address.refuse_a_write()
-    store = _store(address)
     for first in range(0, len(names), _REMOVED_AT_ONCE):
+        some = list(names[first : first + _REMOVED_AT_ONCE])
         try:
-            obstore.delete(store, list(names[first : first + _REMOVED_AT_ONCE]))
+            with _told(address):
+                obstore.delete(store_of(address), some)
         except FileNotFoundError:
-            remove_in_order(address, names[first : first + _REMOVED_AT_ONCE])
-        except BaseError as error:
-            raise_where_refused(address, error)
-            raise OSError(_said(error)) from error
+            remove_in_order(address, some)
 
 
 def remove_in_order(address: Address, names: Sequence[str]) -> None:
     """The same, each before the next, for files of which one is not to go without those before it."""
     address.refuse_a_write()
     for name in names:
-        try:
-            obstore.delete(_store(address), name)
-        except FileNotFoundError:
-            continue
-        except BaseError as error:
-            raise_where_refused(address, error)
-            raise OSError(_said(error)) from error
+        with suppress(FileNotFoundError), _told(address):
+            obstore.delete(store_of(address), name)
 
 
 def _read(address: Address, store: ObjectStore, name: str, part: range | None = None) -> bytes:
-    try:
+    with _told(address):
         if part is not None:
             return obstore.get_range(store, name, start=part.start, end=part.stop).to_bytes()
         return obstore.get(store, name).bytes().to_bytes()
+
+
+@contextmanager
+def _told(address: Address) -> Generator[None]:
+    try:
+        yield
     except FileNotFoundError as gone:
         raise_where_refused(address, gone)
-        raise FileNotFoundError(_said(gone)) from gone
+        raise FileNotFoundError(in_words(gone)) from gone
     except BaseError as error:
         raise_where_refused(address, error)
-        raise OSError(_said(error)) from error
+        raise OSError(in_words(error)) from error
 
 
-def _said(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Without what the library adds for its own makers."""
     return str(error).partition("\n")[0]
 
 
-def _store(address: Address) -> ObjectStore:
-    return _opened(root(address), tuple(sorted(address.options.items())))
+def store_of(address: Address) -> ObjectStore:
+    """By its obstore name: below the table's folder. A token is asked for again however long it is in use."""
+    return _opened(root(address), tuple(sorted(address.fixed.items())), address.token)
 
 
 @lru_cache(maxsize=256)
-def _opened(folder: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
+def _opened(folder: str, options: tuple[tuple[str, str], ...], token: Callable[[], str] | None) -> ObjectStore:
     """Kept, since its connection is."""
     if "://" not in folder:
         if not Path(folder).is_dir():
@@ -154,4 +166,10 @@ def _opened(folder: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
         return LocalStore(folder)
     account: dict[str, Any] = {name: value for name, value in options if name not in _TOLD_OTHERWISE}
     client: ClientConfig = {"allow_http": dict(options).get("allow_http") == "true"}
-    return AzureStore.from_url(folder, client_options=client, **account)
+    return AzureStore.from_url(
+        folder, client_options=client, credential_provider=_provider(token) if token else None, **account
+    )
+
+
+def _provider(token: Callable[[], str]) -> Callable[[], AzureBearerToken]:
+    return lambda: {"token": token(), "expires_at": datetime.now(UTC) + timedelta(seconds=ASKED_AGAIN_SECONDS)}

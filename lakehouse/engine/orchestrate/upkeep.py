@@ -43,6 +43,7 @@ from lakehouse.engine.ingest.rewind import asks_from
 from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.catalog import shown
 from lakehouse.engine.orchestrate.history import out_of_place
+from lakehouse.engine.orchestrate.versions import beside
 from lakehouse.engine.orchestrate.work import is_foreign, position
 
 
@@ -239,16 +240,17 @@ def _sum_up(handle: Handle) -> None:
 
 @dataclass(frozen=True)
 class Examined:
-    """What reading a table whole has found. `anew`: the command that makes it anew.
+    """What reading a table whole has found. `anew`: what makes it anew, and `repair` what it sums up.
 
     `broken`: so many versions of a History do not follow each other.
     """
 
     name: str
-    anew: str
     found: Checked
-    advice: Sequence[str]
-    broken: int
+    anew: str
+    repair: str
+    advice: Sequence[str] = ()
+    broken: int = 0
 
     def __str__(self) -> str:
         found, unsummed = self.found, self.found.files - self.found.summed
@@ -263,10 +265,10 @@ class Examined:
 
     @property
     def next(self) -> str:
-        """The command that mends it; nothing where nothing is wrong."""
+        """What mends it; nothing where nothing is wrong."""
         if not self.found.faults and not self.broken:
             return ""
-        return f"lakehouse table repair {self.name}" if self.found.faults and self.found.only_sums else self.anew
+        return self.repair if self.found.faults and self.found.only_sums else self.anew
 
     @property
     def refusal(self) -> str:
@@ -286,7 +288,19 @@ def examine(
     """Read a table's files and its log, whole; of a declared one also whether its versions follow each other."""
     found = check(handle, tell)
     broken = 0 if found.faults or declared is None else out_of_place(declared, handle.scan()).height
-    return Examined(name, anew, found, partition_advice(handle), broken)
+    return Examined(name, found, anew, f"lakehouse table repair {name}", partition_advice(handle), broken)
+
+
+def examine_beside(declared: Declaration, handle: Handle, place: Place) -> list[Examined]:
+    """The same of its quarantine and its ledger, those that are there."""
+    kept = beside(declared, handle, place)
+    anew = {"quarantine": f"lakehouse rebuild {declared.key}"}
+    if "ledger" in kept:
+        anew["ledger"] = (
+            f"put {kept['ledger'].address} back as it was, or move it and {handle.address} away: lakehouse run lands "
+            "anew what the landing holds"
+        )
+    return [Examined(f"{declared.key}, its {name}", check(each), anew[name], anew[name]) for name, each in kept.items()]
 
 
 def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:

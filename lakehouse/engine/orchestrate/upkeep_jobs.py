@@ -17,7 +17,7 @@ from lakehouse.engine.orchestrate.rebuild import named
 from lakehouse.engine.orchestrate.restore import Step, carry_out, plan_to, restored_event
 from lakehouse.engine.orchestrate.step import not_tried_again
 from lakehouse.engine.orchestrate.table import RETRIES, Table
-from lakehouse.engine.orchestrate.upkeep import examine, keep_up, observed, own_table
+from lakehouse.engine.orchestrate.upkeep import examine, examine_beside, keep_up, observed, own_table
 from lakehouse.engine.quality.profile import profile
 
 
@@ -65,7 +65,8 @@ def _checked(declared: Declaration, place: Place, _: Policy, __: Sequence[Declar
     facts = dict(examined.facts)
     if not examined.refusal:
         facts["profile"] = as_table(profile(handle.scan(), personal_of(declared.contract))[1])
-    return Told(facts, refusal=examined.refusal)
+    everything = [examined, *examine_beside(declared, handle, place)]
+    return Told(facts, refusal=" ".join(each.refusal for each in everything if each.refusal))
 
 
 def _by_layer(name: str, tables: Sequence[Table], work: _Work, said: str) -> list[dg.JobDefinition]:

@@ -22,6 +22,14 @@ def standing(declared: Declaration, place: Place) -> Handle:
     return handle
 
 
+def beside(declared: Declaration, handle: Handle, place: Place) -> dict[str, Handle]:
+    """What is kept beside a table, `handle`, by what it is called: quarantine, and of a bronze table its ledger."""
+    kept = {"quarantine": place.quarantine_beside(handle.address, declared)}
+    if declared.is_bronze:
+        kept["ledger"] = place.ledger_beside(handle.address, declared)
+    return {name: there for name, address in kept.items() if (there := Handle.open(address)) is not None}
+
+
 def between(declared: Declaration | None, one: Handle, other: Handle) -> Difference:
     """What `other` changed of `one`, two versions of it. What lies in files of only one of them is held in memory.
 

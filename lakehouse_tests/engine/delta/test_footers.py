@@ -1,5 +1,6 @@
 import json
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.footers import Told, told
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.statistics import flat_columns, measure
+from lakehouse.engine.delta.store import end_of
 
 TEXTS = st.text(st.sampled_from("aZé£\ud7ff\uffff\U0001f600\U0010ffff\x00 '"), max_size=40)
 COLUMNS = {
@@ -34,7 +36,7 @@ COLUMNS = {
 
 def footer_of(file: Path) -> Told:
     schema = flat_columns(pl.Schema(pl.read_parquet_schema(file)))
-    return told(Address(str(file.parent)), file.name, file.stat().st_size, schema)
+    return told(partial(end_of, Address(str(file.parent)), file.name, file.stat().st_size), schema)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,19 +1,26 @@
 """The same core on a storage account: Azurite in the place of ADLS Gen2."""
 
+import hashlib
+import random
 import threading
 from datetime import UTC, datetime
 
+import obstore
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import quarantine
+from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.delta import quarantine, store
 from lakehouse.engine.delta.check import check
+from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.evolution import evolve
+from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact, zorder
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.travel import history
@@ -29,10 +36,7 @@ SCHEMA = pl.Schema({"day": pl.String(), "id": pl.Int64()})
 
 @pytest.fixture
 def lake(azurite, new_container) -> Address:
-    options = {
-        "account_name": azurite.account, "account_key": azurite.key, "endpoint": azurite.endpoint, "allow_http": "true",
-    }  # fmt: skip
-    return Address(f"abfss://{new_container()}@{azurite.account}.dfs.core.windows.net", options)
+    return azurite.address(new_container())
 
 
 def rows(*ids: int, day: str | None = "d") -> pl.LazyFrame:
@@ -176,13 +180,64 @@ def test_what_is_not_there_is_told_from_a_store_that_fails(lake):
         handle.scan_paths(["nothing.parquet"]).select(pl.len()).collect()
 
 
-def test_a_table_is_checked_without_checksums_of_its_own(lake):
-    handle = append(Handle.create(lake / "t", SCHEMA), rows(1, 2), {}, {}).handle
-    assert (check(handle).faults, check(handle).summed, check(handle).unused) == ({}, 0, 0)
-    assert history(handle)["rows_added"].to_list() == [2, 0]
+@pytest.mark.parametrize("folder", [(), ("day",)], ids=["whole", "in folders of odd names"])
+def test_a_file_is_hashed_as_it_is_sent_and_damage_of_any_byte_is_found(lake, folder):
+    made = Handle.create(lake / "t", SCHEMA, partition_by=folder)
+    handle = prepare_append(made, rows(1, 2, day="a/b'c=%&é*").collect()).commit({}, {}).handle
+    handle = append(handle, rows(3), {}, {}).handle  # streamed, and not held in memory
+    assert (check(handle).faults, check(handle).summed, check(handle).unused) == ({}, 2, 0)
+    assert history(handle)["rows_added"].to_list() == [1, 2, 0]
+    [add] = handle.commit_of(1).of("add")
     path = handle.files()["path"][0]
-    rows(1).collect().write_parquet(f"{(lake / 't').uri}/{path}", storage_options=lake.options)
+    [whole] = store.read(lake / "t", [path])
+    assert add["tags"] == {SHA256: hashlib.sha256(whole).hexdigest()}
+    for at in (0, len(whole) // 2, len(whole) - 1):
+        overwrite_blob(lake / "t", path, whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert check(handle).faults == {path: "is not as it was written: its checksum is another"}
+    overwrite_blob(lake / "t", path, whole)
+    assert check(handle).faults == {}
+    overwrite_blob(lake / "t", path, whole[:-1])
     assert "bytes, and" in check(handle).faults[path]
+    store.remove(lake / "t", [path])
+    assert check(handle).faults == {path: "is not there"}
+
+
+def overwrite_blob(address: Address, name: str, content: bytes) -> None:
+    obstore.put(store.store_of(address), name, content)
+
+
+def test_a_file_of_many_parts_is_hashed_part_by_part_and_files_without_rows_go_again(lake):
+    dice = random.Random(20261123)
+    wide = pl.DataFrame({"id": range(40_000), "text": [dice.randbytes(256).hex() for _ in range(40_000)]})
+    handle = append(Handle.create(lake / "t", wide.schema), wide.lazy(), {}, {}).handle
+    assert handle.bytes > 8 << 20, "more than one part of it is sent"
+    assert (check(handle).faults, check(handle).summed) == ({}, 1)
+    assert_frame_equal(handle.scan().collect(), wide)
+    assert write_files(handle, wide.lazy().filter(pl.col("id") < 0)) == []
+    assert check(handle).unused == 0
+
+
+def test_a_merge_by_deletion_vectors_sends_the_vectors_alone_and_compaction_folds_them_in(lake):
+    known_to_all = (Reader.DELTA_RS, Reader.DATABRICKS)
+    handle = append(Handle.create(lake / "t", SCHEMA), rows(*range(40)), {}, {}).handle
+    [file] = handle.files()["path"]
+    handle = merge(for_readers(handle, known_to_all), rows(2, 3, 50, day="new"), ["id"], {}, {}).handle
+    [vector] = [name for name in store.sizes(lake / "t") if name.endswith(".bin")]
+    assert [add["path"] for add in handle.commit_of(2).of("add") if "deletionVector" in add] == [file], "it stays"
+    assert (handle.vectors[file].kind, handle.vectors[file].rows, handle.vectors[file].file) == ("u", 2, vector)
+    expected = [("d", number) for number in range(40) if number not in {2, 3}] + [("new", id_) for id_ in (2, 3, 50)]
+    assert sorted(opened(lake / "t").scan().collect().rows()) == sorted(expected)
+    assert check(opened(lake / "t")).faults == {}
+    [whole] = store.read(lake / "t", [vector])
+    overwrite_blob(lake / "t", vector, whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "its checksum is another" in check(opened(lake / "t")).faults["a deletion vector"]
+    overwrite_blob(lake / "t", vector, whole)
+    folded = compact(for_readers(opened(lake / "t"), known_to_all), Aim()).handle
+    assert (len(folded.files()), dict(opened(lake / "t").vectors)) == (1, {})
+    assert sorted(opened(lake / "t").scan().collect().rows()) == sorted(expected)
+    folded.checkpoint()
+    sweep(plan_vacuum(opened(lake / "t"), 0, {}))
+    assert not [name for name in store.sizes(lake / "t") if name.endswith(".bin")]
 
 
 def test_a_table_is_kept_as_on_a_disk(lake):
