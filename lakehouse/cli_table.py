@@ -12,7 +12,6 @@ from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
-    from lakehouse.engine.delta.check import Checked
     from lakehouse.engine.delta.handle import Handle
 
 tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
