@@ -35,8 +35,7 @@ from lakehouse.engine.delta.storable import check_columns
 from lakehouse.engine.delta.vectors import NO_MARKS, Asks, Mark, Vector, enabling, places_of, vectors_of
 
 CHECKPOINT_EVERY = 10
-# The log is what `since` reads, so no engine may clean it up.
-_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}  # `since` reads the log, so no engine may clean it up
 
 _logger = logging.getLogger(__name__)
 
@@ -322,11 +321,10 @@ class Handle:
         protocol, metadata = asks(self.standing, metadata) if asks else (None, metadata)
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
         change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)
-        identity = land(self, change)
         is_read = reshaped or (asks and not marked) or log.RESTORED in note  # who measured files that are put back?
         came = None if is_read else {file.path: (file, at) for file in added}
         committed: Handle = self._later(self.version + 1, transactions, came, paths)
-        committed.identity = identity
+        committed.identity = land(self, change)
         if marked:
             committed._mark(marked, looks_again=protocol is not None)
         return committed._after_commit()
