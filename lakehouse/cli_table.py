@@ -106,19 +106,13 @@ def restore(
 
     It is a new version, so that this can be taken back too. The next `lakehouse run` reads again what came since.
     """
-    from lakehouse.engine.declare.errors import Refused, WrongUsage
-    from lakehouse.engine.delta.travel import as_it_stood
+    from lakehouse.engine.declare.errors import Refused
     from lakehouse.engine.orchestrate.rebuild import named
-    from lakehouse.engine.orchestrate.restore import Step, carry_out, plan, record
-    from lakehouse.engine.orchestrate.versions import standing
+    from lakehouse.engine.orchestrate.restore import Step, carry_out, plan_to, restored_event
 
     opened = Lakehouse()
-    declared = named(opened.tables, key).declaration
-    said = as_of if version is None else str(version)
-    if said is None or (as_of is not None and version is not None):
-        raise WrongUsage("Say to which version: --version 12 or --as-of 2026-01-31T12:00:00Z (lakehouse table history)")
-    then = as_it_stood(standing(declared, opened.place), said).version
-    planned = plan(declared, then, [each.declaration for each in opened.tables], opened.place, downstream=downstream)
+    declared, everyone = named(opened.tables, key).declaration, [each.declaration for each in opened.tables]
+    planned = plan_to(declared, everyone, opened.place, version=version, as_of=as_of, downstream=downstream)
     for step in planned.steps:
         out.print(str(step), markup=False, soft_wrap=True)
         for remark in step.remarks:
@@ -130,9 +124,9 @@ def restore(
         return
 
     def tell(step: Step, restored: Handle) -> None:
-        record(opened.instance, step, restored)
-        back = f"lakehouse table restore {step.declared.key} --version {step.restore.now.version}"
-        out.print(f"{step.declared.key} is put back, as version {restored.version}. To undo: {back}", soft_wrap=True)
+        opened.instance.report_runless_asset_event(restored_event(step, restored))
+        said = f"{step.declared.key} is put back, as version {restored.version}. To undo: {step.undo}"
+        out.print(said, soft_wrap=True)
 
     carry_out(planned, opened.place, tell)
     if not all(step.is_done for step in planned.steps):
@@ -143,32 +137,25 @@ def restore(
 def check(key: Key) -> None:
     """Read a table's files and its log, whole, and say which are damaged, and how to mend them. Exit 1: some are."""
     from lakehouse.cli_progress import watched
-    from lakehouse.engine.delta.advice import partition_advice
-    from lakehouse.engine.delta.check import check as checked
-    from lakehouse.engine.orchestrate.history import out_of_place
+    from lakehouse.engine.orchestrate.upkeep import examine
 
     opened = Lakehouse()
     declared, handle = opened.standing(key)
+    anew = f"lakehouse rebuild {key}" if declared else opened.plain[tuple(key.split("/"))]
     with watched(told, f"Reading {key}") as tell:
-        found = checked(handle, lambda said: tell(f"{key}: {said}"))
-    said = f"{key}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
-    without = f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
-    out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
+        examined = examine(key, handle, declared, anew=anew, tell=lambda said: tell(f"{key}: {said}"))
+    found = examined.found
+    out.print(str(examined))
     for name, fault in found.faults.items():
         out.print(f"  {name} {fault}", style="red", markup=False, soft_wrap=True)
-    for said in partition_advice(handle):
+    for said in examined.advice:
         out.print(f"Partitions: {said}", style="yellow", markup=False, soft_wrap=True)
     if found.unused:
         out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
-    broken = 0 if found.faults or declared is None else out_of_place(declared, handle.scan()).height
-    if broken:
-        said = "overlap the next one, leave a gap before it or end before they begin"
-        out.print(f"  {broken:,} of its versions {said}", style="red", soft_wrap=True)
-    if found.faults or broken:
-        anew = f"lakehouse rebuild {key}" if declared else opened.plain[tuple(key.split("/"))]
-        out.print(
-            f"Next: {f'lakehouse table repair {key}' if found.faults and found.only_sums else anew}", style="yellow"
-        )
+    if examined.broken:
+        out.print(f"  {examined.out_of_place}", style="red", soft_wrap=True)
+    if examined.next:
+        out.print(f"Next: {examined.next}", style="yellow")
         raise typer.Exit(1)
 
 

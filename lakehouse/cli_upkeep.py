@@ -29,11 +29,14 @@ def optimize(
     key: Key,
     *,
     zorder: Annotated[
-        str, typer.Option("--zorder", metavar="COLUMNS", help="Lay all rows by these, up to four: country,day")
+        str, typer.Option("--zorder", metavar="COLUMNS", help="Lay rows by these, up to four: country,day")
     ] = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Join small files, the order of rows kept; or lay all rows so that filters on some columns read few files."""
+    """Join small files, the order of rows kept; or lay rows so that filters on some columns read few files.
+
+    Without --zorder by the columns that the table's file says, if it says any (zorder=).
+    """
     from lakehouse.cli_progress import watched
     from lakehouse.engine.declare.upkeep import Policy
     from lakehouse.engine.orchestrate.upkeep import facts_of_files, would_do
@@ -42,7 +45,7 @@ def optimize(
     opened = Lakehouse()
     declared, handle, said = _own(opened, key)
     policy = said or Policy()
-    columns = [name.strip() for name in zorder.split(",") if name.strip()]
+    columns = [name.strip() for name in zorder.split(",") if name.strip()] or [*declared.zorder]
     if dry_run:
         planned = would_do(declared, handle, policy, columns)
         out.print(f"{declared.key}, version {handle.version}: {planned}", soft_wrap=True)
@@ -50,7 +53,7 @@ def optimize(
     with watched(told, f"Rewriting {declared.key}"):
         done = optimized(declared, handle, policy, columns)
     if not done.rewritten:
-        what = f"lies by {', '.join(columns)} already" if columns else "nothing to join"
+        what = f"nothing to lay by {', '.join(columns)}" if columns else "nothing to join"
         out.print(f"{declared.key}, version {done.handle.version}: {what}: {_files(done.before)}", soft_wrap=True)
         return
     _tell(opened, declared, facts_of_files(done))
@@ -79,19 +82,25 @@ def vacuum(
 ) -> None:
     """Take away files that no version within the retention refers to, and the log that is older than that."""
     from lakehouse.engine.delta.delivery import tidy
-    from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, hours_of, promise
+    from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, agreed, hours_of, promise
     from lakehouse.engine.delta.vacuum import refuse_short, sweep
     from lakehouse.engine.orchestrate.upkeep import facts_of_sweep, plan_beside, plan_sweep, readers_of
 
     opened = Lakehouse()
     declared, handle, policy = _own(opened, key)
     everyone = [each.declaration for each in opened.tables]
-    promised = policy.retention_hours if policy else max(hours_of(handle) or USUAL_HOURS, LEAST_HOURS)
-    hours = promised if retain_hours is None else retain_hours
-    if not override_retention:
-        refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
-    if policy and retain_hours is None and not dry_run:
-        handle = promise(handle, promised)
+    hours, said = max(hours_of(handle) or USUAL_HOURS, LEAST_HOURS), ""
+    if retain_hours is not None:
+        hours = retain_hours
+        if not override_retention:
+            refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
+    elif policy:
+        hours, said = (
+            (policy.retention_hours, "") if override_retention else agreed(declared.key, handle, policy.retention_hours)
+        )
+        handle = handle if dry_run else promise(handle, hours, policy.retention_hours)
+    if said:
+        out.print(f"{declared.key}: its retention is {said}", style="yellow", soft_wrap=True, markup=False)
     if not dry_run:
         tidy(handle, opened.place.quarantine(declared))
     planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)

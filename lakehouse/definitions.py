@@ -17,8 +17,8 @@ def lakehouse() -> dg.Definitions:
     return dg.Definitions(
         assets=assets_in(tables),
         sensors=[*sensors.arrivals, sensors.automation],
-        jobs=[jobs.everything, *jobs.upkeep],
-        schedules=[schedules.nightly, *schedules.kept],
+        jobs=[jobs.everything, *jobs.upkeep, *jobs.checks, jobs.restore],
+        schedules=[schedules.nightly, *schedules.kept, *schedules.checked],
         resources={
             **connections,
             "io_manager": DeltaIOManager(

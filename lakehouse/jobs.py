@@ -4,7 +4,7 @@ import dagster as dg
 
 from lakehouse import tables
 from lakehouse.engine.orchestrate.load import tables_in, unpartitioned_in
-from lakehouse.engine.orchestrate.upkeep_jobs import upkeep_jobs
+from lakehouse.engine.orchestrate.upkeep_jobs import check_jobs, restore_job, upkeep_jobs
 
 everything = dg.define_asset_job(
     "everything",
@@ -14,3 +14,5 @@ everything = dg.define_asset_job(
 )
 
 upkeep = upkeep_jobs(tables_in(tables))
+checks = check_jobs(tables_in(tables))
+restore = restore_job(tables_in(tables))

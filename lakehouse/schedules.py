@@ -3,7 +3,7 @@
 import dagster as dg
 
 from lakehouse.engine.orchestrate.sensor import WHY
-from lakehouse.jobs import everything, upkeep
+from lakehouse.jobs import checks, everything, upkeep
 
 nightly = dg.ScheduleDefinition(
     name="nightly",
@@ -26,4 +26,18 @@ kept = [
         "nothing of them, nothing is done.",
     )
     for place, job in enumerate(upkeep)
+]
+
+checked = [
+    dg.ScheduleDefinition(
+        name=job.name,
+        job=job,
+        cron_schedule=f"{20 * place} 5 * * 0",
+        execution_timezone="Europe/London",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={WHY: "It is five on a Sunday morning, when every file is read."},
+        description="Reads a layer's tables once a week, those that `upkeep:` of the environment file names. It reads "
+        "every byte of them: stop it here where that costs too much.",
+    )
+    for place, job in enumerate(checks)
 ]

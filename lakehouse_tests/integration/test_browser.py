@@ -108,17 +108,19 @@ def test_upkeep_is_launched_from_its_job_and_what_it_did_stands_beside_the_table
         expect(page.get_by_text(name, exact=True)).to_be_visible()
 
 
-def test_upkeep_is_scheduled_for_each_layer_from_the_start(page: Page, server: DagsterDev):
+def test_upkeep_and_checks_are_scheduled_for_each_layer_from_the_start(page: Page, server: DagsterDev):
     page.goto(f"{server.url}/automation")
-    for layer in ("bronze", "silver", "gold"):
-        expect(page.get_by_text(f"upkeep_{layer}", exact=True).first).to_be_visible()
+    jobs = [f"{job}_{layer}" for job in ("upkeep", "check") for layer in ("bronze", "silver", "gold")]
+    for job in jobs:
+        expect(page.get_by_text(job, exact=True).first).to_be_visible()
     asked = """query ($of: RepositorySelector!) { schedulesOrError(repositorySelector: $of) { ... on Schedules {
         results { name scheduleState { status } } } } }"""
     of = {"repositoryName": "__repository__", "repositoryLocationName": "lakehouse"}
     told = server.ask(asked, of=of)["schedulesOrError"]["results"]
     assert {each["name"]: each["scheduleState"]["status"] for each in told} == {
-        "nightly": "STOPPED", "upkeep_bronze": "RUNNING", "upkeep_silver": "RUNNING", "upkeep_gold": "RUNNING",
-    }  # fmt: skip
+        "nightly": "STOPPED",
+        **dict.fromkeys(jobs, "RUNNING"),
+    }
 
 
 def launched_upkeep(page: Page, server: DagsterDev) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import columns_of
+from lakehouse.engine.declare.contract import columns_of, personal_of
 from lakehouse.engine.declare.write import Append, Merge, Reading, ReplacePartition
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _FOLDERS = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date)
 _NAMING = (pl.String, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.Date, pl.Datetime)
 """Types whose values name a slice: each is equal to itself only, is ordered, and stands in the statistics of a file."""
+
+MOST_COLUMNS = 4
+"""By so many a table can be laid: of more each would count for little."""
 
 
 def in_slicing(declared: Declaration) -> Iterator[str]:
@@ -30,6 +33,8 @@ def in_slicing(declared: Declaration) -> Iterator[str]:
         yield from _in_partitions(declared, declared.partitions)
     if declared.partition_by:
         yield from _in_folders(declared)
+    if declared.zorder:
+        yield from _in_zorder(declared)
     yield from _in_order(declared)
 
 
@@ -123,6 +128,35 @@ def _in_folders(declared: Declaration) -> Iterator[str]:
                 f"{said}: {column!r} is {schema[column]}, which has no exact name as a folder. Store the table by a "
                 "String, an integer or a Date, such as the day of a time."
             )
+
+
+def _in_zorder(declared: Declaration) -> Iterator[str]:
+    said = f"zorder={', '.join(declared.zorder)}"
+    if isinstance(declared.write, Append):
+        yield f"{said}: it is written by Append, and a reader takes the later of two rows: the order of rows counts."
+    hidden = personal_of(declared.contract)
+    for fault in unlayable(declared.zorder, declared.stored_schema, declared.partition_by, hidden):
+        yield f"{said}: {fault}."
+
+
+def unlayable(
+    columns: Sequence[str], schema: pl.Schema, folders: Collection[str], hidden: Collection[str]
+) -> list[str]:
+    """Why a table cannot be laid by these columns, in words: it has them not, or they have no ranges."""
+
+    def why(name: str) -> str:
+        if name not in schema:
+            return f"it has no column {name}; it has {', '.join(schema)}"
+        if name in folders:
+            return f"its folders are by {name} already"
+        if schema[name].is_nested() or isinstance(schema[name], pl.Binary):
+            return f"{name} is {schema[name]}, of which no ranges are kept"
+        return f"{name} is personal and leaves no ranges in the log" if name in hidden else ""
+
+    complaints = [said for name in columns if (said := why(name))]
+    if not 0 < len(set(columns)) == len(columns) <= MOST_COLUMNS:
+        complaints.append(f"1 to {MOST_COLUMNS} columns can be named, each once")
+    return complaints
 
 
 def _in_order(declared: Declaration) -> Iterator[str]:

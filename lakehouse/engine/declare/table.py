@@ -86,6 +86,7 @@ class Declaration:
     partitions: Partitions | None = None
     runs_on: Spark | None = None
     readers: tuple[Reader, ...] = EVERY_READER
+    zorder: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -246,16 +247,17 @@ def declare(  # noqa: PLR0913 # one parameter per declared fact
     partitions: Partitions | None = None,
     runs_on: Spark | None = None,
     readers: Sequence[Reader] = EVERY_READER,
+    zorder: str | Sequence[str] = (),
 ) -> Declaration:
     """Read a table function's signature, check it against the matrix, try it on empty frames, bind its contract."""
     name = transform.__name__
     signature = _signature(transform)
     contract = _contract(f"{name}'s return", signature.return_annotation, Frame)
     reads = tuple(_read(name, each, contract) for each in signature.parameters.values())
-    folders = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+    folders, curve = ((each,) if isinstance(each, str) else tuple(each) for each in (partition_by, zorder))
     counts: dict[str, Any] = {"rejects": rejects, "conserves": conserves, "drops": drops or {}}
     stored: dict[str, Any] = {"partition_by": folders, "partitions": partitions, "runs_on": runs_on}
-    stored["readers"] = checked_readers(name, readers)
+    stored |= {"readers": checked_readers(name, readers), "zorder": curve}
     declared = Declaration(name, contract, write, transform, reads, source, **counts, **stored)
     refuse(declared, STORED_BESIDE)
     if not declared.is_bronze:

@@ -16,21 +16,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.declare.slicing import unlayable
 from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, last_note, read_commits
+from lakehouse.engine.delta.log import UPKEEP, last_note
+from lakehouse.engine.delta.prepared import in_turn
 from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read
+from lakehouse.engine.delta.rivals import since
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.vectors import disabling
-from lakehouse.engine.delta.zorder import MOST_COLUMNS, Curve, mark
+from lakehouse.engine.delta.zorder import Curve, mark
 
 TARGET_BYTES = 128 << 20
 SMALL = 0.5
@@ -41,7 +43,6 @@ WORN = 0.1
 """Of a file's rows so many may be gone by a deletion vector before it is written anew without them."""
 COMMIT_BYTES = 4 << 30
 """After so much was read, what was written so far is committed: an interruption costs no more than that."""
-ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ def layout(handle: Handle, aim: Aim) -> Layout:
     return Layout(handle.version, len(handle.files()), handle.bytes, sum(map(sum, parts)), worst)
 
 
-def plan(handle: Handle, aim: Aim) -> Plan:
-    """What compaction would do to this version: told from the log alone."""
-    groups = [group for part in _partitions(handle) for group in _groups(handle, part, aim)]
+def plan(handle: Handle, aim: Aim, columns: Sequence[str] = ()) -> Plan:
+    """What compaction, or laying by columns, would do to this version: told from the log alone."""
+    wanted = (_unlaid(part, columns, aim) if columns else _groups(handle, part, aim) for part in _partitions(handle))
+    groups = [group for each in wanted for group in each]
     files = handle.files().filter(pl.col("path").is_in([path for group in groups for path in group]))
     return Plan(layout(handle, aim), tuple(groups), int(files["rows"].sum()), int(files["size"].sum()))
 
@@ -131,12 +133,17 @@ def compact(handle: Handle, aim: Aim) -> Optimized:
     return _finished(done, aim)
 
 
+def folds(handle: Handle, readers: Sequence[Reader]) -> bool:
+    """Whether it may have deletion vectors, and one of these knows none."""
+    return handle.has_vectors and not can_read(readers, DELETION_VECTORS)
+
+
 def without_vectors(handle: Handle, readers: Sequence[Reader]) -> Handle:
     """The table as these can read it: where one knows no deletion vectors, they are folded in, and asked for no more.
 
     As it is where they all do, or it has none. Equal rows in the same order. Raises Conflict.
     """
-    if not handle.has_vectors or can_read(readers, DELETION_VECTORS):
+    if not folds(handle, readers):
         return handle
     stands = handle
     if handle.stands_as is not None:
@@ -157,23 +164,37 @@ def without_vectors(handle: Handle, readers: Sequence[Reader]) -> Handle:
 def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
     """Lay the rows of each partition by these columns along a Z-curve, in as many files as there should be.
 
-    Files that lie so already are left. The order of rows is lost. Memory: a sample of the columns, and a part of each
-    file that is being written.
+    Those that were laid before are left until as many have come as were laid together. The order of rows is lost.
+    Memory: a sample of the columns, and a part of each file that is being written.
     """
     refuse_columns(handle, columns)
-    said, before = mark(columns), layout(handle, aim)
-    parts = [
-        part for part in _partitions(handle) if not part["path"].str.contains(f"-{said.strip()}.", literal=True).all()
-    ]
-    unsorted = [part["path"].to_list() for part in parts if part.height > 1 or _wanted(part, aim) > 1]
+    said, found = mark(columns), plan(handle, aim, columns)
 
     def written(standing: Handle, paths: Sequence[str]) -> Sequence[DataFile]:
         rows, files = standing.scan_paths(paths), standing.files().filter(pl.col("path").is_in(paths))
         curve = Curve.of(rows, columns, standing.rows_of(paths), _wanted(files, aim))
         return write_files(standing, rows.with_columns(curve.file(handle.schema).alias(said)), spread=said)
 
-    done = _rewrite(Optimized(handle, before, before), unsorted, written, f"laid by {', '.join(columns)}")
-    return _finished(done, aim)
+    before = Optimized(handle, found.before, found.before)
+    return _finished(_rewrite(before, found.groups, written, f"laid by {', '.join(columns)}"), aim)
+
+
+def _unlaid(part: pl.DataFrame, columns: Sequence[str], aim: Aim) -> Iterator[tuple[str, ...]]:
+    """The files of a partition that are to be laid together: those that do not lie so, or of which many rows are gone.
+
+    With them what was laid at once before, where it has no more bytes than all of these: so a row is laid anew about
+    as often as the table doubles, and what was laid by itself stays few.
+    """
+    worn, name = _worn(part), rf"-([0-9a-f]{{16}})-{mark(columns).strip()}\.parquet$"
+    at_once = pl.when(~pl.col("path").is_in(worn)).then(pl.col("path").str.extract(name)).alias("at once")
+    told = part.group_by(at_once).agg("path", pl.col("size").sum()).sort(pl.col("at once").is_not_null(), "size")
+    group, size = list[str](), 0
+    for laid, paths, its_size in told.rows():
+        if laid is None or its_size <= size:
+            group, size = [*group, *paths], size + its_size
+    files = part.filter(pl.col("path").is_in(group))
+    if group and (len(group) > 1 or not worn.isdisjoint(group) or _wanted(files, aim) > 1):
+        yield tuple(files["path"])
 
 
 def _wanted(files: pl.DataFrame, aim: Aim) -> int:
@@ -226,29 +247,27 @@ def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Seq
 
     What lost a file to them is left out. Gives the newest version, and what was committed.
     """
-    for _ in range(ATTEMPTS):
+
+    def commit(at: Handle, made: Sequence[_Made]) -> tuple[Handle, Sequence[_Made]]:
         if not made:
-            return handle, made
+            return at, made
         added = [file for each in made for file in each.added]
         removed = [path for each in made for path in each.removed]
-        said = f"{what}: {number(len(removed), 'file')} into {len(added):,}"
-        try:
-            note = {**last_note(handle.address, handle.version), UPKEEP: said}
-            return handle.commit(added, removed, {}, note, rearranges=True).leaving_out(handle.unmeasured), made
-        except Conflict:
-            newest = Handle.open(handle.address)
-            if newest is None or newest.id != handle.id or newest.schema != handle.schema:
-                raise
-            touched = _touched(handle, newest)
-            made = [each for each in made if touched.isdisjoint(each.removed)]
-            handle = newest.leaving_out(handle.unmeasured)
-    raise Conflict(f"{handle.address}: {ATTEMPTS} other writers came first; nothing of ours was committed. Run again.")
+        note = {
+            **last_note(at.address, at.version),
+            UPKEEP: f"{what}: {number(len(removed), 'file')} into {len(added):,}",
+        }
+        return at.commit(added, removed, {}, note, rearranges=True).leaving_out(handle.unmeasured), made
 
+    def again(at: Handle, made: Sequence[_Made], lost: Conflict) -> tuple[Handle, Sequence[_Made]]:
+        now = since(at)
+        if now is None or now.handle.schema != handle.schema:
+            raise lost
+        touched = now.went.union(now.came)  # also where a deletion vector only took rows out of a file
+        left = [each for each in made if touched.isdisjoint(each.removed)]
+        return now.handle.leaving_out(handle.unmeasured), left
 
-def _touched(handle: Handle, newest: Handle) -> set[str]:
-    """Files that any commit since has named: also one that only took rows out of a file, by a deletion vector."""
-    commits = read_commits(handle.address, handle.version + 1, newest.version)
-    return {unquote(body["path"]) for commit in commits for kind in ("add", "remove") for body in commit.of(kind)}
+    return in_turn((handle, made), lambda each: commit(*each), lambda each, lost: again(*each, lost))
 
 
 def _refuse_other_count(handle: Handle, paths: Sequence[str], files: Sequence[DataFile]) -> None:
@@ -316,18 +335,5 @@ def _stem(path: str) -> str:
 
 def refuse_columns(handle: Handle, columns: Sequence[str]) -> None:
     """Refuse to lay a table by columns that it has not, or that have no ranges."""
-
-    def why(name: str) -> str:
-        if name not in handle.schema:
-            return f"it has no column {name}; it has {', '.join(handle.schema)}"
-        if name in handle.partition_by:
-            return f"its folders are by {name} already"
-        if handle.schema[name].is_nested() or isinstance(handle.schema[name], pl.Binary):
-            return f"{name} is {handle.schema[name]}, of which no ranges are kept"
-        return f"{name} is personal and leaves no ranges in the log" if name in handle.unmeasured else ""
-
-    complaints = [said for name in columns if (said := why(name))]
-    if not 0 < len(set(columns)) == len(columns) <= MOST_COLUMNS:
-        complaints.append(f"1 to {MOST_COLUMNS} columns can be named, each once")
-    if complaints:
+    if complaints := unlayable(columns, handle.schema, handle.partition_by, handle.unmeasured):
         raise Refused(f"{handle.address} cannot be laid by {', '.join(columns)}: {'; '.join(complaints)}.")

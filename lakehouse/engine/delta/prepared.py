@@ -120,14 +120,19 @@ class Prepared:
 def until_first(
     prepared: Prepared, guarded: Mapping[str, int | None], commit: Callable[[Prepared], Written]
 ) -> Written:
-    """Commit until no rival comes first: Delta's own loop. Raises Conflict where `on_top` does, or after ATTEMPTS."""
+    """Commit until no rival comes first. Raises Conflict where `on_top` does, or after ATTEMPTS."""
+    return in_turn(prepared, commit, lambda prepared, lost: on_top(prepared, guarded, lost))
+
+
+def in_turn[P, W](prepared: P, commit: Callable[[P], W], again: Callable[[P, Conflict], P]) -> W:
+    """Delta's own loop: commit; where a rival came first, `again` says what is to be committed then, or raises."""
     for attempt in range(1, ATTEMPTS):
         try:
             return commit(prepared)
         except Conflict as lost:
             longest = min(_PAUSE_SECONDS * attempt, _LONGEST_PAUSE_SECONDS)
             time.sleep(random.uniform(0, longest))  # noqa: S311 # so that rivals do not meet again
-            prepared = on_top(prepared, guarded, lost)
+            prepared = again(prepared, lost)
     return commit(prepared)
 
 

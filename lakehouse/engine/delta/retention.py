@@ -15,21 +15,39 @@ LEAST_HOURS = 168
 """A week. Vacuum with less breaks readers and writers that are running."""
 USUAL_HOURS = 720
 _FILES, _LOG = "delta.deletedFileRetentionDuration", "delta.logRetentionDuration"
+_BY_POLICY = "lakehouse.retentionHours"
+"""The property that says which promise is of a policy; no other engine looks at it."""
 _HOURS = {"hour": 1, "day": 24, "week": 168}
 
 
 def hours_of(handle: Handle) -> int | None:
     """What the table promises: the lesser of its two properties; None where it has neither, or in no unit of ours."""
-    configuration = configuration_of(handle)
-    found = [_hours(configuration[name]) for name in (_FILES, _LOG) if name in configuration]
-    return min((each for each in found if each is not None), default=None)
+    return min(_all_hours(handle), default=None)
 
 
-def promise(handle: Handle, hours: int) -> Handle:
-    """The table with this promise; a version of its own where it had another. Raises Conflict."""
-    said = {_FILES: f"interval {hours} hours", _LOG: f"interval {hours} hours"}
-    if said.items() <= configuration_of(handle).items():
+def agreed(name: str, handle: Handle, hours: int) -> tuple[int, str]:
+    """What the table is to promise where its policy says `hours`, and what is to be said where it promises more.
+
+    What a policy has set is lowered by it. What anybody else has set is kept: they may count on it.
+    """
+    if (stands := max(_all_hours(handle), default=0)) <= hours:
+        return hours, ""
+    if configuration_of(handle).get(_BY_POLICY) == str(stands):
+        return hours, f"lowered from {stands} to {hours} hours, as `upkeep:` says now"
+    return stands, (
+        f"kept at {stands} hours, which were not set by `upkeep:`; it says {hours}. To keep so long, say there "
+        f"retention_hours: {stands}; to keep {hours} from now on: lakehouse table vacuum {name} --override-retention"
+    )
+
+
+def promise(handle: Handle, hours: int, policy: int | None = None) -> Handle:
+    """The table with this promise; a version of its own where it had another. Raises Conflict.
+
+    policy: what its policy says, where that is another number.
+    """
+    if _all_hours(handle) == [hours, hours]:
         return handle
+    said = {_FILES: f"interval {hours} hours", _LOG: f"interval {hours} hours", _BY_POLICY: str(policy or hours)}
     note = {**last_note(handle.address, handle.version), UPKEEP: f"promises to keep {hours} hours"}
     metadata = {**handle.standing.metadata, "configuration": {**configuration_of(handle), **said}}
     return handle.commit([], [], {}, note, rearranges=True, asks=lambda _, __: (None, metadata))
@@ -38,6 +56,12 @@ def promise(handle: Handle, hours: int) -> Handle:
 def configuration_of(handle: Handle) -> dict[str, str]:
     """The table's own properties."""
     return handle._table.metadata().configuration  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _all_hours(handle: Handle) -> list[int]:
+    configuration = configuration_of(handle)
+    found = [_hours(configuration[name]) for name in (_FILES, _LOG) if name in configuration]
+    return [each for each in found if each is not None]
 
 
 def _hours(said: str) -> int | None:

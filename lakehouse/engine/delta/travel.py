@@ -128,7 +128,8 @@ def time_of(text: str) -> datetime:
     except ValueError:
         raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
     if time.tzinfo is None:
-        raise WrongUsage(f"as of {text}: of which zone? Say {text}Z for UTC, or an offset such as {text}+01:00.")
+        said = time.isoformat()
+        raise WrongUsage(f"as of {text}: of which zone? Say {said}Z for UTC, or an offset such as {said}+01:00.")
     return time
 
 

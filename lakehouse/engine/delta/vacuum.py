@@ -22,6 +22,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.checkpoints import Checkpoints
+from lakehouse.engine.delta.halves import halves, without_halves
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, for_polars, full, root
@@ -85,6 +86,7 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
     used, kept = log.used(oldest, readers)
     _refuse_unless_whole(handle, there, used)
     unused = {name: told for name, told in there.items() if _is_data(name) and name not in used}
+    unused |= halves(handle.address)
     spare = {name: size for name, (size, at) in unused.items() if at < until}
     needed = set[str]().union(*kept.values())
     held = {name: _held(handle, at, spare, kept[name]) for name, at in readers.items() if kept[name] and at < oldest}
@@ -109,7 +111,7 @@ def _held(handle: Handle, position: int, spare: Mapping[str, int], kept: set[str
 
 def sweep(planned: Sweep) -> None:
     """Carry it out: data files first, then the log, the oldest first, so that what is left always hangs together."""
-    store.remove(planned.handle.address, list(planned.files))
+    store.remove(planned.handle.address, without_halves(planned.handle.address, planned.files))
     store.remove_in_order(planned.handle.address, sorted(planned.log))
 
 

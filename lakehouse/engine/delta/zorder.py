@@ -14,7 +14,6 @@ import polars as pl
 
 BITS = 10
 """1,024 ranks of each column: more than there are files to tell apart."""
-MOST_COLUMNS = 4
 SAMPLE = 200_000
 
 

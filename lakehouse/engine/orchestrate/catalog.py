@@ -62,6 +62,8 @@ def definition_metadata(declared: Declaration) -> dict[str, Any]:
     }
     if declared.partition_by:
         facts["stored_by"] = ", ".join(declared.partition_by)
+    if declared.zorder:
+        facts["laid_by"] = ", ".join(declared.zorder)
     if declared.source:
         facts["source"] = declared.source.pattern
     if declared.runs_on:
@@ -125,9 +127,15 @@ def shown(facts: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _shown(value: object) -> Any:
-    if isinstance(value, list | tuple | dict):
+    if isinstance(value, list | tuple | dict) and not isinstance(value, dg.MetadataValue):  # which may be a tuple
         return dg.MetadataValue.json(value)  # type: ignore[arg-type] # facts hold only what JSON holds
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    return value if isinstance(value, str | int | float | bool | dg.MetadataValue) else str(value)
+
+
+def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """A small frame as a table in metadata."""
+    columns = [dg.TableColumn(name, type_name(dtype)) for name, dtype in rows.schema.items()]
+    return dg.MetadataValue.table([*map(dg.TableRecord, rows.rows(named=True))], dg.TableSchema(columns))
 
 
 def preview(declared: Declaration, rows: pl.DataFrame) -> dg.MarkdownMetadataValue:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import dagster as dg
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
@@ -17,9 +17,11 @@ from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.restore import Restore, prepare_restore, restore
+from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
+from lakehouse.engine.orchestrate.versions import standing
 from lakehouse.engine.orchestrate.work import partition_position, position
 
 
@@ -35,6 +37,11 @@ class Step:
     @property
     def is_done(self) -> bool:
         return self.restore.is_done and (self.rewind is None or self.rewind.is_done)
+
+    @property
+    def undo(self) -> str:
+        """The command that takes it back."""
+        return f"lakehouse table restore {self.declared.key} --version {self.restore.now.version}"
 
     def __str__(self) -> str:
         now, then = self.restore.now.version, self.restore.then.version
@@ -101,6 +108,22 @@ class Plan:
         return None
 
 
+def plan_to(
+    declared: Declaration,
+    tables: Sequence[Declaration],
+    place: Place,
+    *,
+    version: int | None = None,
+    as_of: str | None = None,
+    downstream: bool = False,
+) -> Plan:
+    """`plan` for a version or a time. Raises WrongUsage where neither is said, or both."""
+    if (said := as_of if version is None else str(version)) is None or None not in (as_of, version):
+        raise WrongUsage("Say to which version: --version 12 or --as-of 2026-01-31T12:00:00Z (lakehouse table history)")
+    then = as_it_stood(standing(declared, place), said).version
+    return plan(declared, then, tables, place, downstream=downstream)
+
+
 def plan(
     declared: Declaration, version: int, tables: Sequence[Declaration], place: Place, *, downstream: bool = False
 ) -> Plan:
@@ -139,8 +162,8 @@ def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None])
         tell(step, restore(step.restore, place.quarantine(step.declared)))
 
 
-def record(instance: dg.DagsterInstance, step: Step, restored: Handle) -> None:
-    """Let Dagster know: as a materialization, so that what reads the table is run; of partitions only as told."""
+def restored_event(step: Step, restored: Handle) -> dg.AssetMaterialization | dg.AssetObservation:
+    """What Dagster is told: a materialization, so that what reads the table is run; of partitions an observation."""
     said = {
         "delta/version": restored.version,
         "restored_to_version": step.restore.then.version,
@@ -150,7 +173,7 @@ def record(instance: dg.DagsterInstance, step: Step, restored: Handle) -> None:
     }
     of = dg.AssetMaterialization if step.declared.partitions is None else dg.AssetObservation
     key = dg.AssetKey(step.declared.key.split("/"))
-    instance.report_runless_asset_event(of(key, description=f"lakehouse table restore: {step}", metadata=said))
+    return of(key, description=f"lakehouse table restore: {step}", metadata=said)
 
 
 def _later(root: Declaration, to: Restore, tables: Sequence[Declaration], place: Place) -> list[Later]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -97,6 +98,16 @@ def _partitions(context: dg.AssetExecutionContext) -> list[str] | None:
     return [str(key) for key in context.partition_keys] if has_some else None
 
 
+@contextmanager
+def not_tried_again(place: Place) -> Iterator[None]:
+    """What is transient stays an exception, which a retry policy repeats; what is not becomes a Failure."""
+    try:
+        with told_where_refused(*(lake.address() for lake in (place.lake, place.behind) if lake)):
+            yield
+    except Terminal as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
 def _work(  # noqa: PLR0913 # what a run may be told
     declared: Declaration,
     place: Place,
@@ -111,8 +122,7 @@ def _work(  # noqa: PLR0913 # what a run may be told
 ) -> Work:
     """The one boundary where errors become Dagster's: what trying again will not mend is not tried again."""
     try:
-        lakes = [lake.address() for lake in (place.lake, place.behind) if lake]
-        with told_where_refused(*lakes):
+        with not_tried_again(place):
             if declared.is_bronze:
                 return land(declared, place, rebuild=rebuild, reingest=reingest, progress=landing)
             then, rebuild = as_they_stood(pinned, as_of, declared.key), rebuild or bool(as_of)
@@ -120,8 +130,6 @@ def _work(  # noqa: PLR0913 # what a run may be told
                 on_spark = refine_on_spark(declared, place, then, context.op_execution_context, rebuild=rebuild)
                 return marked(on_spark, as_of)
             return marked(refine(declared, place, then, rebuild=rebuild, keys=keys), as_of)
-    except Terminal as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     except pl.exceptions.PolarsError as error:
         if _hides_values(declared):
             why = f"{type(error).__name__}. What Polars says of it may hold personal values and is left out"

@@ -79,6 +79,7 @@ def table(  # noqa: PLR0913 # one parameter per declared fact
     partition_by: str | Sequence[str] = (),
     runs_on: Spark | None = None,
     readers: Sequence[Reader] = EVERY_READER,
+    zorder: str | Sequence[str] = (),
     **dagster: Unpack[DagsterWords],
 ) -> Callable[[Callable[..., pl.LazyFrame]], Table]:
     """Make a function of frames a table of the lake.
@@ -88,7 +89,8 @@ def table(  # noqa: PLR0913 # one parameter per declared fact
     a predicate over the input for what is left out on purpose. partition_by: the columns by whose values the files lie
     in folders (Hive's way), for a table so large that most reads and merges want a few of them: a million rows each.
     runs_on: Spark("a script"), where one machine is too small. readers: the engines beside ours that read it, all of
-    them where it is not said: a commit that one of them could not read is refused. All other words are Dagster's.
+    them where it is not said: a commit that one of them could not read is refused. zorder: the columns, up to four,
+    by which upkeep lays its rows, so that a filter on any of them reads few files. All other words are Dagster's.
     Raises DeclarationError when the declaration cannot work.
     """
 
@@ -99,6 +101,7 @@ def table(  # noqa: PLR0913 # one parameter per declared fact
             "partition_by": partition_by,
             "runs_on": runs_on,
             "readers": readers,
+            "zorder": zorder,
         }
         if (partitions := dagster.get("partitions_def")) is not None:
             said["partitions"] = DagsterPartitions(partitions)

@@ -7,7 +7,7 @@ newest materialization.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import dagster as dg
@@ -20,6 +20,8 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.declare.write import Append, Reading
 from lakehouse.engine.delta import quarantine, store
+from lakehouse.engine.delta.advice import partition_advice
+from lakehouse.engine.delta.check import Checked, check
 from lakehouse.engine.delta.delivery import tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import summed_up, transactions_at
@@ -28,17 +30,19 @@ from lakehouse.engine.delta.optimize import (
     Layout,
     Optimized,
     compact,
+    folds,
     plan,
     refuse_columns,
     without_vectors,
     zorder,
 )
-from lakehouse.engine.delta.retention import promise
+from lakehouse.engine.delta.retention import agreed, hours_of, promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.ingest.rewind import asks_from
 from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.catalog import shown
+from lakehouse.engine.orchestrate.history import out_of_place
 from lakehouse.engine.orchestrate.work import is_foreign, position
 
 
@@ -76,13 +80,17 @@ def lets_go(reader: str) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """What was done for one table, and `beside` it for quarantine and ledger. `bytes_before`: of all in its folder."""
+    """What was done for one table, and `beside` it for quarantine and ledger. `bytes_before`: of all in its folder.
+
+    `retention`: what is to be said of it, where the table promised more than its policy says.
+    """
 
     done: Optimized
     swept: Sweep
     beside: tuple[Sweep, ...]
     bytes_before: int
     bytes_after: int
+    retention: str
 
     @property
     def facts(self) -> dict[str, object]:
@@ -92,6 +100,7 @@ class Kept:
             "beside/bytes_removed": sum(each.bytes for each in self.beside),
             "folder/bytes_before": self.bytes_before,
             "folder/bytes_after": self.bytes_after,
+            **({"retention": self.retention} if self.retention else {}),
         }
 
 
@@ -133,38 +142,52 @@ def own_table(declared: Declaration, place: Place) -> Handle | None:
 
 
 def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> Optimized:
-    """Join small files, or lay all rows by columns; then sum the log up. Refused where the order of rows counts."""
-    aim = aim_of(declared, policy)
-    _refuse_order(declared, columns, aim)
+    """Lay rows by these columns, or by those that the table declares; else join small files. Then sum the log up.
+
+    Refused where the order of rows counts.
+    """
+    columns, aim = _columns(declared, columns), aim_of(declared, policy)
     handle = without_vectors(handle, declared.readers)
     done = zorder(handle, columns, aim) if columns else compact(handle, aim)
     _sum_up(done.handle)
     return done
 
 
-def _refuse_order(declared: Declaration, columns: Sequence[str], aim: Aim) -> None:
-    if columns and aim.in_order:
+def _columns(declared: Declaration, columns: Sequence[str]) -> Sequence[str]:
+    if columns and isinstance(declared.write, Append):
         raise Refused(
             f"{declared.key} is written by Append, and a reader takes the later of two rows: by another order it would "
             f"take another. Nothing was written. Lay a table by columns that reads it, or join its files without "
             f"--zorder: lakehouse table optimize {declared.key}"
         )
+    return columns or declared.zorder
 
 
 def would_do(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> str:
     """What `optimize` would do, in words. Refused where it would be."""
-    aim = aim_of(declared, policy)
-    _refuse_order(declared, columns, aim)
-    found = plan(handle, aim)
+    if columns := _columns(declared, columns):
+        refuse_columns(handle, columns)
+    found = plan(handle, aim_of(declared, policy), columns)
     said = (
         f"{number(found.before.files, 'file')}, of which {found.before.small:,} small ({found.before.small_ratio:.0%})"
     )
-    if columns:
-        refuse_columns(handle, columns)
-        return f"{said}: {number(handle.rows, 'row')} would be laid by {', '.join(columns)}, {handle.bytes:,} bytes"
     if not found.groups:
-        return f"{said}: nothing to join"
-    return f"{said}: {found.files:,} would become {len(found.groups):,}, {found.rows:,} rows, {found.bytes:,} bytes"
+        said += f": nothing to lay by {', '.join(columns)}" if columns else ": nothing to join"
+    elif columns:
+        said += f": {number(found.rows, 'row')} would be laid by {', '.join(columns)}, {found.bytes:,} bytes"
+    else:
+        said += f": {found.files:,} would become {len(found.groups):,}, {found.rows:,} rows, {found.bytes:,} bytes"
+    return said + _folded(declared, handle, {path for group in found.groups for path in group})
+
+
+def _folded(declared: Declaration, handle: Handle, anew: Collection[str]) -> str:
+    """Of which files, and of how many rows, the deletion vectors would go."""
+    is_freed = folds(handle, declared.readers)
+    rows = [vector.rows for path, vector in handle.vectors.items() if is_freed or path in anew]
+    said = (
+        f"; {number(len(rows), 'file')} written anew without {number(sum(rows), 'row')} that deletion vectors took away"
+    )
+    return (said if rows else "") + ("; the table would ask for them no more" if is_freed else "")
 
 
 def plan_sweep(
@@ -177,19 +200,23 @@ def plan_sweep(
 
 
 def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Kept | None:
-    """All of it for one table, and its quarantine's old files; None where there is no table. Raises Conflict."""
+    """All of it for one table, and its quarantine's old files; None where there is no table. Raises Conflict.
+
+    Where its promise is lowered, nothing goes by that before the next time.
+    """
     handle = own_table(declared, place)
     if handle is None:
         return None
     before = sum(store.sizes(handle.address).values())
-    handle = promise(handle, policy.retention_hours).leaving_out(handle.unmeasured)
-    done = optimize(declared, handle, policy)
+    hours, said = agreed(declared.key, handle, policy.retention_hours)
+    kept_so_far = hours_of(handle) or 0
+    done = optimize(declared, promise(handle, hours, policy.retention_hours).leaving_out(handle.unmeasured), policy)
     tidy(done.handle, place.quarantine(declared))
-    swept = plan_sweep(declared, done.handle, policy.retention_hours, tables=tables, place=place)
+    swept = plan_sweep(declared, done.handle, max(hours, kept_so_far), tables=tables, place=place)
     beside = plan_beside(declared, swept, place)
     for each in (swept, *beside):
         sweep(each)
-    return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()))
+    return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()), said)
 
 
 def plan_beside(declared: Declaration, swept: Sweep, place: Place) -> tuple[Sweep, ...]:
@@ -208,6 +235,58 @@ def _sum_up(handle: Handle) -> None:
     """A checkpoint of this very version, where there is none: the log before it may go some day."""
     if summed_up(handle.address) != handle.version:
         handle.checkpoint()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What reading a table whole has found. `anew`: the command that makes it anew.
+
+    `broken`: so many versions of a History do not follow each other.
+    """
+
+    name: str
+    anew: str
+    found: Checked
+    advice: Sequence[str]
+    broken: int
+
+    def __str__(self) -> str:
+        found, unsummed = self.found, self.found.files - self.found.summed
+        how = f"{len(found.faults):,} damaged" if found.faults else "all as written"
+        without = f"; {number(unsummed, 'file')} without a checksum" if unsummed else ""
+        of = f"{number(found.files, 'file')}, {number(found.rows, 'row')}"
+        return f"{self.name}, version {found.version}: {of}, {how}{without}"
+
+    @property
+    def out_of_place(self) -> str:
+        return f"{self.broken:,} of its versions overlap the next one, leave a gap before it or end before they begin"
+
+    @property
+    def next(self) -> str:
+        """The command that mends it; nothing where nothing is wrong."""
+        if not self.found.faults and not self.broken:
+            return ""
+        return f"lakehouse table repair {self.name}" if self.found.faults and self.found.only_sums else self.anew
+
+    @property
+    def refusal(self) -> str:
+        """Why a run fails that has read it, with the culprits; nothing where nothing is wrong."""
+        culprits = [f"{name} {fault}" for name, fault in self.found.faults.items()]
+        return f"{self}: {'; '.join(culprits or [self.out_of_place])}. Next: {self.next}" if self.next else ""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        found = {f"check/{name}": value for name, value in vars(self.found).items()}
+        return {**found, "check/out_of_place": self.broken, "check/partitions": list(self.advice)}
+
+
+def examine(
+    name: str, handle: Handle, declared: Declaration | None, *, anew: str, tell: Callable[[str], None] = lambda _: None
+) -> Examined:
+    """Read a table's files and its log, whole; of a declared one also whether its versions follow each other."""
+    found = check(handle, tell)
+    broken = 0 if found.faults or declared is None else out_of_place(declared, handle.scan()).height
+    return Examined(name, anew, found, partition_advice(handle), broken)
 
 
 def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:

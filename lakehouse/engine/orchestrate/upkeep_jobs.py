@@ -1,59 +1,155 @@
-"""Dagster's jobs that keep tables: one for each layer, with an op for each table."""
+"""Dagster's jobs over tables that stand: for each layer one that keeps and one that checks; and one that puts back."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import dagster as dg
+from pydantic import Field
 
-from lakehouse.engine.declare.errors import Terminal
+from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.declare.upkeep import Policies
-from lakehouse.engine.delta.refused import told_where_refused
+from lakehouse.engine.declare.upkeep import Policies, Policy
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.catalog import as_table
+from lakehouse.engine.orchestrate.load import connections_of
+from lakehouse.engine.orchestrate.rebuild import named
+from lakehouse.engine.orchestrate.restore import Step, carry_out, plan_to, restored_event
+from lakehouse.engine.orchestrate.step import not_tried_again
 from lakehouse.engine.orchestrate.table import RETRIES, Table
-from lakehouse.engine.orchestrate.upkeep import keep_up, observed
+from lakehouse.engine.orchestrate.upkeep import examine, keep_up, observed, own_table
+from lakehouse.engine.quality.profile import profile
+
+
+class Told(NamedTuple):
+    """What is said of a table: as its observation, as a warning of the run, and why the run fails."""
+
+    facts: Mapping[str, object]
+    warning: str = ""
+    refusal: str = ""
+
+
+_VERBS = {"upkeep": "keep", "check": "check"}
+
+type _Work = Callable[[Declaration, Place, Policy, Sequence[Declaration]], Told | None]
 
 
 def upkeep_jobs(tables: Sequence[Table]) -> list[dg.JobDefinition]:
     """A job for each layer that has tables: an op for each, so that one that is refused stops no other."""
-    layers = dict.fromkeys(each.declaration.layer for each in tables)
-    return [_job(layer, [each.declaration for each in tables]) for layer in layers]
-
-
-def _job(layer: str, tables: Sequence[Declaration]) -> dg.JobDefinition:
-    ops = [_op(each, tables) for each in tables if each.layer == layer]
-    graph = dg.GraphDefinition(
-        name=f"upkeep_{layer}",
-        node_defs=ops,
-        description=f"Joins small files of the {layer} tables, sums their logs up, and takes away what is older than "
-        "their retention (`upkeep:` of the environment file). What it did stands in each table's observations.",
+    said = (
+        "Joins small files of the {} tables, sums their logs up, and takes away what is older than their retention "
+        "(`upkeep:` of the environment file). What it did stands in each table's observations."
     )
-    return graph.to_job()
+    return _by_layer("upkeep", tables, _kept, said)
 
 
-def _op(declared: Declaration, tables: Sequence[Declaration]) -> dg.OpDefinition:
-    def kept(context: dg.OpExecutionContext) -> None:
+def check_jobs(tables: Sequence[Table]) -> list[dg.JobDefinition]:
+    """The same, to read every file: what is damaged fails the run; what the values are like is told beside it."""
+    said = (
+        "Reads the {} tables that `upkeep:` of the environment file names, whole, with their logs, and fails where a "
+        "file is damaged. What it found stands in each table's observations, with a profile of the values."
+    )
+    return _by_layer("check", tables, _checked, said)
+
+
+def _kept(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Told | None:
+    done = keep_up(declared, place, policy, tables)
+    return done and Told(done.facts, warning=done.retention and f"{declared.key}: its retention is {done.retention}")
+
+
+def _checked(declared: Declaration, place: Place, _: Policy, __: Sequence[Declaration]) -> Told | None:
+    handle = own_table(declared, place)
+    if handle is None:
+        return None
+    examined = examine(declared.key, handle, declared, anew=f"lakehouse rebuild {declared.key}")
+    facts = dict(examined.facts)
+    if not examined.refusal:
+        facts["profile"] = as_table(profile(handle.scan(), personal_of(declared.contract))[1])
+    return Told(facts, refusal=examined.refusal)
+
+
+def _by_layer(name: str, tables: Sequence[Table], work: _Work, said: str) -> list[dg.JobDefinition]:
+    declared = [each.declaration for each in tables]
+
+    def of(layer: str) -> dg.JobDefinition:
+        ops = [_op(name, each, declared, work) for each in declared if each.layer == layer]
+        return dg.GraphDefinition(name=f"{name}_{layer}", node_defs=ops, description=said.format(layer)).to_job()
+
+    return [of(layer) for layer in dict.fromkeys(each.layer for each in declared)]
+
+
+def _op(job: str, declared: Declaration, tables: Sequence[Declaration], work: _Work) -> dg.OpDefinition:
+    def done(context: dg.OpExecutionContext) -> None:
         resources: Any = context.resources
         policies: Policies = resources.upkeep
         policy = policies.policy(declared.key)
         if policy is None:
-            context.log.info("%s is not kept here: `upkeep:` names neither it nor its layer.", declared.key)
+            context.log.info("%s is left alone here: `upkeep:` names neither it nor its layer.", declared.key)
             return
         place = Place(resources.lake, resources.lake)
-        try:
-            with told_where_refused(place.lake.address()):
-                done = keep_up(declared, place, policy, tables)
-        except Terminal as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        if done is None:
+        with not_tried_again(place):
+            told = work(declared, place, policy, tables)
+        if told is None:
             context.log.info("%s was not written yet.", declared.key)
             return
-        context.log_event(observed(declared, done.facts))
+        context.log_event(observed(declared, told.facts))
+        if told.warning:
+            context.log.warning(told.warning)
+        if told.refusal:
+            raise dg.Failure(told.refusal, allow_retries=False)
 
     return dg.op(
-        name=f"keep__{declared.layer}__{declared.name}",
-        description=f"Keeps {declared.key}.",
+        name=f"{_VERBS[job]}__{declared.layer}__{declared.name}",
+        description=f"{_VERBS[job].title()}s {declared.key}.",
         out=dg.Out(dg.Nothing),
         required_resource_keys={"lake", "upkeep"},
         retry_policy=RETRIES,
-    )(kept)
+    )(done)
+
+
+class Asked(dg.Config):
+    """Which table is put back, and to what: `version` or `as_of`."""
+
+    table: str = Field(description="A table, silver/orders.")
+    version: int | None = Field(None, description="Of `lakehouse table history`.")
+    as_of: str | None = Field(None, description="The version that stood then: 2026-01-31T12:00:00Z.")
+    downstream: bool = Field(False, description="Put back also what has read later versions, as far as needed.")
+    accept_loss: bool = Field(False, description="Also where files that would have to land again are gone.")
+    dry_run: bool = Field(False, description="Only say what would be done.")
+
+
+def restore_job(tables: Sequence[Table]) -> dg.JobDefinition:
+    """`lakehouse table restore` as a job: its run config says what the command's words say."""
+    declared = [each.declaration for each in tables]
+    connections = {"lake", "landing", *connections_of(tables).values()}
+
+    def put_back(context: dg.OpExecutionContext, config: Asked) -> None:
+        resources: Any = context.resources
+        place = Place(resources.lake, resources.landing, {name: getattr(resources, name) for name in connections})
+        done = dict[str, int]()
+
+        def tell(step: Step, restored: Handle) -> None:
+            done[step.declared.key] = restored.version
+            context.log.info(
+                "%s is put back, as version %d. To undo: %s", step.declared.key, restored.version, step.undo
+            )
+            context.log_event(restored_event(step, restored))
+
+        with not_tried_again(place):
+            asked = {"version": config.version, "as_of": config.as_of, "downstream": config.downstream}
+            planned = plan_to(named(tables, config.table).declaration, declared, place, **asked)
+            said = "\n".join(line for step in planned.steps for line in (str(step), *step.remarks))
+            if (refusal := planned.refusal(accept_loss=config.accept_loss)) is not None:
+                raise dg.Failure(refusal, metadata={"plan": said}, allow_retries=False)
+            if not config.dry_run:
+                carry_out(planned, place, tell)
+        context.add_output_metadata({"plan": said, "restored": done, "dry_run": config.dry_run})
+
+    op = dg.op(
+        description="Puts a table back to a version or a time, and with it how far it has read.",
+        out=dg.Out(dg.Nothing),
+        required_resource_keys=connections,
+        retry_policy=RETRIES,
+    )(put_back)
+    said = "Puts a table back to a version that it had, as `lakehouse table restore` does: Launchpad says which."
+    return dg.GraphDefinition(name="restore", node_defs=[op], description=said).to_job()

@@ -227,6 +227,30 @@ REFUSED |= {
         lambda: made(Frame[Sold], partition_by=["day", "order_no"]),
         "silver/fresh: partition_by=day, order_no: name each column once, and leave at least one for the files",
     ),
+    "a curve by a folder": (
+        lambda: made(Frame[Sold], partition_by="day", zorder=["day", "dey"]),
+        "silver/fresh: zorder=day, dey: its folders are by day already.",
+    ),
+    "a curve by no column": (
+        lambda: made(Frame[Sold], zorder="dey"),
+        "silver/fresh: zorder=dey: it has no column dey; it has day, order_no.",
+    ),
+    "a curve by one column twice": (
+        lambda: made(Frame[Sold], zorder=["day", "day"]),
+        "silver/fresh: zorder=day, day: 1 to 4 columns can be named, each once.",
+    ),
+    "a curve by what is personal": (
+        lambda: made(
+            Frame[Sold],
+            zorder="order_no",
+            columns={"day": (date, KEY), "order_no": (str, {"key": True, "personal": True})},
+        ),
+        "silver/fresh: zorder=order_no: order_no is personal and leaves no ranges in the log.",
+    ),
+    "a curve of bronze": (
+        lambda: table(Frame[fresh(Bronze)], write=Append(), source=FILES, zorder="order_no"),
+        "bronze/fresh: zorder=order_no: it is written by Append, and a reader takes the later of two rows: the order",
+    ),
     "a merge of rows whose order is not known": (
         lambda: made(New[Stored], write=Merge()),
         (
@@ -250,6 +274,12 @@ def test_folders_are_one_column_or_several_and_no_part_of_the_logic():
     assert (by_day.partition_by, by_both.partition_by) == (("day",), ("order_no", "day"))
     assert by_day.logic == by_both.logic
     assert made(New[Stored], write=Merge(newest_by="day")).reads[0].upstream is STORED
+
+
+def test_a_curve_is_of_one_column_or_several_and_no_part_of_the_logic():
+    by_day, by_both = (made(Frame[Sold], write=Overwrite(), zorder=by) for by in ("day", ["order_no", "day"]))
+    assert (by_day.zorder, by_both.zorder) == (("day",), ("order_no", "day"))
+    assert by_day.logic == by_both.logic == made(Frame[Sold], write=Overwrite()).logic
 
 
 def test_by_what_a_table_is_replaced_is_part_of_its_logic():

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import optimize, store
+from lakehouse.engine.delta import optimize, prepared, store
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.files import write_files
@@ -190,6 +191,42 @@ def test_a_row_that_is_changed_meanwhile_stays_changed(address: Address, monkeyp
     assert (done.left > 0, done.rewritten > 0) == (True, True), "the other day's files were joined all the same"
 
 
+def test_a_compaction_that_loses_to_thirty_appends_waits_its_turn(address: Address, monkeypatch: pytest.MonkeyPatch):
+    handle = grown(address, 4)
+    once, rivals = Handle.commit, iter(range(30))
+    pauses = list[float]()
+    monkeypatch.setattr(prepared.time, "sleep", pauses.append)
+
+    def beaten(self: Handle, *arguments: Any, **named: Any) -> Handle:
+        if named.get("rearranges") and (number := next(rivals, None)) is not None:
+            append(opened(address), rows(100 + number), {}, {})
+        return once(self, *arguments, **named)
+
+    monkeypatch.setattr(Handle, "commit", beaten)
+    paths = handle.files()["path"].to_list()
+    newest, landed = optimize._land(handle, [optimize._Made(paths, optimize._joined(handle, paths))], "joined")
+    assert (newest.version, len(landed)) == (handle.version + 31, 1)
+    assert ids(opened(address)) == [*range(8), *range(100, 130)]
+    assert len(pauses) == 30
+    assert 0 < max(pauses) <= 0.1
+
+
+def test_a_compaction_that_always_loses_says_so_in_the_end(address: Address, monkeypatch: pytest.MonkeyPatch):
+    handle = grown(address, 4)
+    monkeypatch.setattr(prepared, "ATTEMPTS", 3)
+    tried = list[int]()
+
+    def beaten(self: Handle, *_: Any, **__: Any) -> Handle:
+        tried.append(self.version)
+        raise Conflict("another was first")
+
+    monkeypatch.setattr(Handle, "commit", beaten)
+    with pytest.raises(Conflict, match="another was first"):
+        compact(handle, Aim())
+    assert len(tried) == 3
+    assert ids(opened(address)) == list(range(8))
+
+
 def test_many_that_compact_and_append_at_once_lose_and_double_nothing(address: Address):
     grown(address, 4)
     start, ended = threading.Barrier(4), list[int]()
@@ -311,9 +348,39 @@ def test_a_second_z_order_by_the_same_columns_does_nothing(address: Address):
     again = zorder(done.handle, ["x", "y", "maybe"], Aim(rows=500))
     assert (again.rewritten, again.handle.version) == (0, done.handle.version)
     appended = append(done.handle, done.handle.scan().head(5), {}, {}).handle
-    assert zorder(appended, ["x", "y", "maybe"], Aim(rows=500)).rewritten == appended.files().height
+    assert zorder(appended, ["x", "y", "maybe"], Aim(rows=500)).rewritten == 0, "one small file is not worth it"
     other = zorder(opened(address), ["y"], Aim(rows=500))
-    assert other.rewritten > 0, "by another column all is written anew"
+    assert other.rewritten == appended.files().height, "by another column all is written anew"
+
+
+def test_each_night_only_what_came_is_laid_until_it_weighs_as_much_as_what_lies(address: Address):
+    """A row is laid anew about as often as the table doubles; what was laid by itself stays few."""
+    columns, aim, nights, per_night = ["x", "y"], Aim(rows=1_000), 24, 1_000
+    handle = zorder(wide(address, 8_000), columns, aim).handle
+    first = set(handle.files()["path"])
+    rewritten, most = list[int](), 0
+    for night in range(nights):
+        for half in range(2):
+            came = pl.LazyFrame({"x": range(half, per_night, 2)}).with_columns(
+                x=(pl.col("x") * 7 + night) % 8_000, y=(pl.col("x") * 104_729 % 8_000).cast(pl.Float64),
+                word=pl.lit("w"), maybe=pl.lit(None, pl.Date()),
+            )  # fmt: skip
+            handle = append(handle, came, {}, {}).handle
+        before, rows_there = handle.scan().collect(), dict(handle.files().select("path", "rows").rows())
+        done = zorder(handle, columns, aim)
+        gone = rows_there.keys() - set(done.handle.files()["path"])
+        rewritten.append(sum(rows_there[path] for path in gone))
+        assert done.handle.scan().collect().sort(pl.all()).equals(before.sort(pl.all()))
+        handle = done.handle
+        laid_at_once = {path.split("-")[4] for path in handle.files()["path"]}
+        most = max(most, len(laid_at_once))
+        if night < 7:
+            assert first <= set(handle.files()["path"]), "what lies so already is left"
+    assert not first & set(handle.files()["path"]), "until as much has come"
+    assert sorted(rewritten)[nights // 2] <= 2 * per_night, "on most nights only what came"
+    assert sum(rewritten) <= 5 * nights * per_night
+    assert most <= 6
+    assert touched(handle, x=[5]) <= handle.files().height / 2
 
 
 @pytest.mark.parametrize(

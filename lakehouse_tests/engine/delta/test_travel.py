@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
-from lakehouse.engine.delta.travel import apart, at_version, history, told_from, version_at
+from lakehouse.engine.delta.travel import apart, at_version, history, time_of, told_from, version_at
 from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
@@ -68,6 +68,15 @@ def test_the_version_of_a_time_is_the_newest_that_was_committed_by_then(grown: H
     assert version_at(grown, datetime.now(UTC)) == 3
     with pytest.raises(Refused, match=rf"was not there at 2020-01-01 00:00:00 UTC.*: version 0 is of {at[0]:%Y-%m-%d}"):
         version_at(grown, datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("said", ["2026-01-31", "2026-01-31T12:00", "2026-01-31 12:00:05.25"])
+def test_a_time_of_no_zone_is_refused_with_one_that_is_taken(said: str):
+    with pytest.raises(WrongUsage, match=r"Say \S+Z for UTC, or an offset such as \S+\+01:00\.") as refused:
+        time_of(said)
+    told = str(refused.value).split()
+    utc, offset = time_of(told[told.index("Say") + 1]), time_of(told[-1].rstrip("."))
+    assert (utc.tzinfo, utc - offset) == (UTC, timedelta(hours=1))
 
 
 def test_only_the_files_are_read_in_which_two_versions_differ(grown: Handle):

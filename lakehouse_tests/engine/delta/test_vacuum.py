@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +21,7 @@ from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.place import log_file, log_name
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.delta.retention import hours_of, promise
+from lakehouse.engine.delta.retention import agreed, hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import at_version, committed_at
 from lakehouse.engine.delta.vacuum import plan_vacuum, refuse_short, sweep
@@ -121,6 +125,60 @@ def test_what_is_no_data_file_or_hidden_stays(address: Address):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"x")
     assert set(plan_vacuum(handle, 0, {}).files) == {"_day=1/x.parquet"}, "a partition's folder may begin with _"
+
+
+HALVES = {
+    f"_delta_log/.{'0a' * 8}.tmp",
+    "_delta_log/00000000000000000003.json#1",
+    "_delta_log/00000000000000000010.checkpoint.parquet#2",
+    "_delta_log/_last_checkpoint#1",
+    "day=d/x.parquet#1",
+    f".{'f0' * 8}.tmp",
+}
+
+
+def test_what_a_killed_write_has_left_goes_when_it_is_older_than_the_window(address: Address):
+    handle = grown(address, 3)
+    others = {".keep.tmp", ".0a0a.tmp", "notes#1", "_delta_log/mine.txt#1", "a#1/b.txt", "_delta_log/x.json#one"}
+    for name in HALVES | others:
+        file = Path(address.uri, name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"half")
+    there = {each for each in Path(address.uri).rglob("*") if each.is_file()}
+    assert not set(plan_vacuum(handle, WEEK, {}).files), "one may be about to be given its name"
+    assert plan_vacuum(handle, WEEK, {}).young == len(HALVES)
+    then = time.time() - 8 * 86_400
+    for name in HALVES | others:
+        os.utime(Path(address.uri, name), (then, then))
+    planned = plan_vacuum(handle, WEEK, {})
+    assert planned.files == dict.fromkeys(HALVES, 4)
+    sweep(planned)
+    assert there - set(Path(address.uri).rglob("*")) == {Path(address.uri, name) for name in HALVES}
+    assert opened(address).scan().collect().height == 3
+    sweep(planned)  # another was first
+
+
+def test_so_does_what_was_left_where_a_process_was_killed_as_it_committed(address: Address):
+    grown(address, 1)
+    script = f"""
+        import os, signal
+        from pathlib import Path
+        import obstore
+        from obstore.store import LocalStore
+        from lakehouse.engine.declare.ports import Address
+        from lakehouse.engine.delta import store
+        half = obstore.open_writer(LocalStore({address.uri!r}), "x.parquet", buffer_size=1)
+        half.write(b"half")
+        half.flush()
+        Path.hardlink_to = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        store.create(Address({address.uri!r}), "_delta_log/{2:020d}.json", b"half")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=dict(os.environ), check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = [*Path(address.uri, "_delta_log").glob(".*.tmp"), *Path(address.uri).glob("x.parquet#*")]
+    assert len(left) == 2
+    sweep(plan_vacuum(opened(address), 0, {}))
+    assert not any(each.exists() for each in left)
 
 
 def test_a_reader_that_is_behind_finds_all_that_it_has_yet_to_read(address: Address):
@@ -250,6 +308,33 @@ def test_a_promise_is_delta_s_own_properties_and_no_reader_takes_it_for_new_rows
     assert changed is not None
     assert len(changed) == 2, "the columns are the same, so what changed can be told"
     assert append(promised, rows(7), {}, {}).handle.scan().collect().height == 3
+
+
+def test_what_a_policy_promised_it_may_lower_and_what_another_has_set_is_kept(address: Address):
+    handle = grown(address, 1)
+    assert agreed("silver/t", handle, 200) == (200, "")
+    ours = promise(handle, 720)
+    assert agreed("silver/t", ours, 720) == (720, "")
+    assert agreed("silver/t", ours, 999) == (999, "")
+    assert agreed("silver/t", ours, 200) == (200, "lowered from 720 to 200 hours, as `upkeep:` says now")
+    DeltaTable(address.uri).alter.set_table_properties({"delta.logRetentionDuration": "interval 60 days"})
+    theirs = opened(address)
+    assert hours_of(theirs) == 720
+    hours, said = agreed("silver/t", theirs, 720)
+    assert hours == 1440
+    assert said.startswith("kept at 1440 hours, which were not set by `upkeep:`; it says 720. ")
+    assert agreed("silver/t", promise(theirs, 1440), 1440) == (1440, "")
+
+
+def test_what_another_has_set_is_not_taken_for_a_policy_s_where_it_says_the_same(address: Address):
+    properties = {
+        "delta.logRetentionDuration": "interval 30 days",
+        "delta.deletedFileRetentionDuration": "interval 720 hours",
+    }
+    DeltaTable(grown(address, 1).address.uri).alter.set_table_properties(properties)
+    theirs = promise(opened(address), 720)
+    assert agreed("silver/t", theirs, 720) == (720, "")
+    assert agreed("silver/t", theirs, 168)[0] == 720
 
 
 def test_a_handle_outlives_the_log_that_it_was_opened_from(address: Address):

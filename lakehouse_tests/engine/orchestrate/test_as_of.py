@@ -10,7 +10,7 @@ import pytest
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.travel import history
-from lakehouse.engine.orchestrate.restore import carry_out, plan, record
+from lakehouse.engine.orchestrate.restore import carry_out, plan, restored_event
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse_tests.engine.orchestrate.test_assets import (
     House,
@@ -84,7 +84,9 @@ def test_what_cannot_be_read_as_of_then_is_refused_and_nothing_is_written(house:
 
 def put_back(house: House, of: Table, version: int) -> None:
     planned = plan(of.declaration, version, [], place(house))
-    carry_out(planned, place(house), lambda step, handle: record(house.instance, step, handle))
+    carry_out(
+        planned, place(house), lambda *put_back: house.instance.report_runless_asset_event(restored_event(*put_back))
+    )
 
 
 def test_rows_that_a_merge_made_of_a_whole_table_are_not_passed_over_when_that_is_put_back(house: House):

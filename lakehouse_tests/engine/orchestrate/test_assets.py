@@ -616,8 +616,12 @@ def test_the_code_location_holds_the_tables_their_sensor_the_automation_the_job_
         "upkeep_bronze",
         "upkeep_silver",
         "upkeep_gold",
+        "check_bronze",
+        "check_silver",
+        "check_gold",
     }
     assert repository.has_job("everything")
+    assert repository.has_job("restore")
 
 
 def test_dg_check_defs_names_table_column_and_the_nearest_name_after_a_rename_in_a_bronze_contract(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Tables are kept by jobs, one for each layer, and by commands that call the same."""
 
+import logging
 import os
 import shutil
 import time
@@ -40,12 +41,13 @@ from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of
-from lakehouse.engine.delta.travel import at_version
+from lakehouse.engine.delta.travel import at_version, history
 from lakehouse.engine.delta.vacuum import Sweep, sweep
 from lakehouse.engine.delta.writes import prepare_merge
 from lakehouse.engine.ingest import ledger
 from lakehouse.engine.ingest.rewind import prepare_rewind
 from lakehouse.engine.orchestrate import upkeep, upkeep_jobs
+from lakehouse.engine.orchestrate.catalog import definition_metadata
 from lakehouse.engine.orchestrate.load import tables_in
 from lakehouse.engine.orchestrate.run import stuck
 from lakehouse.engine.orchestrate.upkeep import keep_up, optimize, own_table, readers_of
@@ -117,7 +119,7 @@ class House:
             "lake": self.lake, "landing": self.landing, "io_manager": DeltaIOManager(lake=self.lake),
             "upkeep": UpkeepPolicies(said=self.said),
         }  # fmt: skip
-        jobs = upkeep_jobs.upkeep_jobs(TABLES)
+        jobs = [*upkeep_jobs.upkeep_jobs(TABLES), *upkeep_jobs.check_jobs(TABLES), upkeep_jobs.restore_job(TABLES)]
         return dg.Definitions(TABLES, jobs=jobs, resources=resources, executor=dg.in_process_executor)
 
     def run(self, *keys: str) -> None:
@@ -132,8 +134,12 @@ class House:
         file.write_text("".join(f'{{"no": "{name}-{i}", "pieces": {each}}}\n' for i, each in enumerate(pieces)))
 
     def keep(self, layer: str) -> dg.ExecuteInProcessResult:
-        job = self.definitions().resolve_job_def(f"upkeep_{layer}")
-        return job.execute_in_process(SILENT, instance=self.instance, raise_on_error=False)
+        return self.launch(f"upkeep_{layer}")
+
+    def launch(self, job: str, **config: Any) -> dg.ExecuteInProcessResult:
+        """As the UI does, with what is said in its launchpad."""
+        found = self.definitions().resolve_job_def(job)
+        return found.execute_in_process(SILENT | config, instance=self.instance, raise_on_error=False)
 
     def observed(self, key: str) -> dict[str, Any]:
         found = self.instance.fetch_observations(dg.AssetKey(key.split("/")), limit=1).records
@@ -233,6 +239,36 @@ def test_a_table_promises_what_its_policy_says_and_a_table_s_own_words_go_first(
     assert (house.observed("silver/sums"), hours_of(opened(house.place.table(sums.declaration)))) == ({}, None)
 
 
+def test_a_retention_that_is_lowered_is_said_a_night_before_anything_goes_by_it(house: House):
+    house.said = {"silver": {"retention_hours": 720}}
+    assert house.keep("silver").success
+    house.said = {"silver": {"retention_hours": 300}}
+    table = house.place.table(sums.declaration)
+    old = time.time() - DAYS_20
+    for file in Path(table.uri).rglob("*.parquet"):
+        os.utime(file, (old, old))
+    done = house.keep("silver")
+    assert done.success
+    facts = house.observed("silver/sums")
+    assert facts["retention"] == "lowered from 720 to 300 hours, as `upkeep:` says now"
+    assert (facts["retention_hours"], hours_of(opened(table))) == (720, 300)
+    said = [each.message for each in house.instance.all_logs(done.run_id) if each.level == logging.WARNING]
+    assert "silver/sums: its retention is lowered from 720 to 300 hours, as `upkeep:` says now" in said
+    assert house.keep("silver").success
+    facts = house.observed("silver/sums")
+    assert (facts["retention_hours"], "retention" in facts) == (300, False)
+
+
+def test_a_retention_that_somebody_else_has_set_is_kept_and_said_night_by_night(house: House):
+    table = house.place.table(sums.declaration)
+    DeltaTable(table.uri).alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 90 days"})
+    for _ in range(2):
+        assert house.keep("silver").success
+        facts = house.observed("silver/sums")
+        assert facts["retention"].startswith("kept at 2160 hours, which were not set by `upkeep:`; it says 720.")
+        assert (facts["retention_hours"], hours_of(opened(table))) == (2160, 2160)
+
+
 def test_one_table_that_is_refused_stops_no_other_and_is_told(house: House, monkeypatch: pytest.MonkeyPatch):
     """Two ops of one job: the one that fails makes the run fail, the other is done all the same."""
     real = upkeep_jobs.keep_up
@@ -244,7 +280,7 @@ def test_one_table_that_is_refused_stops_no_other_and_is_told(house: House, monk
 
     monkeypatch.setattr(upkeep_jobs, "keep_up", refusing)
     together = dg.GraphDefinition(
-        name="together", node_defs=[upkeep_jobs._op(each, DECLARED) for each in DECLARED]
+        name="together", node_defs=[upkeep_jobs._op("upkeep", each, DECLARED, upkeep_jobs._kept) for each in DECLARED]
     ).to_job(resource_defs={"lake": house.lake, "upkeep": UpkeepPolicies(said=house.said)})
     done = together.execute_in_process(SILENT, instance=house.instance, raise_on_error=False)
     assert not done.success
@@ -278,6 +314,38 @@ def test_rows_of_which_the_later_one_counts_are_not_laid_by_columns(house: House
     assert standing is not None
     done = optimize(sums.declaration, standing, Policy(), ["no"])
     assert (done.before.files, done.after.files) == (3, 1)
+
+
+class Places(Silver):
+    """One row per note. Source: this test."""
+
+    no: str = column("Number of the note", key=True)
+    pieces: int = column("Pieces", ge=0)
+
+
+@table(write=Merge(), rejects=Quarantine(), zorder=["pieces", "no"])
+def places(sent: New[Notes]) -> Frame[Places]:
+    return sent.select("no", "pieces")
+
+
+def test_a_table_is_laid_by_the_columns_that_its_file_says_each_night_only_what_came(house: House):
+    tables = [each.declaration for each in (*TABLES, places)]
+    driver.House(house.home).run(places.declaration)
+    handle = own_table(places.declaration, house.place)
+    assert handle is not None
+    many = pl.LazyFrame({"no": [f"m{i:05}" for i in range(3_000)], "pieces": range(3_000)})
+    for part in range(3):
+        handle = prepare_merge(handle, many.slice(part * 1_000, 1_000), ["no"]).commit({}, {}).handle
+    kept = keep_up(places.declaration, house.place, Policy(), tables)
+    assert kept is not None
+    assert kept.done.rewritten == handle.files().height
+    assert all("-z" in path for path in kept.done.handle.files()["path"])
+    assert "laid by pieces, no: " in history(kept.done.handle, 1)["note"][0]
+    again = keep_up(places.declaration, house.place, Policy(), tables)
+    assert again is not None
+    assert (again.done.rewritten, again.done.handle.version) == (0, kept.done.handle.version)
+    assert upkeep.would_do(places.declaration, again.done.handle, Policy()).endswith(": nothing to lay by pieces, no")
+    assert definition_metadata(places.declaration)["laid_by"] == "pieces, no"
 
 
 def test_a_kept_table_is_summed_up_so_that_its_log_may_go(house: House):
@@ -326,6 +394,13 @@ def test_a_table_whose_readers_do_not_know_its_deletion_vectors_is_freed_of_them
     changed = pl.LazyFrame({"no": ["n-3"], "pieces": [30]})
     assert prepare_merge(handle, changed, ["no"]).commit({}, {}).handle.gone
     before = house.rows("silver/sums")
+    would = upkeep.would_do(sums.declaration, opened(handle.address), Policy())
+    assert would.endswith(
+        "; 1 file written anew without 1 row that deletion vectors took away; the table would ask for them no more"
+    )
+    knowing = replace(sums.declaration, readers=(Reader.DELTA_RS,))
+    few_gone = upkeep.would_do(knowing, opened(handle.address), Policy(small_ratio=1.0))
+    assert few_gone.endswith("1 file written anew without 1 row that deletion vectors took away")
     assert house.keep("silver").success
     kept = opened(handle.address)
     assert (kept.protocol, kept.has_vectors, house.rows("silver/sums")) == ((1, 7), False, before)
