@@ -21,7 +21,7 @@ from lakehouse.engine.delta.writes import prepare_append, prepare_merge
 PROCESSES = multiprocessing.get_context("spawn")
 SCHEMA = pl.Schema({"part": pl.Int64(), "id": pl.Int64(), "times": pl.Int64()})
 IN_A_PART = 10_000
-BECAUSE = "who meets a rival's commit reads it, and commits and syncs again on top of it"
+BECAUSE = "who meets a rival's commit reads it, and commits again on top of it"
 
 type Does = Callable[[str, int, int], int]
 

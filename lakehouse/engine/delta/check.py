@@ -102,7 +102,7 @@ def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str |
     except (OSError, LakehouseError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         return _cannot_be_read(error)
     file = DataFile(path, size, msgspec.json.decode(statistics)["numRecords"], statistics, {})
-    return "; ".join(_lies(said, added_files([file], said["modified_at"], stored).row(0, named=True)))
+    return "; ".join(_lies(said, added_files([(file, said["modified_at"])], stored).row(0, named=True)))
 
 
 def _lies(said: dict[str, Any], holds: dict[str, Any]) -> Iterator[str]:

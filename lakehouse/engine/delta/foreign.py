@@ -212,6 +212,8 @@ def _in_type(path: str, kind: Any) -> Iterator[Column]:
 
 def gone_of(handle: Handle, paths: set[str]) -> list[Gone]:
     """What the log knows of these files of a version, which are to go. Refused where it has no such file."""
+    if not paths:
+        return []
     files = handle.files()
     if strangers := paths.difference(files["path"]):
         raise Refused(

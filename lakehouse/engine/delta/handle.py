@@ -30,13 +30,12 @@ from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import DELETION_VECTORS, check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
-from lakehouse.engine.delta.statistics import DataFile, added_files, standing_files, without_gone
+from lakehouse.engine.delta.statistics import Came, DataFile, Grown, standing_files, without_gone
 from lakehouse.engine.delta.storable import check_columns
 from lakehouse.engine.delta.vectors import NO_MARKS, Asks, Mark, Vector, enabling, places_of, vectors_of
 
 CHECKPOINT_EVERY = 10
-# The log is what `since` reads, so no engine may clean it up.
-_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}  # `since` reads the log, so no engine may clean it up
 
 _logger = logging.getLogger(__name__)
 
@@ -61,6 +60,7 @@ class Handle:
         self._transactions = dict[str, int | None]()
         self.older = set[str]()
         self.stands_as: pl.Schema | None = None
+        self._grown: Grown | None = None
 
     def __repr__(self) -> str:
         return f"Handle({self.address}, version={self.version})"
@@ -241,6 +241,8 @@ class Handle:
 
     @cached_property
     def _files(self) -> pl.DataFrame:
+        if self._grown is not None:
+            return files_in_order(self._grown.laid_together(self.schema))
         files = standing_files(data_files(self.address, self._table), self.schema)
         return files_in_order(without_gone(files, {path: each.rows for path, each in self.vectors.items()}))
 
@@ -319,37 +321,35 @@ class Handle:
         protocol, metadata = asks(self.standing, metadata) if asks else (None, metadata)
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]
         change = Change(added, gone, transactions, note, at, rearranges, metadata, protocol, marks)
-        identity = land(self, change)
-        # files that are put back may have been measured by another engine
-        is_read = reshaped or (asks and not marked) or log.RESTORED in note
-        came = None if is_read else added_files(added, at, self.schema)
+        is_read = reshaped or (asks and not marked) or log.RESTORED in note  # who measured files that are put back?
+        came = None if is_read else {file.path: (file, at) for file in added}
         committed: Handle = self._later(self.version + 1, transactions, came, paths)
-        committed.identity = identity
+        committed.identity = land(self, change)
         if marked:
             committed._mark(marked, looks_again=protocol is not None)
         return committed._after_commit()
 
-    def followed_by(self, commits: Sequence[Commit], came: pl.DataFrame, went: set[str]) -> Handle:
+    def followed_by(self, commits: Sequence[Commit], came: Came, went: set[str]) -> Handle:
         """The version that these commits of rivals made of its files, without a look at anything else."""
         moved = dict(each for commit in commits for each in commit.transactions.items())
         later = self._later(self.version + len(commits), moved, came, went)
         later.tip, later.identity = commits[-1], commits[-1].identity
         return later
 
-    def _later(self, version: int, moved: Mapping[str, int], came: pl.DataFrame | None, went: set[str]) -> Handle:
+    def _later(self, version: int, moved: Mapping[str, int], came: Came | None, went: set[str]) -> Handle:
         later = Handle(self.address, self._opened, version=version)
         later._transactions = {**self._transactions, **moved}
         if came is not None:
             later._carry_on(self, came, went)
         return later
 
-    def _carry_on(self, before: Handle, came: pl.DataFrame, went: set[str]) -> None:
+    def _carry_on(self, before: Handle, came: Came, went: set[str]) -> None:
         """What the commit has made of the version before it is known without a look."""
         self.id, self.description = before.id, before.description
         self.schema, self.partition_by, self.has_vectors = before.schema, before.partition_by, before.has_vectors
         self.gone = {path: places for path, places in before.gone.items() if path not in went}
-        stay = before._files.filter(~pl.col("path").is_in(went))
-        self._files = files_in_order(pl.concat([stay, came], how="diagonal_relaxed")) if came.height else stay
+        grown = None if "_files" in vars(before) else before._grown
+        self._grown = (grown or Grown(before._files)).on(came, went)
 
     def _mark(self, marked: Mapping[str, Mark], *, looks_again: bool) -> None:
         self.has_vectors, self.gone = True, {**self.gone, **{path: mark.places for path, mark in marked.items()}}

@@ -22,7 +22,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import MERGED
 from lakehouse.engine.delta.plan import Plan
 from lakehouse.engine.delta.rivals import Since, since
-from lakehouse.engine.delta.statistics import DataFile, without_gone
+from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.vectors import Mark
 
 ATTEMPTS = 200
@@ -104,20 +104,15 @@ class Prepared:
             rearranges=self.rearranges,
             marked=self.marked,
         )
-        stay = self.handle.files().filter(~pl.col("path").is_in(self.removed))
-        stay = without_gone(stay, {path: mark.vector.rows for path, mark in self.marked.items()})
-        is_counted = stay["rows"].null_count() == 0
-        bytes_written = sum(file.size for file in self.added)
         return Written(
             handle=handle,
             version=handle.version,
-            # told without a look at what was committed: it is exactly this
-            rows=int(stay["rows"].sum()) + sum(file.rows for file in self.added) if is_counted else handle.rows,
+            rows=handle.rows,
             rows_written=self.rows_written,
             files_added=len(self.added),
             files_removed=len(self.removed),
-            bytes=int(stay["size"].sum()) + bytes_written,
-            bytes_written=bytes_written,
+            bytes=handle.bytes,
+            bytes_written=sum(file.size for file in self.added),
             plan=self.plan,
         )
 

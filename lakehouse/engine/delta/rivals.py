@@ -7,16 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import groupby
 from urllib.parse import unquote
 
 import msgspec
-import polars as pl
 
 from lakehouse.engine.delta import known
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import COMMIT_ID, Action, Commit, read_commit, read_commits
-from lakehouse.engine.delta.statistics import DataFile, added_files
+from lakehouse.engine.delta.statistics import DataFile, Landed
 
 _AT_MOST = 64
 """So many commits are read one after the other; of more the table is opened anew."""
@@ -109,20 +107,16 @@ def _after(before: Handle, commits: Sequence[Commit]) -> Handle:
     """What these commits made of `before`."""
     if not commits:
         return before
-    added, went = dict[str, Action](), set[str]()
+    came, went = dict[str, Landed](), set[str]()
     for commit in commits:
         for gone in (unquote(each["path"]) for each in commit.of("remove")):
             went.add(gone)
-            added.pop(gone, None)
-        added |= {unquote(each["path"]): each for each in commit.of("add")}
-    times = groupby(added.items(), key=lambda each: each[1]["modificationTime"])
-    came = [added_files([], datetime.now(UTC), before.schema)]
-    for time, files in times:
-        at = datetime.fromtimestamp(time / 1000, UTC)
-        came.append(added_files([_file(path, each) for path, each in files], at, before.schema))
-    return before.followed_by(commits, pl.concat(came, how="diagonal_relaxed"), went | added.keys())
+            came.pop(gone, None)
+        came |= {unquote(each["path"]): _landed(each) for each in commit.of("add")}
+    return before.followed_by(commits, came, went | came.keys())
 
 
-def _file(path: str, added: Action) -> DataFile:
+def _landed(added: Action) -> Landed:
     rows = msgspec.json.decode(added["stats"])["numRecords"]
-    return DataFile(path, added["size"], rows, added["stats"], added["partitionValues"])
+    file = DataFile(unquote(added["path"]), added["size"], rows, added["stats"], added["partitionValues"])
+    return file, datetime.fromtimestamp(added["modificationTime"] / 1000, UTC)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from urllib.parse import unquote
@@ -36,6 +37,12 @@ class DataFile:
     partition: Mapping[str, str | None]
     sha256: str = ""
     vector: Vector | None = None
+
+
+type Landed = tuple[DataFile, datetime]
+"""A file of the table, and when it was committed (UTC)."""
+type Came = Mapping[str, Landed]
+"""By path."""
 
 
 def measure(files: Sequence[pl.LazyFrame], schema: pl.Schema, told: Sequence[Told] = ()) -> list[str]:
@@ -82,7 +89,7 @@ def standing_files(actions: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     return _with_folders(actions.select(columns), schema)
 
 
-def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Schema) -> pl.DataFrame:
+def added_files(files: Iterable[Landed], schema: pl.Schema) -> pl.DataFrame:
     """What `standing_files` will tell of files that were just committed, without a look at the log."""
     rows = [
         {
@@ -90,11 +97,11 @@ def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Sch
             "logged": as_logged(file.path),
             "size": file.size,
             "rows": file.rows,
-            "modified_at": modified_at,
+            "modified_at": at,
             **{f"partition.{name}": _as_typed(value, schema[name]) for name, value in file.partition.items()},
             **_flat(_FROM_JSON.decode(file.statistics), schema),
         }
-        for file in files
+        for file, at in files
     ]
     there = {name for row in rows for name in row}
     kinds = ("min", "max", "null_count", "partition")
@@ -105,6 +112,25 @@ def added_files(files: Sequence[DataFile], modified_at: datetime, schema: pl.Sch
     shape = {**known, "modified_at": pl.Datetime("us", "UTC")}
     frame = pl.DataFrame(rows, shape | {name: dtype for name, dtype in columns.items() if name in there})
     return _with_folders(frame, schema)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """The files of a version, and by path what came and went since: a frame of them is made when somebody asks."""
+
+    files: pl.DataFrame
+    came: Came = field(default_factory=dict[str, "Landed"])
+    went: AbstractSet[str] = frozenset()
+
+    def on(self, came: Came, went: AbstractSet[str]) -> Grown:
+        """The same, after these came and went too."""
+        stay = {path: file for path, file in self.came.items() if path not in went}
+        return Grown(self.files, {**stay, **came}, self.went | went)
+
+    def laid_together(self, schema: pl.Schema) -> pl.DataFrame:
+        """As `standing_files` has them, in no order."""
+        stay = self.files.filter(~pl.col("path").is_in(self.went))
+        return pl.concat([stay, added_files(self.came.values(), schema)], how="diagonal_relaxed") if self.came else stay
 
 
 def without_gone(files: pl.DataFrame, gone: Mapping[str, int]) -> pl.DataFrame:

@@ -82,6 +82,8 @@ def create(address: Address, name: str, content: bytes) -> None:
 def _create_on_disk(place: Path, content: bytes, taken: str) -> None:
     """It is durable before it has its name: a power cut leaves no commit of no bytes, and nobody builds on one."""
     place.parent.mkdir(exist_ok=True)
+    if place.exists():  # asked before anything is synced for nothing; what counts is the link
+        raise FileExistsError(taken)
     try:
         with durable_beside(place, content) as part:
             place.hardlink_to(part)

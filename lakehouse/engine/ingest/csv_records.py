@@ -38,6 +38,7 @@ LONGEST_FIELD = 1 << 20  # characters; what is longer is a quote that nobody clo
 csv.field_size_limit(LONGEST_FIELD)  # of the process; the library has no other
 RECORDS_AT_ONCE = 50_000  # bounds the Python objects alive at a time
 FILE = "file"
+_UINT32 = 1 << 32
 _LIMITS = Limits()
 _BLANK = re.compile(rb"\n\r?\n")  # in half the time of `in`
 _NO_BYTE = re.compile("[\udc80-\udcff]")
@@ -165,7 +166,9 @@ def _together(files: Sequence[tuple[int, Opened]], form: Csv, width: int) -> pl.
         )  # fmt: skip
     except pl.exceptions.PolarsError:
         return None
-    fields = rows.select(pl.sum_horizontal(pl.all().str.len_bytes().cast(pl.Int64).sum())).item()
+    size = pl.all().str.len_bytes()
+    size = size if len(text) < _UINT32 else size.cast(pl.Int64)  # a sum wraps around; to cast each is dear
+    fields = rows.select(pl.sum_horizontal(size.sum().cast(pl.Int64))).item()
     records = [each.records for _, each in files]
     between = rows.height * (width - 1) + sum(records) + (text.count(b"\r") if b"\r" in text else 0)
     if rows.height != sum(records) or fields + between != len(text):

@@ -123,7 +123,7 @@ EVERY = pl.DataFrame(
 
 @pytest.mark.parametrize("partition_by", [(), ("day",), ("small",)])
 def test_what_a_commit_has_made_is_known_as_it_reads(address, partition_by):
-    begun = handle = Handle.create(address, EVERY.schema, partition_by=partition_by)
+    begun = handle = unasked = Handle.create(address, EVERY.schema, partition_by=partition_by)
     for part in (EVERY, EVERY.head(1), EVERY.clear(), EVERY.tail(2)):
         removed = handle.files()["path"].to_list()[:1]
         handle = handle.commit(write_files(handle, part.lazy()), removed, {}, {})
@@ -134,5 +134,8 @@ def test_what_a_commit_has_made_is_known_as_it_reads(address, partition_by):
         assert carried_on is not None
         assert_frame_equal(carried_on.files(), reads, check_column_order=False)
         assert (handle.rows, handle.bytes) == (opened(address).rows, opened(address).bytes)
+        unasked = followed(unasked)  # nobody wants to know its files on the way
+        assert unasked is not None
+    assert_frame_equal(unasked.files(), opened(address).files(), check_column_order=False)
     assert handle.schema == EVERY.schema
     assert handle.id == DeltaTable(address.uri).metadata().id

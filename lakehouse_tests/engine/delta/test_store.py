@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -43,6 +44,16 @@ def test_a_file_is_made_once_and_what_is_there_stays(anywhere):
         store.create(anywhere, "_delta_log/1.json", b"second")
     store.create(anywhere, "_delta_log/2.json", b"")
     assert store.read(anywhere, ["_delta_log/2.json", "_delta_log/1.json"]) == [b"", b"first"]
+
+
+def test_of_a_file_that_is_there_nothing_is_written_beside_and_synced(tmp_path, monkeypatch):
+    """Of ten that append at once each meets two or three that were first."""
+    address, synced = Address(str(tmp_path)), list[int]()
+    store.create(address, "_delta_log/1.json", b"first")
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with pytest.raises(FileExistsError):
+        store.create(address, "_delta_log/1.json", b"second")
+    assert synced == []
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing_in_one_line(anywhere):

@@ -214,6 +214,16 @@ def test_an_instant_reads_in_the_format_of_its_column():
     assert_reads(UTC, excel, utc_time("%Y-%m-%d %H:%M:%S,%f h"))
 
 
+@pytest.mark.parametrize("first", [None, "2011-01-01T08:00:00Z", "not a time"])
+@pytest.mark.parametrize("rows", [0, 1, 5, 40])
+def test_a_text_that_comes_row_after_row_reads_as_it_does_alone(first, rows):
+    column = Column("at", pl.Datetime("us", "UTC"), "When", nullable=True)
+    runs = [first, "2011-01-01T08:00:00Z", None, "2011-01-01T08:00:60Z", "2011-01-01T09:00:00Z", first]
+    texts = pl.Series([text for text in runs for _ in range(rows)], dtype=pl.String)
+    alone = [pl.select(read_text(pl.lit(text, pl.String), column)).item() for text in texts]
+    assert texts.to_frame("text").select(read_text(pl.col("text"), column)).to_series().to_list() == alone
+
+
 def test_a_wall_clock_time_that_stands_twice_or_never_rejects():
     assert_reads(
         UTC,
