@@ -133,7 +133,7 @@ def _manners(adls: Adls) -> dict[str, Callable[[], object]]:
         "Polars scans Delta": lambda: with_options(lambda uri, **way: pl.scan_delta(uri, **way).collect(), retries="0"),
         "handle": lambda: (address(), Handle.open(address())),
         "handle is made": lambda: Handle.create(address() / "made", rows.schema),
-        "obstore": lambda: (store._store(address()), store.read(address(), ["none.json"])),
+        "obstore": lambda: (store.store_of(address()), store.read(address(), ["none.json"])),
         "obstore writes": lambda: store.create(address(), "new.json", b"{}"),
         "DuckDB": asked_by_duckdb,
         "fsspec": lambda: fsspec.filesystem("abfs", **fsspec_options(adls)).cat(f"{adls.container}/none.csv"),
