@@ -82,13 +82,11 @@ class Extent(NamedTuple):
 class Need:
     """What a merge takes, in bytes, beside what the process has: of `rows` whose `keys` are looked up at once.
 
-    came: what the rows that come take; held: what they take of memory, 0 where they are read from a file. width: of a
-    row of the table as it is read; `stored`: of one in a file. in_groups: of one key many rows may go. marked: the
-    places of rows, a bit for each that there is.
+    held: what the rows that come take, 0 where they are read from a file. width: of a row of the table as it is read;
+    `stored`: of one in a file. in_groups: of one key many rows may go. marked: places of rows, a bit for each there is.
     """
 
     rows: int
-    came: int
     held: int
     keys: int
     width: float
@@ -99,12 +97,11 @@ class Need:
     @classmethod
     def of(cls, batch: Batch, standing: Extent) -> Need:
         """Standing rows are taken to be as wide as the incoming ones, or as what they take in files unfolds to."""
-        came, held = batch.size, batch.size if isinstance(batch.rows, pl.DataFrame) else 0
-        stored = standing.bytes / (standing.rows or 1)
-        width = max(came / (batch.rows.height or 1), _UNFOLDS * stored)
-        marked = (standing.rows + batch.count) // 8
-        in_groups = bool(batch.replaces)
-        return cls(batch.count, came, held, batch.key_size, width, stored or width / _UNFOLDS, in_groups, marked)
+        held = batch.size if isinstance(batch.rows, pl.DataFrame) else 0
+        stored, marked = standing.bytes / (standing.rows or 1), (standing.rows + batch.count) // 8
+        width = max(batch.size / (batch.rows.height or 1), _UNFOLDS * stored)
+        many = bool(batch.replaces)
+        return cls(batch.count, held, batch.key_size, width, stored or width / _UNFOLDS, many, marked)
 
     def sliced(self, slices: int) -> Need:
         """Where the keys are looked up in so many parts, of which none is exactly as large as another."""
