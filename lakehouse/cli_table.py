@@ -12,13 +12,11 @@ from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
-    from lakehouse.engine.declare.table import Declaration
     from lakehouse.engine.delta.handle import Handle
 
 tables = typer.Typer(help="What a table was, version by version.", no_args_is_help=True)
 
 Key = Annotated[str, typer.Argument(metavar="TABLE", help="A table, silver/orders.")]
-
 
 AsOf = Annotated[
     str | None, typer.Option("--as-of", metavar="TIME", help="The version that stood then: 2026-01-31T12:00:00Z.")
@@ -36,7 +34,7 @@ def history(
     from lakehouse.engine.delta.travel import history as travelled
     from lakehouse.engine.delta.travel import told_from
 
-    _, handle = _opened(key)
+    _, handle = Lakehouse().standing(key)
     versions = travelled(handle, limit)
     if as_json:
         sys.stdout.write(versions.write_json() + "\n")
@@ -63,12 +61,12 @@ def show(
 
     if version is not None and as_of is not None:
         raise WrongUsage("--version and --as-of both name a version: say one of them.")
-    declared, handle = _opened(key)
+    _, handle = Lakehouse().standing(key)
     said = str(version) if version is not None else as_of
     then = handle if said is None else as_it_stood(handle, said)
     rows = then.scan().head(limit).collect()
     draw_rows(rows.columns, rows.rows())
-    out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {declared.key}, version {then.version}", style="dim")
+    out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {key}, version {then.version}", style="dim")
 
 
 @tables.command()
@@ -81,11 +79,11 @@ def diff(
     from lakehouse.engine.delta.travel import at_version
     from lakehouse.engine.orchestrate.versions import between
 
-    declared, handle = _opened(key)
+    declared, handle = Lakehouse().standing(key)
     one = at_version(handle, first)
     other = handle if second is None else at_version(handle, second)
     found = between(declared, one, other)
-    said = f"{declared.key}, version {one.version} to {other.version}: {found}"
+    said = f"{key}, version {one.version} to {other.version}: {found}"
     out.print(said, markup=False, soft_wrap=True)
     draw(found)
 
@@ -149,10 +147,11 @@ def check(key: Key) -> None:
     from lakehouse.engine.delta.check import check as checked
     from lakehouse.engine.orchestrate.history import out_of_place
 
-    declared, handle = _opened(key)
-    with watched(told, f"Reading {declared.key}") as tell:
-        found = checked(handle, lambda said: tell(f"{declared.key}: {said}"))
-    said = f"{declared.key}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
+    opened = Lakehouse()
+    declared, handle = opened.standing(key)
+    with watched(told, f"Reading {key}") as tell:
+        found = checked(handle, lambda said: tell(f"{key}: {said}"))
+    said = f"{key}, version {found.version}: {number(found.files, 'file')}, {number(found.rows, 'row')}"
     without = f"; {number(found.files - found.summed, 'file')} without a checksum" if found.files > found.summed else ""
     out.print(said + (f", {len(found.faults):,} damaged" if found.faults else ", all as written") + without)
     for name, fault in found.faults.items():
@@ -161,13 +160,15 @@ def check(key: Key) -> None:
         out.print(f"Partitions: {said}", style="yellow", markup=False, soft_wrap=True)
     if found.unused:
         out.print(f"{number(found.unused, 'file')} of no standing version, {found.unused_bytes:,} bytes", style="dim")
-    broken = 0 if found.faults else out_of_place(declared, handle.scan()).height
+    broken = 0 if found.faults or declared is None else out_of_place(declared, handle.scan()).height
     if broken:
         said = "overlap the next one, leave a gap before it or end before they begin"
         out.print(f"  {broken:,} of its versions {said}", style="red", soft_wrap=True)
     if found.faults or broken:
-        command = "table repair" if found.faults and found.only_sums else "rebuild"
-        out.print(f"Next: lakehouse {command} {declared.key}", style="yellow")
+        anew = f"lakehouse rebuild {key}" if declared else opened.plain[tuple(key.split("/"))]
+        out.print(
+            f"Next: {f'lakehouse table repair {key}' if found.faults and found.only_sums else anew}", style="yellow"
+        )
         raise typer.Exit(1)
 
 
@@ -177,19 +178,10 @@ def repair(key: Key) -> None:
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.heal import repair_checkpoints
 
-    declared, handle = _opened(key)
+    _, handle = Lakehouse().standing(key)
     moved = repair_checkpoints(handle.address)
     for name in moved:
         out.print(f"  {name} moved aside", markup=False, soft_wrap=True)
     if (again := Handle.open(handle.address)) is not None:
         again.checkpoint()
-        out.print(f"{declared.key}: version {again.version} is summed up anew")
-
-
-def _opened(key: str) -> tuple[Declaration, Handle]:
-    from lakehouse.engine.orchestrate.rebuild import named
-    from lakehouse.engine.orchestrate.versions import standing
-
-    opened = Lakehouse()
-    declared = named(opened.tables, key).declaration
-    return declared, standing(declared, opened.place)
+        out.print(f"{key}: version {again.version} is summed up anew")

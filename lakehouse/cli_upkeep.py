@@ -110,22 +110,18 @@ def profile(key: Key, *, as_json: Annotated[bool, typer.Option("--json", help="A
     from lakehouse.cli_progress import watched
     from lakehouse.engine.declare.contract import personal_of
     from lakehouse.engine.delta.advice import merge_advice
-    from lakehouse.engine.orchestrate.rebuild import named
-    from lakehouse.engine.orchestrate.versions import standing
     from lakehouse.engine.quality.profile import profile as profiled
 
-    opened = Lakehouse()
-    declared = named(opened.tables, key).declaration
-    handle = standing(declared, opened.place)
-    with watched(told, f"Reading {declared.key}"):
-        rows, found = profiled(handle.scan(), personal_of(declared.contract))
+    declared, handle = Lakehouse().standing(key)
+    with watched(told, f"Reading {key}"):
+        rows, found = profiled(handle.scan(), personal_of(declared.contract) if declared else ())
     if as_json:
         sys.stdout.write(json.dumps(found.to_dicts(), indent=1) + "\n")
         return
     draw_rows(found.columns, found.rows())
-    said = f"{number(rows, 'row')} of {declared.key}, version {handle.version}; distinct is an estimate"
+    said = f"{number(rows, 'row')} of {key}, version {handle.version}; distinct is an estimate"
     out.print(said, style="dim")
-    if said := merge_advice(handle, declared.readers):
+    if declared and (said := merge_advice(handle, declared.readers)):
         out.print(f"Merges: {said}", markup=False, soft_wrap=True)
 
 

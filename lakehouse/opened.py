@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.declare.ports import Switch
+    from lakehouse.engine.declare.table import Declaration
+    from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.orchestrate.remembered import Remembered
     from lakehouse.engine.orchestrate.table import Table
     from resources.environment import Environment
@@ -132,6 +134,21 @@ class Lakehouse:
             if not isinstance(each, Table)
             for spec in each.specs
         }
+
+    def standing(self, key: str) -> tuple[Declaration | None, Handle]:
+        """A table as it is read here; a plain asset has no declaration. Refused where it was not written yet."""
+        from lakehouse.engine.declare.errors import Refused
+        from lakehouse.engine.delta.handle import Handle
+        from lakehouse.engine.orchestrate.rebuild import named
+        from lakehouse.engine.orchestrate.versions import standing
+
+        if (path := tuple(key.split("/"))) not in self.plain:
+            declared = named(self.tables, key).declaration
+            return declared, standing(declared, self.place)
+        handle = Handle.open(self.place.lake.address(*path))
+        if handle is None:
+            raise Refused(f"{key} was not written yet. Next: {self.plain[path]}")
+        return None, handle
 
     @cached_property
     def place(self) -> Place:

@@ -32,7 +32,7 @@ from lakehouse_tests.faults.standing import (
     place_of,
     standing,
 )
-from lakehouse_tests.faults.test_crash import AT_POINTS, AT_RANDOM
+from lakehouse_tests.faults.test_crash import AT_POINTS, AT_RANDOM, TIMES_LONG
 from lakehouse_tests.faults.worker import Drain
 
 pytestmark = pytest.mark.crash
@@ -182,8 +182,9 @@ def test_what_is_disturbed_is_what_writes_marks_joins_and_takes_away(works):
     assert {("unlink", ".parquet"), ("unlink", ".bin"), ("unlink", ".json")} == done[VACUUM]
 
 
-def test_every_run_of_the_tests_kills_three_hundred_workers_at_least():
+def test_every_run_of_the_tests_kills_three_hundred_workers_at_least_and_the_long_one_ten_thousand():
     assert sum(AT_POINTS.values()) + AT_RANDOM + len(STANDS_BEFORE) * KILLS >= 300
+    assert AT_RANDOM * TIMES_LONG >= 10_000
 
 
 CHANGING = (

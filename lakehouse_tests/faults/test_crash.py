@@ -31,7 +31,7 @@ pytestmark = pytest.mark.crash
 AT_POINTS = {PLAN_AND_APPLY: 20, QUARANTINE_AND_TABLE: 20, FILES_AND_COMMIT: 20, LOST_ANSWER: 6, CHECKPOINT: 6}
 AT_POINTS_LONG = dict.fromkeys(AT_POINTS, 60)
 AT_RANDOM = 200
-TIMES_LONG = 40
+TIMES_LONG = 50
 """So many pairs of lakes, one after the other: what stands in one is compared with a lake that nothing disturbed."""
 CALLS = 50
 """One in so many is the last. A round that drains makes some hundred; what a kill leaves to be done makes fewer."""

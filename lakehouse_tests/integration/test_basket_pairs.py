@@ -80,6 +80,7 @@ def test_the_pairs_of_some_weeks_are_those_that_duckdb_makes(tmp_path: Path, mon
     assert "Nothing changed" in lakehouse("run", LAKEHOUSE_HOME=home)
 
 
+@pytest.mark.long
 @pytest.mark.azurite
 def test_so_are_they_on_azure_storage(azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     home = in_containers_of_their_own(azurite, tmp_path)

@@ -192,6 +192,7 @@ def test_a_history_in_a_branch_is_that_of_production(
     assert f"silver/customer_history: {whole} rows written" in said
 
 
+@pytest.mark.long
 def test_what_production_takes_later_comes_to_the_branch_once(
     drained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

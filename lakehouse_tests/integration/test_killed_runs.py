@@ -184,6 +184,7 @@ def test_the_history_is_in_postgresql_and_in_no_file(meters):
     assert list((meters.server.home / "dagster").rglob("*.db*")) == []
 
 
+@pytest.mark.long
 def test_of_two_runs_of_one_table_the_second_waits_in_the_queue_for_the_end_of_the_first(meters):
     with meters.held():
         first = meters.server.materialize("silver/meter", config=REBUILD)

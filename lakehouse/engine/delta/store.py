@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -98,23 +97,30 @@ def listed(address: Address, below: str | None = None) -> dict[str, tuple[int, d
 
 
 def remove(address: Address, names: Sequence[str]) -> None:
-    """Take these files away, in their order; one that is gone already is none. Raises OSError."""
+    """Take these files away, several at a time; one that is gone already is none. Raises OSError."""
     address.refuse_a_write()
     store = _store(address)
     for first in range(0, len(names), _REMOVED_AT_ONCE):
         try:
             obstore.delete(store, list(names[first : first + _REMOVED_AT_ONCE]))
         except FileNotFoundError:
-            _remove_one_by_one(address, names[first : first + _REMOVED_AT_ONCE])
+            remove_in_order(address, names[first : first + _REMOVED_AT_ONCE])
         except BaseError as error:
             raise_where_refused(address, error)
             raise OSError(_said(error)) from error
 
 
-def _remove_one_by_one(address: Address, names: Sequence[str]) -> None:
+def remove_in_order(address: Address, names: Sequence[str]) -> None:
+    """The same, each before the next, for files of which one is not to go without those before it."""
+    address.refuse_a_write()
     for name in names:
-        with suppress(FileNotFoundError):
+        try:
             obstore.delete(_store(address), name)
+        except FileNotFoundError:
+            continue
+        except BaseError as error:
+            raise_where_refused(address, error)
+            raise OSError(_said(error)) from error
 
 
 def _read(address: Address, store: ObjectStore, name: str, part: range | None = None) -> bytes:

@@ -110,7 +110,7 @@ def _held(handle: Handle, position: int, spare: Mapping[str, int], kept: set[str
 def sweep(planned: Sweep) -> None:
     """Carry it out: data files first, then the log, the oldest first, so that what is left always hangs together."""
     store.remove(planned.handle.address, list(planned.files))
-    store.remove(planned.handle.address, sorted(planned.log))
+    store.remove_in_order(planned.handle.address, sorted(planned.log))
 
 
 def refuse_short(handle: Handle, hours: int, readers: Mapping[str, int]) -> None:
@@ -150,10 +150,16 @@ class _Log:
                 self._versions.setdefault(int(found[1]), []).append((found[2], name))
 
     def standing_at(self, at: datetime) -> int:
-        """The version that stood then; the oldest that the log still tells of where it does not reach so far."""
+        """The version that stood then; the oldest that can be read where the log does not reach so far.
+
+        What lies before a gap, or before the oldest checkpoint, is what a vacuum that was cut off has left.
+        """
+        gap = next(version for version in range(self._handle.version, -2, -1) if not self._has(version))
+        whole = (each for each in self._checkpoints if each >= gap)
+        readable = 0 if gap < 0 else min(whole, default=self._handle.version)
         with suppress(Refused):
-            return version_at(self._handle, at)
-        return 0 if self._has(0) else min(self._checkpoints, default=self._handle.version)
+            return max(version_at(self._handle, at), readable)
+        return readable
 
     def reaches_back_to(self, position: int) -> bool:
         """Whether what was committed since can be told. Who stands before that must be made anew in any case."""
@@ -161,18 +167,18 @@ class _Log:
 
     def used(self, oldest: int, readers: Mapping[str, int]) -> tuple[set[str], dict[str, set[str]]]:
         """The files that some version since `oldest` refers to, and those that each reader has yet to read."""
-        base = self._checkpoints.up_to(min([oldest, *readers.values()]))
-        commits = self._commits(base, oldest, readers)
+        base = self._checkpoints.up_to(oldest)
+        commits = self._commits(min([-1 if base is None else base, *readers.values()]) + 1, oldest)
         standing = {_names(self._handle.address, add): None for add in self._summed_up(base)}
         used = set[str]()
         for commit in commits:
             adds = [_names(self._handle.address, add) for add in commit.of("add")]
-            if commit.version <= oldest:
+            if commit.version > oldest:
+                used.update(name for names in adds for name in names)
+            elif base is None or commit.version > base:
                 for gone in commit.of("remove"):
                     standing.pop(_names(self._handle.address, gone), None)
                 standing |= dict.fromkeys(adds)
-            else:
-                used.update(name for names in adds for name in names)
         used.update(name for names in standing for name in names)
         kept = {
             reader: {
@@ -201,15 +207,13 @@ class _Log:
             for _, name in files
         }
 
-    def _commits(self, base: int | None, oldest: int, readers: Mapping[str, int]) -> Sequence[Commit]:
-        first = 0 if base is None else base + 1
+    def _commits(self, first: int, oldest: int) -> Sequence[Commit]:
         try:
             return read_commits(self._handle.address, first, self._handle.version)
         except FileNotFoundError as gone:
             raise Refused(
-                f"{self._handle.address}: its log does not reach back to version "
-                f"{min([oldest, *readers.values()])} ({gone}), so which files are needed cannot be told. Nothing was "
-                "removed."
+                f"{self._handle.address}: its log does not reach back to version {oldest} ({gone}), so which files are "
+                "needed cannot be told. Nothing was removed."
             ) from gone
 
     def _has(self, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""A declared table at the versions that it had."""
+"""A table at the versions that it had."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def standing(declared: Declaration, place: Place) -> Handle:
     return handle
 
 
-def between(declared: Declaration, one: Handle, other: Handle) -> Difference:
-    """What `other` changed of `one`, two versions of it. What lies in files of only one of them is held in memory."""
+def between(declared: Declaration | None, one: Handle, other: Handle) -> Difference:
+    """What `other` changed of `one`, two versions of it. What lies in files of only one of them is held in memory.
+
+    Of a plain asset's table, which is not declared, whole rows are compared.
+    """
     was, now, shared = apart(one, other)
-    found = difference(was.collect(), now.collect(), declared.key_columns)
-    return replace(found, same=found.same + shared, personal=personal_of(declared.contract))
+    found = difference(was.collect(), now.collect(), declared.key_columns if declared else ())
+    return replace(found, same=found.same + shared, personal=personal_of(declared.contract) if declared else ())

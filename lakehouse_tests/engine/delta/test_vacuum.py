@@ -15,7 +15,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact
-from lakehouse.engine.delta.place import log_file
+from lakehouse.engine.delta.place import log_file, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
@@ -182,6 +182,28 @@ def test_the_log_goes_up_to_a_checkpoint_and_never_what_a_reader_needs(address: 
     again = append(again, rows(99), {}, {}).handle
     assert again.since(last).collect()["id"].to_list() == [99]
     assert plan_vacuum(again, WEEK, {}).log == {}
+
+
+@pytest.mark.parametrize(
+    ("left", "readers"),
+    [
+        ((0, 3, CHECKPOINT_EVERY - 1), {}),
+        (range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), {"silver/new": CHECKPOINT_EVERY - 2}),
+        (range(CHECKPOINT_EVERY - 4, CHECKPOINT_EVERY), {"silver/new": CHECKPOINT_EVERY + 1}),
+        ((), {"silver/new": CHECKPOINT_EVERY - 2}),
+    ],
+)
+def test_what_a_vacuum_that_was_cut_off_has_left_of_the_log_is_none(address: Address, left, readers):
+    """What it took away goes in any order where the power is cut."""
+    handle = grown(address, CHECKPOINT_EVERY + 3)
+    for version in set(range(CHECKPOINT_EVERY)) - set(left):
+        Path(log_file(address, version)).unlink()
+    planned = plan_vacuum(opened(address), WEEK, readers)
+    assert planned.oldest == CHECKPOINT_EVERY
+    held = readers.get("silver/new") == CHECKPOINT_EVERY - 2 and CHECKPOINT_EVERY - 1 in left
+    assert sorted(planned.log) == ([] if held else sorted(map(log_name, left)))
+    sweep(planned)
+    assert opened(address).scan().collect().equals(handle.scan().collect())
 
 
 def test_the_log_stays_where_its_checkpoint_cannot_be_read(address: Address):
