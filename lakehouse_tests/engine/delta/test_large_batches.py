@@ -143,6 +143,13 @@ def test_rows_that_are_older_than_what_stands_are_left_out_and_told(address, abl
     ]  # fmt: skip
 
 
+def test_older_rows_are_left_out_of_every_piece(address):
+    handle = table(address, rows([(each, "a", 5) for each in range(12)]))
+    came = rows([(each, "b", 4 + each % 2) for each in range(12)])
+    stands = merged(handle, came, 3, newest_by="at")
+    assert sorted(stands.select("id", "part").rows()) == [(each, "ab"[each % 2]) for each in range(12)]
+
+
 def test_a_row_that_a_vector_took_away_is_newer_than_none(address):
     handle = table(address, rows([(1, "a", 5), (2, "a", 5), (3, "a", 5)]), able=True)
     handle = prepare_merge(handle, rows([]), ["id"], deleted=pl.DataFrame({"id": [1]})).commit({}, {}).handle
