@@ -46,9 +46,25 @@ class Made:
 
     versions: pl.DataFrame
     broken: pl.DataFrame
-    facts: dict[str, object]
+    facts: dict[str, int]
     transactions: Mapping[str, int]
     deleted: pl.DataFrame | None = None
+
+    @classmethod
+    def of(cls, parts: Sequence[Made], key: Sequence[str]) -> Made:
+        """Those of some things, and of others."""
+        first, *others = parts
+        if not others:
+            return first
+        facts = {name: sum(each.facts[name] for each in parts) for name in first.facts}
+        seen = max(each.transactions[SEEN] for each in parts if each.transactions)
+        versions = pl.concat([each.versions for each in parts]).sort(key)
+        return cls(
+            versions,
+            pl.concat([each.broken for each in parts]),
+            {**facts, "versions_made_in_parts": len(parts)},
+            {SEEN: seen},
+        )
 
     def delivered(self, delivery: Delivery) -> Delivery:
         """A delivery of the versions instead of what was seen."""
@@ -96,17 +112,17 @@ class Seen:
 
         No thing hangs on another, unless a snapshot says of all of them that they are gone.
         """
-        whole, key = self._whole_times(place, rows), self.declared.key_columns
+        whole = self._whole_times(place, rows)
         parts = 1 if self._closes else versions_at_once(self.accepted, place.memory or usual_budget())
-        which, versions, stood = pl.struct(self.who).hash() % parts, list[pl.DataFrame](), list[pl.DataFrame]()
-        for part in range(parts):
-            some = self.accepted.filter(which == part) if parts > 1 else self.accepted
-            standing = self._open(some)
-            versions.append(self._how.made(some, standing, seen=self._before, whole=whole))
-            stood.append(standing.select(*key, VALID_TO))
-        made = pl.concat(versions).sort(key) if parts > 1 else versions[0]
-        told = self._told(made, pl.concat(stood), self._of(made))
-        return replace(told, facts={**told.facts, "versions_made_in_parts": parts}) if parts > 1 else told
+        which = pl.struct(self.who).hash() % parts
+        some = (self.accepted.filter(which == part) if parts > 1 else self.accepted for part in range(parts))
+        return Made.of([replace(self, accepted=each).made(whole) for each in some], self.declared.key_columns)
+
+    def made(self, whole: pl.Series) -> Made:
+        """The same of all at once. whole: the times of which all came."""
+        standing = self._open()
+        made = self._how.made(self.accepted, standing, seen=self._before, whole=whole)
+        return self._told(made, standing, self._of(made))
 
     def late(self, taken: pl.DataFrame, seen_of: Callable[[pl.DataFrame], pl.DataFrame]) -> Made | None:
         """What it makes of all versions of its things; None where those of other things may change, or of very many.
@@ -139,13 +155,13 @@ class Seen:
         return self._how.unsure(earlier, standing)
 
     def _told(self, made: pl.DataFrame, standing: pl.DataFrame, beside: pl.LazyFrame) -> Made:
-        """standing: the keys of what was open, and VALID_TO. beside: what stands of these things and is not written."""
+        """beside: what stands of these things and is not written."""
         key = self.declared.key_columns
         begun = made.join(standing, on=key, how="anti")
         ended = made.join(standing, on=[*key, VALID_TO], how="anti", nulls_equal=True)[VALID_TO]
-        facts: dict[str, object] = {
+        facts = {
             "versions_begun": begun.height,
-            "versions_ended": ended.is_not_null().sum(),
+            "versions_ended": int(ended.is_not_null().sum()),
             "rows_of_standing_versions": parted(self.declared, self.accepted)[0].join(begun, on=key, how="anti").height,
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
@@ -169,11 +185,11 @@ class Seen:
     def _closes(self) -> bool:
         return self.write.vanished is Vanished.CLOSED
 
-    def _open(self, seen: pl.DataFrame) -> pl.DataFrame:
+    def _open(self) -> pl.DataFrame:
         """The open versions of what was seen, or of everything where what was not seen is closed."""
         if self.own is None:
             return self.declared.schema.to_frame()
-        standing = self.own.scan() if self._closes else self._of(seen)
+        standing = self.own.scan() if self._closes else self._of(self.accepted)
         return standing.filter(pl.col(VALID_TO).is_null()).select(self.declared.schema.names()).collect()
 
     def _of(self, rows: pl.DataFrame) -> pl.LazyFrame:
