@@ -24,7 +24,7 @@ LEAST = 10_000
 """Rows of which the keys are looked up at once, and that are written at once: fewer only where no more came."""
 _UNEVEN = 1.1
 _HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 2
-_SORTED, _SEEN = 5, 100
+_SORTED, _SEEN = 8, 150
 _READ_AT_ONCE = 1_000_000
 
 _LIMITS = {"memory.max": ("/sys/fs/cgroup", ""), "memory.limit_in_bytes": ("/sys/fs/cgroup/memory", "memory")}
@@ -57,7 +57,8 @@ def _limits_above(root: Path, path: Path, name: str) -> Iterator[int]:
 def versions_at_once(seen: pl.DataFrame, budget: int) -> int:
     """In how many parts versions are made of what was seen, so that each keeps to what the made ones leave of it.
 
-    As much stands, at most, as was seen, and is made of both; measured with 40 to 250 bytes a row.
+    As much stands, at most, as was seen, and is made of both. Of rows of 40 to 250 bytes five to seven times these
+    are taken; what joins take beside is in the rest.
     """
     came = int(seen.estimated_size())
     need = 2 * (_SORTED * came + _SEEN * seen.height)

@@ -83,7 +83,7 @@ def test_versions_that_are_made_part_by_part_are_those_that_are_made_at_once(tmp
     at_once = made(own, seen, 1 << 40)
     monkeypatch.setattr(memory, "ALWAYS", 0)
     parted = made(own, seen, 4 * int(seen.estimated_size()))
-    assert parted.facts.pop("versions_made_in_parts") == 8
+    assert parted.facts.pop("versions_made_in_parts") > 2
     assert parted.versions.equals(at_once.versions.sort("no", "at"))
     assert (parted.facts, parted.transactions) == (at_once.facts, at_once.transactions)
     assert at_once.facts["versions_begun"] > 200
