@@ -24,6 +24,7 @@ from rich.text import Text
 
 from lakehouse.cli_config import config, doctor, env
 from lakehouse.cli_new import new
+from lakehouse.cli_plan import plan
 from lakehouse.cli_progress import watched
 from lakehouse.cli_upkeep import tables
 from lakehouse.drawn import draw, draw_rows
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 for name, below in (("new", new), ("config", config), ("env", env), ("doctor", doctor), ("table", tables)):
     app.add_typer(below, name=name)
+app.command()(plan)
 
 DRAINED, REFUSED, WRONG_USAGE = 0, 1, 2
 SHOWN = 5

@@ -17,12 +17,13 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
+from lakehouse.engine.declare.sql_words import SQL_WORDS
 from lakehouse.engine.delta.advice import partition_advice
 from lakehouse.engine.delta.batch import Spilled
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.prepared import Written
-from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.delta.storable import check_names, check_storable
 from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.delta.writes import overwrite, replace_slice
 from resources.partition_slices import Slices
@@ -134,6 +135,7 @@ def _fitted(asset: str, frame: Frame, table: Handle) -> Frame:
 
 def _create(asset: str, address: Address, frame: Frame, slices: Slices | None) -> Handle:
     schema = frame.collect_schema()
+    check_names(schema, asset, words=SQL_WORDS)
     made = Handle.create(address, schema, partition_by=slices.folders(schema) if slices else ())
     _fitted(asset, frame, made)  # another run may have been first
     if made.version > 0 and not slices:

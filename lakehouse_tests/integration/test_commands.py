@@ -234,6 +234,17 @@ def test_status_of_tables_that_were_never_written_has_no_versions(lakehouse: Com
     assert [(each["version"], each["rows"], each["last_run"]) for each in found] == [(None, None, None)] * len(TABLES)
 
 
+def test_a_plan_names_what_is_not_there_yet_and_says_the_same_in_json(lakehouse: Command) -> None:
+    *lines, last = lakehouse("plan").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["+", f"{each.declaration.key}:"] for each in TABLES]
+    assert last == f"{len(TABLES)} tables changed by the next run that writes it, 0 as the contract says."
+    found = json.loads(lakehouse("plan", "silver/orders", "--json").stdout)
+    assert [(each["key"], each["version"], each["answer"], each["files"]) for each in found] == [
+        ("silver/orders", None, "compatible", 0)
+    ]
+    assert "'silver/order' names no table" in lakehouse("plan", "silver/order", exits=2).stderr
+
+
 def test_status_of_tables_that_were_never_written_says_what_to_do(lakehouse: Command) -> None:
     assert "Nothing was written yet. Next: let files land, then lakehouse run" in lakehouse("status").stdout
     landed = lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-01").stdout

@@ -143,7 +143,9 @@ def test_a_comparison_names_columns_that_come_and_go(project: Project) -> None:
 def test_the_guide_to_changed_contracts_shows_what_the_commands_say(project: Project) -> None:
     added, required = blocks(GUIDE, "diff")
     comes, refused = answers(GUIDE, "lakehouse run")
+    planned, planned_anew = answers(GUIDE, "lakehouse plan silver/orders")
     change(project, added)
+    assert project("plan", "silver/orders") == planned
     land_again(project)
     said = project("run")
     # the last line names gold/daily_sales too, which is written whole here
@@ -151,6 +153,7 @@ def test_the_guide_to_changed_contracts_shows_what_the_commands_say(project: Pro
     assert MIXED in said
     assert "columns is_credit (Boolean) is added" in project("table", "history", "silver/orders")
     change(project, required)
+    assert project("plan", "silver/orders", exits=1) == planned_anew
     land_again(project, "2010-12-02", "2010-12-03")
     assert refused in project("run", exits=1)
 

@@ -116,6 +116,17 @@ def by(column: Any, definition: Any, **words: Any) -> dict[str, Any]:
     return {"partitions_def": definition, "metadata": {"partition_by": column}, **words}
 
 
+def test_a_new_table_takes_no_name_that_a_reader_must_quote_and_one_that_stands_keeps_its_own(world: World):
+    frame = pl.DataFrame({"order": [1], "line": [{"a-b": 1}]})
+    told = world.refused(giving(frame))
+    assert told.startswith("sales cannot have a column named 'line.a-b', 'order': who reads it would have to quote it")
+    assert """pl.col("line").struct.rename_fields(['a_b']), then .rename({'order': 'order_'}). Nothing""" in told
+    assert not Path(str(world.lake.address("sales"))).exists()
+    frame.write_delta(str(world.lake.address("sales")))  # as another has left it
+    world.done(giving(frame.with_columns(order=pl.lit(2))))
+    assert world.rows("sales") == [(2, {"a-b": 1})]
+
+
 # --- every kind of partition ------------------------------------------------------------------------------------------
 
 

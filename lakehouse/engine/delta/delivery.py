@@ -49,7 +49,8 @@ class Delivery:
     `deleted`: keys of which no standing row stays, where the write takes some away (`Merge(deletes=…)`, late rows of a
     `History`).
     `refusal` is why the run fails although the delivery is carried out. `scope`: the slices that `ReplacePartition`
-    replaces, also those of which no row is accepted. `partition_by`: by which columns a new table lies in folders.
+    replaces, also those of which no row is accepted. `partition_by`: by which columns it lies in folders, where it is
+    new or `whole`.
     `unless_moved`: the transactions that say what a rival must not have written. Where there are some, a rival wrote
     other slices, of which nothing was read here, unless it moved one of these.
     `unmeasured`: the columns that leave no values in the log.
@@ -184,7 +185,8 @@ def new_table(
 
 def _prepare(handle: Handle, delivery: Delivery, **how: Unpack[How]) -> Prepared:
     if delivery.whole:
-        return prepare_overwrite(handle, delivery.accepted, delivery.schema, delivery.notes)
+        rows, by = delivery.accepted, delivery.partition_by
+        return prepare_overwrite(handle, rows, delivery.schema, delivery.notes, by=by)
     match delivery.write:
         case Append():
             return prepare_append(handle, delivery.accepted, delivery.written)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,8 +28,11 @@ def as_delta(schema: Columns, notes: Notes | None = None) -> DeltaSchema:
     return DeltaSchema.from_json(_as_json(columns))
 
 
-def meta_data(table: DeltaTable, schema: DeltaSchema) -> dict[str, object]:
-    """The action that gives a table these columns, and leaves it all else that it has, also what it says of each."""
+def meta_data(table: DeltaTable, schema: DeltaSchema, by: Sequence[str]) -> dict[str, object]:
+    """The action that gives a table these columns, and folders `by` some, and leaves it all else that it has.
+
+    Also what it says of each.
+    """
     standing, columns = table.metadata(), _fields(schema)
     told = {each["name"]: each["metadata"] for each in _fields(table.schema())}
     for each in columns:
@@ -40,7 +43,7 @@ def meta_data(table: DeltaTable, schema: DeltaSchema) -> dict[str, object]:
         "description": standing.description,
         "format": {"provider": "parquet", "options": {}},
         "schemaString": _as_json(columns),
-        "partitionColumns": standing.partition_columns,
+        "partitionColumns": [*by],
         "configuration": standing.configuration,
         "createdTime": standing.created_time,
     }

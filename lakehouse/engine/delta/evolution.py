@@ -18,6 +18,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import COLUMNS, last_note
+from lakehouse.engine.delta.protocol import check_commit
 from lakehouse.engine.delta.storable import check_names, check_partition
 
 
@@ -45,21 +46,30 @@ def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[st
     view = (handle if handle.stands_as else as_if(handle, schema)).leaving_out(unmeasured)
     if view.stands_as is None:
         return handle
-    found = check_compatibility(view.stands_as, schema)
-    check_names([name for name in schema if name not in view.stands_as], str(view.address))
-    check_partition(view.address, schema, view.partition_by)
-    is_widened = found.answer is Answer.WIDEN
+    found, removed = check_compatibility(view.stands_as, schema), files_anew(view)
     before = copy(view)
     before.version -= 1  # by their names they sort before files that this run has written ahead
-    added = write_files(before, view.scan()) if is_widened else []
-    if is_widened and (came := sum(each.rows for each in added)) != view.rows:
+    added = write_files(before, view.scan()) if removed else []
+    if removed and (came := sum(each.rows for each in added)) != view.rows:
         raise Refused(
             f"{view.address}: of {number(view.rows, 'row')} {came:,} came back from the files that were widened. "
             f"Nothing was committed; version {view.version} stands. Look at it with lakehouse table check."
         )
-    removed = view.files()["path"].to_list() if is_widened else []
     note = {**last_note(view.address, view.version), COLUMNS: str(found)}
     return view.commit(added, removed, {}, note, rearranges=True, schema=as_delta(schema, notes))
+
+
+def files_anew(view: Handle) -> list[str]:
+    """The files that `evolve` writes anew to give a table the columns that it is seen with (`as_if`): all, or none.
+
+    Reads the log only. Refused where the columns cannot be given to it, be they as compatible as they may.
+    """
+    stands = view.schema if view.stands_as is None else view.stands_as
+    check_names(view.schema, str(view.address), stands)
+    check_partition(view.address, view.schema, view.partition_by)
+    check_commit(view, view.schema)
+    is_widened = check_compatibility(stands, view.schema).answer is Answer.WIDEN
+    return view.files()["path"].to_list() if is_widened else []
 
 
 def _refuse_more(handle: Handle, found: Compatibility) -> None:

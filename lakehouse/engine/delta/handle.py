@@ -296,6 +296,7 @@ class Handle:
         *,
         rearranges: bool = False,
         schema: Columns | None = None,
+        by: Sequence[str] | None = None,
         marked: Mapping[str, Mark] = NO_MARKS,
         asks: Asks | None = None,
     ) -> Handle:
@@ -303,16 +304,17 @@ class Handle:
 
         removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
         engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
-        `schema` comes with the files that make the table anew, or put it back: all others go. `marked`: files that
-        stay, by path, with all rows that are gone then. `asks`: what protocol and metadata are to be.
+        `schema`, or columns of folders (`by`), come with the files that make the table anew, or put it back: all others
+        go. `marked`: files that stay, by path, with all rows that are gone then. `asks`: protocol and metadata to be.
         """
         self.address.refuse_a_write()
-        at = now()
-        reshaped = as_delta(schema) if schema and pl.Schema(schema) != (self.stands_as or self.schema) else None
+        at, by = now(), self.partition_by if by is None else tuple(by)
+        stands = (self.stands_as or self.schema, self.partition_by)
+        reshaped = as_delta(schema) if schema and (pl.Schema(schema), by) != stands else None
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = gone_of(self, paths := set(removed))
         check_change(self, added, len(gone), rearranges=rearranges, marked=len(marked))
-        metadata = meta_data(self._table, reshaped) if reshaped else None
+        metadata = meta_data(self._table, reshaped, by) if reshaped else None
         asks = enabling if marked or any(each.vector for each in added) else asks
         protocol, metadata = asks(self.standing, metadata) if asks else (None, metadata)
         marks = [Marked(self.standing.adds[path], mark.vector) for path, mark in marked.items()]

@@ -70,7 +70,7 @@ class Prepared:
 
     reads: None where nothing was looked for: an append, or files that are laid together (`rearranges`).
     marked: files that stay and lose rows by a deletion vector.
-    plan: what was told of a merge before.
+    plan: what was told of a merge before. by: the columns of the table's folders, where it is made anew.
     is_whole: the rows are all there is, also of what a rival appends meanwhile: they are the later ones.
     """
 
@@ -79,6 +79,7 @@ class Prepared:
     removed: tuple[str, ...]
     rows_written: int
     schema: DeltaSchema | None = None
+    by: tuple[str, ...] | None = None
     reads: Reads | None = None
     is_whole: bool = False
     rearranges: bool = False
@@ -99,6 +100,7 @@ class Prepared:
             transactions,
             note,
             schema=self.schema,
+            by=self.by,
             rearranges=self.rearranges,
             marked=self.marked,
         )

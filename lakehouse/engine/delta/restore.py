@@ -44,7 +44,7 @@ class Restore:
 
     @property
     def reshapes(self) -> bool:
-        return self.then.schema != self.now.schema
+        return (self.then.schema, self.then.partition_by) != (self.now.schema, self.now.partition_by)
 
     @property
     def rows_back(self) -> int:
@@ -63,6 +63,7 @@ class Restore:
             {**self.transactions, **transactions},
             said,
             schema=self.then._table.schema(),  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # with its notes
+            by=self.then.partition_by,
         )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.sql_words import SQL_WORDS
 
 # Delta's names: without column mapping Spark, Databricks and Synapse refuse these characters in a column name.
 _UNFIT_IN_NAMES = " ,;{}()\n\t="
 
 _PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+NO_COLUMNS = pl.Schema()
 
 _MOST_DIGITS = 38
 
@@ -54,18 +57,28 @@ def check_storable(schema: pl.Schema, table: str) -> None:
 
 def faults_of(schema: pl.Schema) -> list[str]:
     """Why no table can have these columns, each with its path and the way out."""
-    faults = [fault for name, dtype in schema.items() for fault in _faults(name, dtype, _At(f'pl.col("{name}")'))]
-    faults += _name_faults("", list(schema))
+    faults = [fault for each in _parts(schema) for fault in (*_faults(each), *_name_faults(each))]
     return faults if schema else ["it has no column: declare at least one"]
 
 
-def check_names(names: Iterable[str], table: str) -> None:
-    """Refuse names of new columns that a reader would have to quote."""
-    if odd := [name for name in names if not _PLAIN_NAME.fullmatch(name)]:
+def check_names(schema: pl.Schema, table: str, stands: pl.Schema = NO_COLUMNS, words: Collection[str] = ()) -> None:
+    """Refuse names of columns, or of fields in them, that a reader would have to quote. Those that stand may stay.
+
+    words: what no column may be called; a field may, since after a dot no engine takes a word for its own.
+    """
+    known = {f"{each.path}{name}" for each in _parts(stands) for name in each.names}
+
+    def odd(part: _Part) -> list[str]:
+        said = words if part.at is None else ()
+        new = [name for name in part.names if f"{part.path}{name}" not in known]
+        return [name for name in new if not _PLAIN_NAME.fullmatch(name) or name.lower() in said]
+
+    if found := [(each, names) for each in _parts(schema) if (names := odd(each))]:
+        said = ", ".join(repr(f"{each.path}{name}") for each, names in found for name in names)
         raise Refused(
-            f"{table} cannot have a column named {', '.join(map(repr, odd))}: who reads it would have to quote it, "
-            "in each engine another way. Name it by letters (A to Z), digits and _, and begin with a letter. Nothing "
-            "was written."
+            f"{table} cannot have a column named {said}: who reads it would have to quote it, in each engine another "
+            "way. Name it by letters (A to Z), digits and _, begin with a letter, and take no word of SQL: "
+            f"{', then '.join(each.renaming(names) for each, names in found)}. Nothing was written."
         )
 
 
@@ -83,21 +96,59 @@ class _At(NamedTuple):
         return f"{self.before}{self.value}.{call}{self.after}"
 
 
-def _faults(path: str, dtype: pl.DataType, at: _At) -> Iterator[str]:
-    """Every reason why `dtype` at `path` cannot be stored, innermost type first named by its path."""
+class _Part(NamedTuple):
+    """What has a type: a column, or what lies in one; or all columns, of which the path is empty and `at` is None."""
+
+    path: str
+    type: pl.DataType
+    at: _At | None
+
+    @property
+    def names(self) -> list[str]:
+        """Those that lie beside each other in it."""
+        return [field.name for field in self.type.fields] if isinstance(self.type, pl.Struct) else []
+
+    def renaming(self, odd: Sequence[str]) -> str:
+        """The call that gives these names others that may be."""
+        new = {name: name for name in self.names if name not in odd}
+        for name in odd:
+            new[name] = re.sub("^(?=[0-9]|$)", "_", re.sub("[^A-Za-z0-9]+", "_", name))
+            while new[name].lower() in SQL_WORDS.union(new[each].lower() for each in new if each != name):
+                new[name] += "_"
+        if self.at is None:
+            return f".rename({ {name: new[name] for name in odd} })"
+        return self.at.written(f"struct.rename_fields({[new[name] for name in self.names]})")
+
+
+def _parts(schema: pl.Schema) -> Iterator[_Part]:
+    """All that has a type, what lies innermost first, and at last all columns."""
+    for name, dtype in schema.items():
+        yield from _within(name, dtype, _At(f'pl.col("{name}")'))
+    yield _Part("", pl.Struct(schema), None)
+
+
+def _within(path: str, dtype: pl.DataType, at: _At) -> Iterator[_Part]:
     if isinstance(dtype, pl.List):
-        yield from _faults(f"{path}[]", as_instance(dtype.inner), at.within("list.eval", "pl.element()"))
+        yield from _within(f"{path}[]", as_instance(dtype.inner), at.within("list.eval", "pl.element()"))
     elif isinstance(dtype, pl.Struct):
-        yield from _name_faults(f"{path}.", [field.name for field in dtype.fields])
-        if not dtype.fields:
-            yield f"{path} is a struct without fields: drop it"
         for field in dtype.fields:
             there = at.within("struct.with_fields", f'pl.field("{field.name}")')
-            yield from _faults(f"{path}.{field.name}", as_instance(field.dtype), there)
+            yield from _within(f"{path}.{field.name}", as_instance(field.dtype), there)
+        yield _Part(f"{path}.", dtype, at)
+    else:
+        yield _Part(path, dtype, at)
+
+
+def _faults(part: _Part) -> Iterator[str]:
+    """Every reason why this cannot be stored."""
+    path, dtype, at = part
+    if isinstance(dtype, pl.Struct):
+        if at and not dtype.fields:
+            yield f"{path.removesuffix('.')} is a struct without fields: drop it"
     elif isinstance(dtype, pl.Decimal):
         if dtype.precision > _MOST_DIGITS:
             yield f"{path} is {dtype}: Delta holds {_MOST_DIGITS} digits at most"
-    elif (way_out := _way_out(dtype)) is not None:
+    elif at and (way_out := _way_out(dtype)) is not None:
         kind, call = way_out
         yield f"{path} is {dtype}: return it {kind}: {at.written(call)}"
 
@@ -117,13 +168,15 @@ def _way_out(dtype: pl.DataType) -> tuple[str, str] | None:
     return "in microseconds of UTC", f"{zoned}.{_IN_MICROS}"
 
 
-def _name_faults(prefix: str, names: list[str]) -> Iterator[str]:
+def _name_faults(part: _Part) -> Iterator[str]:
     seen: dict[str, str] = {}
-    for name in names:
+    for name in part.names:
         if (other := seen.setdefault(name.lower(), name)) != name:
-            yield f"{prefix}{other} and {prefix}{name} differ by case only, one column to Delta: rename one"
+            both = f"{part.path}{other} and {part.path}{name}"
+            yield f"{both} differ by case only, one column to Delta: rename one: {part.renaming([name])}"
         if not name or any(character in _UNFIT_IN_NAMES for character in name):
-            yield f"{prefix}{name!r} is empty or holds one of {_UNFIT_IN_NAMES!r}, which Spark cannot read: rename it"
+            said = f"{part.path}{name!r} is empty or holds one of {_UNFIT_IN_NAMES!r}, which Spark cannot read"
+            yield f"{said}: rename it: {part.renaming([name])}"
 
 
 def as_instance(dtype: object) -> pl.DataType:

@@ -7,6 +7,7 @@ must come first; when the commit meets a Conflict, the files are orphans that ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TypedDict, Unpack
@@ -28,7 +29,7 @@ from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.sought import sought_by
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.storable import check_names
+from lakehouse.engine.delta.storable import check_names, check_partition
 from lakehouse.engine.delta.vectors import write_vectors
 
 type Rows = pl.DataFrame | pl.LazyFrame
@@ -45,17 +46,27 @@ def prepare_append(handle: Handle, rows: Rows, written: Sequence[DataFile] = ())
 
 
 def prepare_overwrite(
-    handle: Handle, rows: Rows, schema: pl.Schema | None = None, notes: Notes | None = None
+    handle: Handle,
+    rows: Rows,
+    schema: pl.Schema | None = None,
+    notes: Notes | None = None,
+    *,
+    by: Sequence[str] | None = None,
 ) -> Prepared:
-    """Make these rows all there is; with `schema` the table takes that shape from then on, and the notes with it."""
-    stands = handle.stands_as or handle.schema
-    columns = None
-    if schema is not None and schema != stands:
+    """Make these rows all there is; with `schema` the table takes that shape from then on, and the notes with it.
+
+    by: the columns of its folders, which may be others with a `schema`.
+    """
+    stands, laid, columns = handle.stands_as or handle.schema, copy(handle), None
+    laid.partition_by = handle.partition_by if by is None else tuple(by)
+    if schema is not None and (schema, laid.partition_by) != (stands, handle.partition_by):
         check_new(str(handle.address), handle.readers, schema)
-        check_names([name for name in schema if name not in stands], str(handle.address))
+        check_names(schema, str(handle.address), stands)
+        check_partition(handle.address, schema, laid.partition_by)
         columns = as_delta(schema, notes)
-    added = tuple(write_files(handle, rows, schema=schema))
-    return Prepared(handle, added, tuple(handle.files()["path"]), _rows(added), columns, is_whole=True)
+    added = tuple(write_files(laid, rows, schema=schema))
+    removed = tuple(handle.files()["path"])
+    return Prepared(handle, added, removed, _rows(added), columns, by=laid.partition_by, is_whole=True)
 
 
 def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note: Mapping[str, str]) -> Written:

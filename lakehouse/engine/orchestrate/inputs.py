@@ -10,7 +10,7 @@ import polars as pl
 
 from lakehouse.engine.declare.contract import Contract
 from lakehouse.engine.declare.errors import Conflict, Refused
-from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.number import mb, number
 from lakehouse.engine.declare.table import Declaration, Read, readers_of
 from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
 from lakehouse.engine.delta.compatibility import check_compatibility
@@ -160,8 +160,7 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
         stands = pl.Schema({name: stands[name] for name in declares if name in stands})
     if stands == declares:
         return handle
-    is_empty = declared.is_written_whole or not handle.rows
-    found = check_compatibility(stands, declares, required=() if is_empty else declared.never_null)
+    found = check_compatibility(stands, declares, required=never_null(declared, handle))
     is_known = handle.transaction(LOGIC) is not None and not (reader and reader.runs_on)
     if found.goes_on and is_known:
         return as_if(handle, declares)
@@ -172,6 +171,11 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
         f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
         + (f" (with those that read it: {readers})" if readers else "")
     )
+
+
+def never_null(declared: Declaration, stands: Handle) -> frozenset[str]:
+    """The paths of columns that a table cannot be given, for the rows that stay in it."""
+    return frozenset() if declared.is_written_whole or not stands.rows else declared.never_null
 
 
 def changed_columns(own: Handle | None) -> dict[str, object]:
@@ -188,14 +192,15 @@ def as_read_by(reader: Declaration, upstreams: Mapping[str, Handle | None]) -> d
 
 
 def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
-    """Refuse a table that is stored by other columns than `partition_by=` says: Delta keeps what it was made with."""
-    if own is None or own.partition_by == declared.partition_by:
+    """Refuse a table that is stored by other columns than `partition_by=` says, and is not written whole."""
+    if own is None or own.partition_by == declared.partition_by or declared.is_written_whole:
         return
     stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
     raise Refused(
-        f"{declared.key} is stored by {stands}, and partition_by= says {said}. A Delta table keeps the folders that it "
-        f"was made with. Nothing was read or written; version {own.version} stands. Put partition_by= back, or remove "
-        f"{own.address} and make the table anew: lakehouse run; who reads its New rows: lakehouse rebuild."
+        f"{declared.key} is stored by {stands}, and partition_by= says {said}: {number(own.files().height, 'file')} "
+        f"({number(own.rows, 'row')}, {mb(own.bytes)}) would have to be written anew. Nothing was read or "
+        f"written; version {own.version} stands. Put partition_by= back, or make it anew: lakehouse rebuild "
+        f"{declared.key}+"
     )
 
 

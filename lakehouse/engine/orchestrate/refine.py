@@ -86,7 +86,7 @@ def refine(
     upstreams = as_read_by(declared, upstreams)
     if not rebuild:
         own = as_declared(declared, own)
-    refuse_other_folders(declared, own)
+        refuse_other_folders(declared, own)
     if declared.partitions is not None:
         keys = declared.partitions.keys() if rebuild else keys
         scope = partitions_of(declared, keys)

@@ -19,7 +19,7 @@ from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.restore import Restore, prepare_restore, restore
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
-from lakehouse.engine.orchestrate.inputs import keeps_what_it_read
+from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
 from lakehouse.engine.orchestrate.work import partition_position, position
 
 
@@ -197,8 +197,8 @@ def _positions(declared: Declaration, upstream: Handle) -> list[str]:
 
 def _remarks(declared: Declaration, prepared: Restore, thens: dict[str, Handle], place: Place) -> Iterator[str]:
     """What the next run will refuse, and what to do then."""
-    required = () if declared.is_written_whole or not prepared.then.rows else declared.never_null
-    found = check_compatibility(prepared.then.schema, declared.stored_schema, required=required)
+    then = prepared.then
+    found = check_compatibility(then.schema, declared.stored_schema, required=never_null(declared, then))
     if not found.goes_on:
         yield (
             f"{declared.key} had other columns then than its contract declares now: {found}. Put the contract back, or "

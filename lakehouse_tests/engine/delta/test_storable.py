@@ -1,13 +1,20 @@
+import re
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.sql_words import SQL_WORDS
+from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.storable import check_storable
+from lakehouse.engine.delta.storable import check_names, check_storable
+from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge, prepare_overwrite
+from lakehouse_tests.engine.delta.opening import opened
 
 UNFIT = [
     pl.Categorical(), pl.Enum(["a"]), pl.Time(), pl.Duration("us"), pl.Null(), pl.Int128(), pl.UInt128(), pl.UInt64(),
@@ -119,3 +126,79 @@ def test_a_table_without_columns_is_refused():
 def test_a_new_table_has_no_name_that_a_reader_must_quote(name, tmp_path):
     with pytest.raises(Refused, match=r"cannot have a column named .*would have to quote"):
         Handle.create(Address(str(tmp_path / "t")), pl.Schema({name: pl.String()}))
+
+
+@pytest.mark.parametrize("name", ["unit-price", "1st", "größe"])
+@pytest.mark.parametrize("path", ["line", "lines[]", "lines[].of"])
+def test_nor_has_a_field_as_deep_as_it_lies(name, path, tmp_path):
+    column, *within = path.split(".")
+    dtype = pl.Struct({name: pl.String()})
+    dtype = pl.Struct({"of": dtype}) if within else dtype
+    schema = pl.Schema({column.removesuffix("[]"): pl.List(dtype) if "[]" in column else dtype})
+    with pytest.raises(Refused, match=re.escape(f"cannot have a column named '{path}.{name}'")):
+        Handle.create(Address(str(tmp_path / "t")), schema)
+
+
+def test_a_field_may_be_a_word_of_sql_since_no_engine_takes_one_for_its_own_after_a_dot():
+    words = pl.Struct(dict.fromkeys(sorted(SQL_WORDS), pl.Int64()))
+    check_names(pl.Schema({"s": words}), "orders", words=SQL_WORDS)
+    with pytest.raises(
+        Refused, match=r"orders cannot have a column named 'Order': .*\.rename\({'Order': 'Order_'}\)\."
+    ):
+        check_names(pl.Schema({"Order": pl.Int64()}), "orders", words=SQL_WORDS)
+    row = dict.fromkeys(sorted(SQL_WORDS), 1)
+    asked = ", ".join(f"s.{word}, t.s.{word} as {word}_" for word in sorted(SQL_WORDS))
+    assert set(duckdb.sql(f"select {asked} from (select {row} as s) t").fetchall()[0]) == {1}
+
+
+ODD = {"größe": "x", "sku": "a", "line": {"Unit Price": 1, "unit_price": 2, "1st": 3}, "order": 4}
+ODDER = {"lines": [{"of": {"a-b": 5}, "": 6}], "Order": 7, "SKU": "b"}
+
+
+@pytest.mark.parametrize("row", [ODD, ODDER, ODD | ODDER, {"a b": 1, "A_B": 2, "a-b": 3}], ids=str)
+def test_the_refusal_says_how_the_same_values_are_called_otherwise(row, tmp_path):
+    rows = mended = pl.DataFrame([row])
+    while (refusal := refused(tmp_path, mended.schema)) is not None:
+        mended = by_the_ways_out(mended, refusal)
+    assert leaves(mended.row(0)) == leaves(rows.row(0))
+
+
+def refused(folder: Path, schema: pl.Schema) -> str | None:
+    try:
+        check_names(schema, "orders", words=SQL_WORDS)
+        Handle.create(Address(str(folder / "t")), schema)
+    except Refused as refusal:
+        return str(refusal)
+    return None
+
+
+def by_the_ways_out(rows: pl.DataFrame, refusal: str) -> pl.DataFrame:
+    """The same rows, after what the refusal says was called one after the other; of several faults after the first."""
+    said = refusal.removesuffix(". Nothing was written.").split("; ")[0]
+    ways = re.split(r"word of SQL: |rename it: |rename one: ", said)[1]
+    for way in ways.split(", then "):
+        rows = eval(f"rows{way}" if way.startswith(".") else f"rows.with_columns({way})", {"pl": pl, "rows": rows})
+    return rows
+
+
+def leaves(value: object) -> list[object]:
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    return [value] if held is None else [leaf for each in held for leaf in leaves(each)]
+
+
+def test_a_table_that_stands_keeps_the_names_it_has_and_takes_no_more_of_them(tmp_path):
+    address = Address(str(tmp_path / "t"))
+    theirs = pl.DataFrame({"order": [1], "line": [{"a-b": 1}]})
+    theirs.write_delta(str(tmp_path / "t"))
+    prepare_append(opened(address), theirs).commit({}, {})
+    overwrite(opened(address), theirs, {}, {})
+    merged = prepare_merge(opened(address), theirs, ["order"]).commit({}, {}).handle
+    assert merged.scan().collect().rows() == theirs.rows()
+    more = pl.Schema({**theirs.schema, "sku": pl.String()})
+    evolved = evolve(merged, more, {})
+    assert evolved.scan().collect()["sku"].to_list() == [None]
+    for odd in ({**more, "c.d": pl.String()}, {**more, "line": pl.Struct({"a-b": pl.Int64, "c-d": pl.Int64})}):
+        with pytest.raises(Refused, match=r"named '(c\.d|line\.c-d)'"):
+            evolve(evolved, pl.Schema(odd), {})
+        with pytest.raises(Refused, match=r"named '(c\.d|line\.c-d)'"):
+            prepare_overwrite(evolved, theirs.head(0), pl.Schema(odd))

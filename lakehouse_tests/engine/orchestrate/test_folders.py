@@ -10,11 +10,18 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.declare.write import Overwrite
+from lakehouse.engine.declare.write import Overwrite, Write
+from lakehouse.engine.delta.check import check as checked
+from lakehouse.engine.delta.compatibility import Answer
 from lakehouse.engine.delta.pruning import may_hold
+from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.writes import prepare_append, prepare_overwrite
+from lakehouse.engine.orchestrate.planned import planned
+from lakehouse.engine.orchestrate.run import stuck
 from lakehouse_tests.driver import House
+from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.orchestrate.test_affected import DAILY, PER_SHOP, SHOP_DAYS, become, change, held
 
 ODD = ["a/b'c", "x=y %41 é", "🙂 & ?#", ".hidden", "_under", "..", 'q"u', "semi;colon,", "back\\slash", " lead", "null"]
@@ -118,9 +125,65 @@ def test_a_value_that_no_folder_can_be_called_by_is_refused_and_nothing_is_writt
     assert held(house, MERGED) == [("A", 1.0)]
 
 
-def test_a_standing_table_keeps_its_folders_and_says_so(house: House):
+def test_a_table_that_is_to_lie_in_other_folders_says_what_that_costs_until_it_is_made_anew(house: House):
     become(house, ("1", 1, "A", 1.0))
     house.run(replace(MERGED, partition_by=()))
-    for rebuild in (False, True):
-        with pytest.raises(Refused, match=r"gold/per_shop is stored by no column, and partition_by= says shop\. A"):
-            house.run(MERGED, rebuild=rebuild)
+    said = r"gold/per_shop is stored by no column, and partition_by= says shop: 1 file \(1 row, 0\.0 MB\) would have "
+    with pytest.raises(Refused, match=said + ".*lakehouse rebuild gold/per_shop"):
+        house.run(MERGED)
+    assert str(stuck(MERGED, house.place)).startswith("gold/per_shop is stored by no column")
+
+
+def rows_of(house: House, declared: Declaration) -> list[tuple[object, ...]]:
+    return sorted(house.rows(declared).rows(), key=repr)
+
+
+LAID = [((), ("shop",)), (("shop",), ("day",)), (("day", "shop"), ("shop",)), (("shop",), ())]
+
+
+@pytest.mark.parametrize(("before", "after"), LAID, ids=str)
+@pytest.mark.parametrize("write", [SHOP_DAYS.write, Overwrite()], ids=["rebuilt", "written whole"])
+def test_a_table_that_is_made_anew_lies_in_its_new_folders_and_goes_on_and_back(
+    house: House, before: tuple[str, ...], after: tuple[str, ...], write: Write
+):
+    one, other = (replace(SHOP_DAYS, write=write, partition_by=by) for by in (before, after))
+    become(house, ("1", 1, "A", 1.0), ("2", 2, "B", 2.0))
+    house.run(one)
+    rows, stood = rows_of(house, one), opened(house.place.table(one))
+    found = planned(other, house.place)
+    assert found is not None
+    is_whole = other.is_written_whole
+    assert (found.answer, found.files) == ((Answer.COMPATIBLE, len(stood.files())) if is_whole else (Answer.REFUSE, 0))
+    change(house, ("3", 2, "B", 3.0))
+    house.run(other, rebuild=not is_whole)
+    laid = opened(house.place.table(other))
+    assert (laid.id, laid.version, laid.partition_by) == (stood.id, stood.version + 1, after)
+    assert planned(other, house.place) is None
+    change(house, ("4", 3, "C", 4.0), ("1", None, "A", 1.0))
+    house.run(other)
+    now = rows_of(house, other)
+    assert {each for row in now for each in row if isinstance(each, str)} == {"B", "C"}
+    for read in (by_duckdb, by_polars, by_delta_rs):
+        assert sorted(read(house, other), key=repr) == now
+    back = restore(prepare_restore(opened(laid.address), stood.version), house.place.quarantine(other))
+    assert (back.partition_by, rows_of(house, one)) == (before, rows)
+    assert sorted(by_duckdb(house, one), key=repr) == rows
+    again = restore(prepare_restore(back, laid.version + 1), house.place.quarantine(other))
+    assert (again.partition_by, rows_of(house, other)) == (after, now)
+    checked(again, lambda _: None)
+
+
+def test_a_rival_who_was_first_stops_who_lays_the_table_in_other_folders(house: House):
+    become(house, ("1", 1, "A", 1.0))
+    house.run(BY_SHOP)
+    handle = opened(house.place.table(BY_SHOP))
+    laying = prepare_overwrite(handle, house.rows(BY_SHOP), handle.schema, by=["day"])
+    prepare_append(handle, house.rows(BY_SHOP)).commit({}, {})
+    with pytest.raises(Conflict):
+        laying.commit({}, {})
+    laid = (
+        prepare_overwrite(opened(handle.address), house.rows(BY_SHOP), handle.schema, by=["day"]).commit({}, {}).handle
+    )
+    with pytest.raises(Conflict):
+        prepare_overwrite(handle, house.rows(BY_SHOP)).commit({}, {})
+    assert (laid.partition_by, laid.rows) == (("day",), 2)

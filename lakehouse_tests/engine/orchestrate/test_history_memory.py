@@ -117,7 +117,7 @@ GIVES_BACK = {"_RJEM_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms
 
 
 def test_a_history_keeps_to_its_budget_where_the_kernel_gives_no_more_and_is_killed_at_once(tmp_path: Path):
-    address, count, budget = Address(str(tmp_path / "t")), 400_000, 160_000_000
+    address, count, budget = Address(str(tmp_path / "t")), 400_000, 200_000_000
     stood(address, count)
 
     def run(most: int) -> subprocess.CompletedProcess[str]:

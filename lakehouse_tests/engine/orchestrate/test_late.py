@@ -22,6 +22,7 @@ from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Quarantine
+from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.orchestrate import things
 from lakehouse.engine.orchestrate.restore import carry_out, plan
 from lakehouse.engine.orchestrate.work import Work
@@ -438,6 +439,34 @@ def test_the_versions_are_those_of_a_rebuild_however_rows_came_and_whatever_was_
         house.run(own, rebuild=True)
         assert versions(house, own) == tale.versions(corrects=own is not OVER)
         assert set_aside(house, own) == aside
+
+
+@pytest.mark.parametrize("first", [0, -1], ids=["bronze and all downstream", "the history alone"])
+@given(st.lists(st.lists(a_row, min_size=1, max_size=3), min_size=2, max_size=3), st.data())
+@settings(max_examples=max(4, settings().max_examples // 40))
+def test_what_is_restated_from_any_time_on_is_what_a_rebuild_makes(
+    first: int, came: list[list[Row]], data: st.DataObject
+):
+    tables = CHAINS["of bronze"]
+    with tempfile.TemporaryDirectory() as folder:
+        house, times = House(Path(folder)), list[datetime]()
+        for number, rows in enumerate([[(9, 3, "UK", 1)], *came]):
+            land(house, str(number), *rows)
+            house.drain(*tables)
+            times.append(datetime.now(UTC))
+        before = versions(house)
+        time = data.draw(st.sampled_from(times))
+        handle = house.open(tables[first])
+        assert handle is not None
+        then = as_it_stood(handle, time.isoformat())
+        assert then.updated_at <= time
+        planned = plan(tables[first], then.version, tables, house.place, downstream=True)
+        carry_out(planned, house.place, lambda *_: None)
+        assert (versions(house) == before) or time is not times[-1]
+        house.drain(*tables)
+        assert versions(house) == before
+        house.run(LIVED, rebuild=True)
+        assert versions(house) == before
 
 
 # ---- times ----
