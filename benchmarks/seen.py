@@ -57,20 +57,22 @@ def main(way: str, table: str, batch: str) -> None:
 
 def _of_ours(*, by_vectors: bool) -> Write:
     from benchmarks.told import KEPT, WITH_VECTORS, WITHOUT
+    from lakehouse.engine.declare.place import Place
     from lakehouse.engine.declare.ports import Address
     from lakehouse.engine.delta.delivery import Delivery, deliver
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.quarantine import ROWS
     from lakehouse.engine.orchestrate.history import Seen
+    from resources.local_disk import LocalDisk
 
     declared = WITH_VECTORS if by_vectors else WITHOUT
 
     def write(table: str, came: pl.DataFrame) -> None:
-        handle = Handle.open(Address(table))
+        handle, here = Handle.open(Address(table)), LocalDisk(path=table)
         assert handle is not None
         seen = Seen(declared, KEPT, handle, came, came.clear(), ())
         assert not seen.is_late(takes_back=False)
-        made = seen.versions(None, ())  # type: ignore[arg-type] # no place: nothing vanishes
+        made = seen.versions(Place(here, here), ())
         assert made.broken.is_empty()
         delivery = Delivery(
             table=Address(table),

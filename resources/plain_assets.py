@@ -8,10 +8,7 @@ replaces the rows of its own partitions and no others. Nothing is ever cast, app
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -22,6 +19,7 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.sql_words import SQL_WORDS
 from lakehouse.engine.delta.advice import partition_advice
+from lakehouse.engine.delta.batch import Spilled
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.prepared import Written
@@ -111,12 +109,13 @@ def _carry_out(
         frame = _fitted(asset, frame, standing)
         if not slices:
             return overwrite(standing, frame, _turn(None), note), {}
-    with _computed(frame) as rows:
-        sizes = slices.sizes(rows, frame.collect_schema()) if slices else {}
-        handle = standing or _create(asset, address, frame, slices)
-        if not slices:
-            return overwrite(handle, rows, _turn(None), note), {}
-        return replace_slice(handle, rows, slices.predicate(handle.schema), _turn(slices), note), sizes
+    computed = frame if isinstance(frame, pl.DataFrame) else Spilled(frame)  # once, and it need not fit into memory
+    rows = computed.lazy()
+    sizes = slices.sizes(rows, frame.collect_schema()) if slices else {}
+    handle = standing or _create(asset, address, frame, slices)
+    if not slices:
+        return overwrite(handle, rows, _turn(None), note), {}
+    return replace_slice(handle, rows, slices.predicate(handle.schema), _turn(slices), note), sizes
 
 
 def _turn(slices: Slices | None) -> dict[str, int]:
@@ -142,18 +141,6 @@ def _create(asset: str, address: Address, frame: Frame, slices: Slices | None) -
     if made.version > 0 and not slices:
         raise Conflict(f"{asset}: another run made {address} first; nothing was committed. Run again.")
     return made
-
-
-@contextmanager
-def _computed(frame: pl.LazyFrame | pl.DataFrame) -> Iterator[pl.LazyFrame]:
-    """The rows, computed once: a lazy frame is streamed to a local file, so that it need not fit into memory."""
-    if isinstance(frame, pl.DataFrame):
-        yield frame.lazy()
-        return
-    with TemporaryDirectory(prefix="lakehouse-") as folder:
-        file = Path(folder, "rows.parquet")
-        frame.sink_parquet(file, compression="lz4")
-        yield pl.scan_parquet(file, glob=False)
 
 
 def _asset_of(context: dg.OutputContext | dg.InputContext) -> str:

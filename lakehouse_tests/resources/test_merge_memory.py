@@ -22,11 +22,11 @@ SCHEMA = pl.Schema({"id": pl.Int64(), "qty": pl.Int64()})
 FOLDERS = "".join(f"  {name}: {{type: local_disk, path: {name}}}\n" for name in ("landing", "lake"))
 
 
-def merged(home: Path, merge_memory_mb: int | None, came: int) -> dict[str, Any]:
-    """The metadata of a merge of so many rows into a table of four."""
-    standing = pl.DataFrame({"id": range(4), "qty": [0] * 4})
+def merged(home: Path, merge_memory_mb: int | None, came: int, standing: int = 4) -> dict[str, Any]:
+    """The metadata of a merge of so many rows into a table of two files."""
+    rows = pl.DataFrame({"id": range(standing), "qty": [0] * standing})
     handle = Handle.create(Address(str(home / "t")), SCHEMA)
-    handle = handle.commit(write_files(handle, standing, rows_per_file=2), [], {}, {})
+    handle = handle.commit(write_files(handle, rows, rows_per_file=standing // 2), [], {}, {})
     delivery = Delivery(
         table=handle.address, quarantine=Address(str(home / "aside")), schema=SCHEMA, description="", handle=handle,
         write=Merge(), key=("id",), whole=False, rejected=pl.DataFrame(schema=quarantine.ROWS), transactions={},
@@ -52,10 +52,17 @@ def test_a_materialization_tells_the_way_of_a_merge_its_reason_and_its_memory(tm
 
 
 def test_a_merge_above_the_memory_of_its_environment_is_refused_and_fails_for_good(tmp_path):
-    with pytest.raises(dg.Failure, match="refused 100,000 rows to merge") as refused:
-        merged(tmp_path, 64, 100_000)
+    with pytest.raises(dg.Failure, match="refused 2 rows to merge: to hold them at once with") as refused:
+        merged(tmp_path, 64, 2, standing=3_000_000)
     assert not refused.value.allow_retries
     assert Handle.open(Address(str(tmp_path / "t"))).version == 1  # type: ignore[union-attr] # it stands
+
+
+def test_a_batch_above_the_memory_of_its_environment_is_merged_part_by_part_in_one_commit(tmp_path):
+    told = merged(tmp_path, 64, 200_000)
+    assert (told["merge/slices"], told["rows_written"], told["dagster/row_count"]) == (4, 200_000, 200_001)
+    assert told["delta/version"] == 2
+    assert told["merge/memory"] <= 64 << 20
 
 
 def test_the_environments_file_says_how_much_a_merge_may_take(tmp_path, monkeypatch):

@@ -26,6 +26,8 @@ class Place:
     """The folder of the lake that its tables are in."""
     behind: Storage | None = None
     """Another environment's lake: read where its own has no table, and never written."""
+    memory: int | None = None
+    """Bytes that a merge, or what makes versions, may take; half of what the process may have where it is not said."""
 
     @property
     def shadow(self) -> Place:

@@ -15,6 +15,7 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.batch import Spilled
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
@@ -27,8 +28,9 @@ from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.writes import (
     How,
+    batch_of,
+    merge_batch,
     prepare_append,
-    prepare_merge,
     prepare_overwrite,
     prepare_replace_slices,
 )
@@ -78,9 +80,9 @@ class Delivery:
     readers: tuple[Reader, ...] = EVERY_READER
     deleted: pl.DataFrame | None = None
 
-    def let_go(self) -> None:
-        """Forget the rows once they are in the lake: Dagster keeps what a step gave until its run ends."""
-        for name in ("accepted", "rejected"):
+    def let_go(self, *names: str) -> None:
+        """Forget the rows once they lie elsewhere: Dagster keeps what a step gave until its run ends."""
+        for name in names or ("accepted", "rejected"):
             object.__setattr__(self, name, getattr(self, name).clear())
 
 
@@ -182,22 +184,29 @@ def new_table(
 
 
 def _prepare(handle: Handle, delivery: Delivery, **how: Unpack[How]) -> Prepared:
-    rows = delivery.accepted
     if delivery.whole:
-        return prepare_overwrite(handle, rows, delivery.schema, delivery.notes, by=delivery.partition_by)
+        rows, by = delivery.accepted, delivery.partition_by
+        return prepare_overwrite(handle, rows, delivery.schema, delivery.notes, by=by)
     match delivery.write:
         case Append():
-            return prepare_append(handle, rows, delivery.written)
-        case Merge(replaces=replaces):
-            how |= {"replaces": [replaces] if replaces else None, "deleted": delivery.deleted}
-            return prepare_merge(handle, rows, delivery.key, **how)
+            return prepare_append(handle, delivery.accepted, delivery.written)
+        case Merge(replaces=replaces, newest_by=newest_by):
+            how |= {"replaces": [replaces] if replaces else None, "newest_by": newest_by}
+            return _merge(handle, delivery, how)
         case History():
-            how |= {"deleted": delivery.deleted}
-            return _of_every_row(prepare_merge(handle, rows, delivery.key, **how))
+            return _of_every_row(_merge(handle, delivery, how))
         case Overwrite():
-            return prepare_overwrite(handle, rows)
+            return prepare_overwrite(handle, delivery.accepted)
         case ReplacePartition():
-            return prepare_replace_slices(handle, rows, delivery.scope)
+            return prepare_replace_slices(handle, delivery.accepted, delivery.scope)
+
+
+def _merge(handle: Handle, delivery: Delivery, how: How) -> Prepared:
+    """What a merge may not hold lies in a file, and is let go here."""
+    batch = batch_of(handle, delivery.accepted, delivery.key, **{**how, "deleted": delivery.deleted})
+    if isinstance(batch.rows, Spilled):
+        delivery.let_go("accepted")
+    return merge_batch(handle, batch, how.get("tell", nobody))
 
 
 def _of_every_row(prepared: Prepared) -> Prepared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -49,7 +49,7 @@ def proved(column: pl.Expr, narrow: pl.DataType, wide: pl.DataType, where: str) 
 
 
 def read_as(
-    rows: pl.LazyFrame, stored: pl.Schema, schema: pl.Schema, table: str, *, file: str | None = None
+    rows: pl.LazyFrame, stored: pl.Schema, schema: pl.Schema, table: str, *, beside: Sequence[str] = ()
 ) -> pl.LazyFrame:
     """Rows that a table stored before it was widened, as it has them now, and proved to be the same."""
     return rows.select(
@@ -57,7 +57,7 @@ def read_as(
             pl.col(name) if stored[name] == dtype else proved(pl.col(name), stored[name], dtype, f"{table}: {name}")
             for name, dtype in schema.items()
         ),
-        *([file] if file else []),
+        *beside,
     )
 
 

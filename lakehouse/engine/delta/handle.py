@@ -29,7 +29,7 @@ from lakehouse.engine.delta.log import Commit, Standing, appended, read_commit, 
 from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import DELETION_VECTORS, check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
-from lakehouse.engine.delta.scan import files_in_order, scan_files, scan_older
+from lakehouse.engine.delta.scan import Places, files_in_order, scan_files, scan_older
 from lakehouse.engine.delta.statistics import Came, DataFile, Grown, standing_files, without_gone
 from lakehouse.engine.delta.storable import check_columns
 from lakehouse.engine.delta.vectors import NO_MARKS, Asks, Mark, Vector, enabling, places_of, vectors_of
@@ -251,14 +251,14 @@ class Handle:
         return self.scan_paths(self._files["path"].to_list())
 
     def scan_paths(
-        self, paths: Sequence[str], *, file: str | None = None, gone: Mapping[str, BitMap] | None = None
+        self, paths: Sequence[str], *, file: str | None = None, place: str | None = None, gone: Places | None = None
     ) -> pl.LazyFrame:
-        """The rows of some of its files, in the order given; `file` adds a column with the full path.
+        """The rows of some of its files, in the order given; `file` and `place` add columns as `scan_files` does.
 
         `gone`: by path, the places of rows that are left out, instead of those that are gone in this version.
         """
         scan, left_out = scan_files if self.older.isdisjoint(paths) else scan_older, self.gone if gone is None else gone
-        return scan(self.address, paths, self.schema, self.partition_by, file=file, gone=left_out)
+        return scan(self.address, paths, self.schema, self.partition_by, file=file, place=place, gone=left_out)
 
     def appended(self, position: int) -> list[str]:
         """The files that the versions (position, self.version] appended, in commit, then file order.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+
+from lakehouse.engine.delta.batch import Batch
 
 SHARE = 0.5
 """Of what the process may have: the other half is for what it holds already, and for other work."""
@@ -18,7 +20,11 @@ PLEASANT = 500_000_000
 
 ALWAYS = 50_000_000
 """What threads, decoders and the allocator take beside all that is counted."""
+LEAST = 10_000
+"""Rows of which the keys are looked up at once, and that are written at once: fewer only where no more came."""
+_UNEVEN = 1.1
 _HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 2
+_SORTED, _SEEN = 8, 150
 _READ_AT_ONCE = 1_000_000
 
 _LIMITS = {"memory.max": ("/sys/fs/cgroup", ""), "memory.limit_in_bytes": ("/sys/fs/cgroup/memory", "memory")}
@@ -48,6 +54,17 @@ def _limits_above(root: Path, path: Path, name: str) -> Iterator[int]:
             yield int(said)
 
 
+def versions_at_once(seen: pl.DataFrame, budget: int) -> int:
+    """In how many parts versions are made of what was seen, so that each keeps to what the made ones leave of it.
+
+    As much stands, at most, as was seen, and is made of both. Of rows of 40 to 250 bytes five to seven times these
+    are taken; what joins take beside is in the rest.
+    """
+    came = int(seen.estimated_size())
+    need = 2 * (_SORTED * came + _SEEN * seen.height)
+    return -(-need // max(budget - ALWAYS - 2 * came, budget // 4)) or 1
+
+
 class Extent(NamedTuple):
     """So many files, the rows that count in them as far as the log says, and their bytes."""
 
@@ -64,38 +81,54 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True)
 class Need:
-    """What a merge takes, in bytes, beside what the process has: of `rows` that came, in memory, with their keys.
+    """What a merge takes, in bytes, beside what the process has: of `rows` whose `keys` are looked up at once.
 
-    width: of a row of the table as it is read; `stored`: of one in a file. in_groups: of one key many rows may go.
+    held: what the rows that come take, 0 where they are read from a file. width: of a row of the table as it is read;
+    `stored`: of one in a file. in_groups: of one key many rows may go. marked: places of rows, a bit for each there is.
     """
 
     rows: int
-    came: int
+    held: int
     keys: int
     width: float
     stored: float
     in_groups: bool
+    marked: int
 
     @classmethod
-    def of(cls, incoming: pl.DataFrame, goes: Sequence[pl.DataFrame], standing: Extent, *, in_groups: bool) -> Need:
+    def of(cls, batch: Batch, standing: Extent) -> Need:
         """Standing rows are taken to be as wide as the incoming ones, or as what they take in files unfolds to."""
-        rows, came = goes[0].height, int(incoming.estimated_size())
-        keys = sum(int(each.estimated_size()) for each in goes)
-        stored = standing.bytes / (standing.rows or 1)
-        width = max(came / (incoming.height or 1), _UNFOLDS * stored)
-        return cls(rows, came, keys, width, stored or width / _UNFOLDS, in_groups)
+        held = batch.size if isinstance(batch.rows, pl.DataFrame) else 0
+        stored, marked = standing.bytes / (standing.rows or 1), (standing.rows + batch.count) // 8
+        width = max(batch.size / (batch.rows.height or 1), _UNFOLDS * stored)
+        many = bool(batch.replaces)
+        return cls(batch.count, held, batch.key_size, width, stored or width / _UNFOLDS, many, marked)
+
+    def sliced(self, slices: int) -> Need:
+        """Where the keys are looked up in so many parts, of which none is exactly as large as another."""
+        share = 1 if slices == 1 else _UNEVEN / slices
+        return replace(self, rows=int(self.rows * share), keys=int(self.keys * share))
+
+    def slices(self, most: int, budget: int) -> int | None:
+        """In how many parts the keys are looked up, beside a file with so many rows; None where none are enough."""
+        counts = (1 << power for power in range(max(self.rows // LEAST, 1).bit_length()))
+        return next((count for count in counts if self.sliced(count).to_probe(most) <= budget), None)
 
     @property
     def to_hold(self) -> int:
         """The incoming rows, and their keys: checked, sorted, looked up."""
-        return int(ALWAYS + self.came + _HASHED * self.keys + _ROW * self.rows)
+        return int(ALWAYS + self.held + _HASHED * self.keys + _ROW * self.rows + self.marked)
 
     def to_probe(self, rows: int) -> int:
         """To read the keys of files with so many rows, keep the places of those found, and write the incoming rows."""
         read = self.keys / (self.rows or 1) * min(rows, _READ_AT_ONCE * pl.thread_pool_size()) * _WRITTEN
         found = rows if self.in_groups else min(rows, self.rows)
-        return int(self.to_hold + self.came + read + _PLACE * found)
+        return int(self.to_hold + self.held + read + _PLACE * found)
 
     def to_write(self, rows: int) -> int:
-        """To write files with so many rows anew: they are read and encoded side by side."""
-        return int(self.to_hold + _WRITTEN * rows * self.width)
+        """To write files with so many rows, anew or for the first time: they are read and encoded side by side."""
+        return int(ALWAYS + self.held + self.marked + _WRITTEN * rows * self.width)
+
+    def rows_within(self, budget: int) -> int:
+        """How many rows may be written at once."""
+        return int((budget - self.to_write(0)) / (_WRITTEN * self.width or 1))

@@ -13,7 +13,9 @@ from lakehouse.engine.delta.fitting import read_as
 from lakehouse.engine.delta.place import for_polars, full
 from lakehouse.engine.delta.vectors import hiding
 
-NOTHING_GONE: Mapping[str, BitMap] = {}
+type Places = Mapping[str, BitMap]
+"""Of rows in their file, by its path."""
+NOTHING_GONE: Places = {}
 _NO_PLACE = BitMap()
 
 # Other engines may have stored nanoseconds without a zone (Spark's INT96) or a narrower type before a widening; a
@@ -46,7 +48,7 @@ def scan_files(  # what a scan is made of
     *,
     file: str | None = None,
     place: str | None = None,
-    gone: Mapping[str, BitMap] = NOTHING_GONE,
+    gone: Places = NOTHING_GONE,
 ) -> pl.LazyFrame:
     """The rows of these files, in the order given; `file` names a further column with each row's full path.
 
@@ -84,15 +86,19 @@ def scan_older(
     partition_by: Sequence[str],
     *,
     file: str | None = None,
-    gone: Mapping[str, BitMap] = NOTHING_GONE,
+    place: str | None = None,
+    gone: Places = NOTHING_GONE,
 ) -> pl.LazyFrame:
-    """The same of files that may be of before a column was widened: what each holds is asked of the file itself."""
+    """The same of files that may be of before a column was widened: what each holds is asked of the file itself.
+
+    place: that in its own file.
+    """
     pieces: list[pl.LazyFrame] = []
-    for path, place in zip(paths, full(address, paths), strict=True):
-        holds = pl.scan_parquet(place, glob=False, **for_polars(address)).collect_schema()
+    for path, whole in zip(paths, full(address, paths), strict=True):
+        holds = pl.scan_parquet(whole, glob=False, **for_polars(address)).collect_schema()
         stored = pl.Schema({name: _narrower(holds.get(name), dtype) for name, dtype in schema.items()})
-        rows = scan_files(address, [path], stored, partition_by, file=file, gone=gone)
-        pieces.append(read_as(rows, stored, schema, str(address), file=file))
+        rows = scan_files(address, [path], stored, partition_by, file=file, place=place, gone=gone)
+        pieces.append(read_as(rows, stored, schema, str(address), beside=[each for each in (file, place) if each]))
     return pl.concat(pieces)
 
 

@@ -164,8 +164,10 @@ def hiding(gone: Mapping[str, BitMap]) -> DeletionFiles:
     """As Polars takes it: what it shall leave out of files, which it tells by their full paths."""
 
     def masks(asked: pl.DataFrame) -> pl.DataFrame:
-        found = [_kept(gone[path]) for path in asked["path"]]
-        return pl.DataFrame({"selection_vector": found}, schema={"selection_vector": pl.List(pl.Boolean)})
+        none = pl.Series("selection_vector", [None], dtype=pl.List(pl.Boolean))
+        kept = (_kept(gone[path]) for path in asked["path"])
+        # made of a plain list of series, each of their values would be asked by itself
+        return pl.concat([none.clear(), *(none if each is None else each.implode() for each in kept)]).to_frame()
 
     return ("delta-deletion-vector", masks)
 

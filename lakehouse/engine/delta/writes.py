@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import TypedDict, Unpack
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.delta.batch import Batch, Spilled
 from lakehouse.engine.delta.described import Notes, as_delta
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.memory import usual_budget
 from lakehouse.engine.delta.place import full
-from lakehouse.engine.delta.plan import Batch, Plan, Tell, Way, nobody, worked_out
+from lakehouse.engine.delta.plan import Plan, Tell, Way, needs, nobody, worked_out
 from lakehouse.engine.delta.prepared import Prepared, Reads, Written
 from lakehouse.engine.delta.protocol import check_new
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
-from lakehouse.engine.delta.sought import Sought, found, seek
+from lakehouse.engine.delta.sought import sought_by
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.storable import check_names, check_partition
 from lakehouse.engine.delta.vectors import write_vectors
@@ -75,76 +77,78 @@ def overwrite(handle: Handle, rows: Rows, transactions: Mapping[str, int], note:
 class How(TypedDict, total=False):
     """What a merge may be told. replaces: by which columns, instead of the key, a standing row goes.
 
-    deleted: keys of which no row stays. budget: bytes of memory that the merge may take; half of what the process may
-    have where it is not said. tell: is given the plan before a file is written, and another where a rival was first.
+    deleted: keys of which no row stays. newest_by: a row that is less in it than the one that stands is left out.
+    budget: bytes of memory that the merge may take; half of what the process may have where it is not said.
+    tell: is given the plan before a file is written, and another where a rival was first.
     """
 
     replaces: Sequence[str] | None
     deleted: pl.DataFrame | None
+    newest_by: str | None
     budget: int | None
     tell: Tell
 
 
 def plan_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Plan:
     """What `prepare_merge` would do with these rows. Reads, and writes nothing; Refused where that would be."""
-    return worked_out(handle, _batch(handle, rows, key, **how)).plan
+    return worked_out(handle, batch_of(handle, rows, key, **how)).plan
 
 
 def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Prepared:
     """Take the rows that one of `rows` replaces out of their files: by a deletion vector, or by writing these anew.
 
     A standing row goes when an incoming one, or one of the keys `deleted`, has its `key`, or, with `replaces`, its
-    group. Incoming keys (and groups) must be unique and not null, else Refused. The incoming rows are held in memory.
-    Files are written anew in as many passes as the budget asks for; Refused where one file is too much for it, and
-    before anything is written.
+    group. Incoming keys (and groups) must be unique and not null, else Refused. Rows that are too many for the budget,
+    and a lazy frame, are laid into a local file, their keys looked up and the rows written part by part. Files are
+    written anew in as many passes as the budget asks for; Refused where one file is too much for it, and before
+    anything of the table is written.
     """
-    return _merge(handle, _batch(handle, rows, key, **how))
+    return merge_batch(handle, batch_of(handle, rows, key, **how), how.get("tell", nobody))
 
 
-def _batch(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Batch:
-    replaces, deleted, budget = how.get("replaces"), how.get("deleted"), how.get("budget")
-    incoming = fitted(rows, handle.schema, str(handle.address)).lazy().collect()
-    keys = incoming if deleted is None else pl.concat([incoming.select(key), deleted.select(key)])
-    _check_key(handle, keys, key, replaces or ())
-    goes = [keys.select(replaces or key)]
-    if replaces and not set(replaces) <= set(key):
-        goes.append(keys.select(key))  # a row that comes over from another group must not stay there
-    return Batch(incoming, goes, bool(replaces), usual_budget() if budget is None else budget, how.get("tell", nobody))
+def batch_of(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Batch:
+    """The rows as they are merged: what a merge may not hold, and what is not computed yet, lies in a local file."""
+    replaces, budget = how.get("replaces") or (), how.get("budget")
+    fits = fitted(rows, handle.schema, str(handle.address))
+    if strangers := [name for name in (*key, *replaces) if name not in handle.schema]:
+        raise Refused(f"{handle.address} has no column {strangers[0]} to merge by.")
+    budget = usual_budget() if budget is None else budget
+    came = Spilled(fits) if isinstance(fits, pl.LazyFrame) else fits
+    batch = Batch(came, key, replaces, how.get("deleted"), how.get("newest_by"), budget)
+    if isinstance(came, Spilled) or needs(handle, batch)[1] is not None:
+        return batch
+    return replace(batch, rows=Spilled(came))
 
 
-def _merge(handle: Handle, batch: Batch) -> Prepared:
-    plan, sought, gone, touched = worked_out(handle, batch)
-    batch.tell(plan)
-    incoming, is_idle = batch.rows, batch.goes[0].is_empty()
-    reads = None if is_idle else Reads(partial(_found, batch.goes), lambda newest: _merge(newest, batch))
-    if plan.way is Way.VECTORS:
-        marked = write_vectors(handle.address, gone.marked) if gone.marked else {}
-        added, removed = write_files(handle, incoming), gone.emptied
-    else:
-        marked, added, removed = {}, _written_anew(handle, incoming, sought, plan.passes), touched
-    return Prepared(handle, tuple(added), removed, incoming.height, reads=reads, marked=marked, plan=plan)
-
-
-def _written_anew(
-    handle: Handle, incoming: pl.DataFrame, sought: Sequence[Sought], passes: Sequence[Sequence[str]]
-) -> list[DataFile]:
-    """What is left of these files, pass by pass; the incoming rows with the last."""
-    added = list[DataFile]()
-    for place, paths in enumerate(passes, 1):
-        rows = handle.scan_paths(paths)
-        for wanted, _ in (each.among(handle, paths) for each in sought):
-            rows = rows.join(wanted.lazy(), on=wanted.columns, how="anti", maintain_order="left")
-        rows = pl.concat([rows, incoming.lazy()]) if place == len(passes) else rows
+def merge_batch(handle: Handle, batch: Batch, tell: Tell = nobody) -> Prepared:
+    """As `prepare_merge`."""
+    plan, gone, touched, older, pieces = worked_out(handle, batch)
+    tell(plan)
+    added, last = list[DataFile](), [batch.written(older, *piece) for piece in pieces]
+    for place, paths in enumerate(plan.passes, 1):
+        rows = handle.scan_paths(paths, gone={**handle.gone, **gone.marked})
+        if place == len(plan.passes) and isinstance(batch.rows, pl.DataFrame):
+            rows, last = pl.concat([rows, *(each.lazy() for each in last)]), []
         added += write_files(handle, rows, after=len(added))
-    return added if passes or incoming.is_empty() else write_files(handle, incoming)
+    for rows in last:
+        added += write_files(handle, rows, after=len(added))
+    marked, removed = {}, touched
+    if plan.way is Way.VECTORS:
+        marked, removed = write_vectors(handle.address, gone.marked) if gone.marked else {}, gone.emptied
+    reads = Reads(partial(_found, batch, plan.slices), lambda newest: merge_batch(newest, batch, tell))
+    came, reads = batch.rows.height - len(older), reads if batch.count else None
+    return Prepared(handle, tuple(added), removed, came, reads=reads, marked=marked, plan=plan)
 
 
-def _found(goes: Sequence[pl.DataFrame], at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
-    """The rows of these files that have one of these keys (or groups)."""
+def _found(batch: Batch, slices: int, at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
+    """The rows of these files that have one of the keys (or groups); any, where that is too much to look up at once."""
+    if slices > 1:
+        return at.scan_paths(paths)
     files = at.files().filter(pl.col("path").is_in(list(paths)))
+    sought = (each.select(sought_by(each)) for part in batch.slices(1) for each in part.goes)
     return pl.concat(
         at.scan_paths(may_hold(files, keys, keys.columns)).join(keys.lazy(), on=keys.columns, how="semi")
-        for keys in goes
+        for keys in sought
     )
 
 
@@ -210,29 +214,6 @@ def _plan_slice(
 
 def _is_outside(predicate: pl.Expr) -> pl.Expr:
     return ~predicate.fill_null(value=False)
-
-
-def standing_rows(handle: Handle, keys: pl.DataFrame, columns: Sequence[str]) -> pl.LazyFrame:
-    """Some columns of the standing rows that have one of these keys. `keys` has the key columns and no others."""
-    sought = seek(handle, keys)
-    rows = handle.scan_paths([*found(handle, [sought])]).select(columns)
-    return rows.join(sought.wanted.lazy(), on=keys.columns, how="semi", maintain_order="left")
-
-
-def _check_key(handle: Handle, incoming: pl.DataFrame, key: Sequence[str], replaces: Sequence[str]) -> None:
-    columns = list(dict.fromkeys([*key, *replaces]))
-    if strangers := [name for name in columns if name not in incoming.columns]:
-        raise Refused(f"{handle.address} has no column {strangers[0]} to merge by.")
-    without = incoming.select(pl.any_horizontal(pl.col(columns).is_null()).sum()).item()
-    keys = pl.struct(list(key))
-    is_once = incoming.select(keys.hash().n_unique()).item() == incoming.height  # in a third of the time
-    doubled = 0 if is_once else incoming.select(keys.is_duplicated().sum()).item()
-    if without or doubled:
-        raise Refused(
-            f"{handle.address} refused {incoming.height:,} rows to merge: {without:,} with a null among "
-            f"{', '.join(columns)}, {doubled:,} that share their key ({', '.join(key)}) with another one. Nothing was "
-            f"written; version {handle.version} stands. Reject the nulls and keep one row per key before merging."
-        )
 
 
 def _rows(files: Sequence[DataFile]) -> int:

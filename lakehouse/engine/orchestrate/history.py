@@ -18,6 +18,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.history import Versions
+from lakehouse.engine.delta.memory import usual_budget, versions_at_once
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
 from lakehouse.engine.orchestrate.winners import parted
@@ -45,9 +46,25 @@ class Made:
 
     versions: pl.DataFrame
     broken: pl.DataFrame
-    facts: dict[str, object]
+    facts: dict[str, int]
     transactions: Mapping[str, int]
     deleted: pl.DataFrame | None = None
+
+    @classmethod
+    def of(cls, parts: Sequence[Made], key: Sequence[str]) -> Made:
+        """Those of some things, and of others."""
+        first, *others = parts
+        if not others:
+            return first
+        facts = {name: sum(each.facts[name] for each in parts) for name in first.facts}
+        seen = max(each.transactions[SEEN] for each in parts if each.transactions)
+        versions = pl.concat([each.versions for each in parts]).sort(key)
+        return cls(
+            versions,
+            pl.concat([each.broken for each in parts]),
+            {**facts, "versions_made_in_parts": len(parts)},
+            {SEEN: seen},
+        )
 
     def delivered(self, delivery: Delivery) -> Delivery:
         """A delivery of the versions instead of what was seen."""
@@ -91,8 +108,19 @@ class Seen:
         return not aside.head(1).collect().is_empty()
 
     def versions(self, place: Place, rows: Sequence[Rows]) -> Made:
-        """What it makes of the open versions, where nothing is late."""
-        whole, standing = self._whole_times(place, rows), self._open()
+        """What it makes of the open versions, where nothing is late: of some things after the others, as memory asks.
+
+        No thing hangs on another, unless a snapshot says of all of them that they are gone.
+        """
+        whole = self._whole_times(place, rows)
+        parts = 1 if self._closes else versions_at_once(self.accepted, place.memory or usual_budget())
+        which = pl.struct(self.who).hash() % parts
+        some = (self.accepted.filter(which == part) if parts > 1 else self.accepted for part in range(parts))
+        return Made.of([replace(self, accepted=each).made(whole) for each in some], self.declared.key_columns)
+
+    def made(self, whole: pl.Series) -> Made:
+        """The same of all at once. whole: the times of which all came."""
+        standing = self._open()
         made = self._how.made(self.accepted, standing, seen=self._before, whole=whole)
         return self._told(made, standing, self._of(made))
 
@@ -131,9 +159,9 @@ class Seen:
         key = self.declared.key_columns
         begun = made.join(standing, on=key, how="anti")
         ended = made.join(standing, on=[*key, VALID_TO], how="anti", nulls_equal=True)[VALID_TO]
-        facts: dict[str, object] = {
+        facts = {
             "versions_begun": begun.height,
-            "versions_ended": ended.is_not_null().sum(),
+            "versions_ended": int(ended.is_not_null().sum()),
             "rows_of_standing_versions": parted(self.declared, self.accepted)[0].join(begun, on=key, how="anti").height,
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")

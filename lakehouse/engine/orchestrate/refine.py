@@ -214,7 +214,7 @@ class _Run:
         rows = rows_of_things(self.transform, [each.input for each in self.rows], things)
         handed = [new.only(each.frame) if new else each.frame for each, new in zip(rows, self.newest, strict=True)]
         out = self.transform(*handed).join(things.lazy(), on=things.columns, how="semi", maintain_order="left")
-        return last_of_each_key(self.declared, verdict_on(self.declared, out.collect()), None)
+        return last_of_each_key(self.declared, verdict_on(self.declared, out.collect()))
 
     def _judged(self, handed: tuple[pl.LazyFrame, ...], out: pl.DataFrame) -> _Passed:
         """Judge what came out. A group of whose last arrival nothing stands keeps the last one of which something does.
@@ -232,7 +232,7 @@ class _Run:
             out = pl.concat([self.transform(*older).collect(), out])
             handed = tuple(pl.concat([old, frame]) for old, frame in zip(older, handed, strict=True))
             verdict = verdict_on(declared, out)
-        accepted = last_of_each_key(declared, verdict, None if self.whole else self.own)
+        accepted = last_of_each_key(declared, verdict)
         strangers = out.clear() if self.replaces is None else outside(self.replaces, accepted)
         return _Passed(handed, out, verdict, accepted, strangers)
 

@@ -49,6 +49,7 @@ _CHECKED = "ASSET_CHECK_EVALUATION"
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _REMARKS = {
     "rows_superseded": "superseded by later arrivals",
+    "merge/rows_older": "older than the rows that stand",
     "files_only_the_table_kept": "of its files read from what it had kept of them",
     "rows_with_undeclared_fields": "with fields that no column declares, kept in extra",
 }

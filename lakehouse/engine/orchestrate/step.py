@@ -61,7 +61,8 @@ def step_of(declared: Declaration) -> Callable[..., Iterator[Any]]:
     upstreams = list(dict.fromkeys(read.upstream.key for read in declared.reads))
 
     def step(context: dg.AssetExecutionContext, **handles: Future[Handle | None]) -> Iterator[Any]:
-        place = Place(context.resources.lake, getattr(context.resources, declared.connection))
+        resources, most = context.resources, getattr(context.resources.io_manager, "merge_memory_mb", None)
+        place = Place(resources.lake, getattr(resources, declared.connection), memory=most and most << 20)
         asked = context.op_execution_context.op_config
         pinned = _Opened({key: handles[key.replace("/", "__")] for key in upstreams})
         words = {"keys": _partitions(context), "landing": Landing(declared.key, context.log.info), **asked}

@@ -166,7 +166,7 @@ def _made(declared: Declaration, words: dict[str, Any]) -> dg.AssetsDefinition:
         description=_description(declared),
         code_version=str(declared.logic),
         check_specs=check_specs(declared),
-        required_resource_keys={"lake", declared.connection, *({"spark"} if declared.runs_on else ())},
+        required_resource_keys={"lake", declared.connection, "io_manager", *({"spark"} if declared.runs_on else ())},
         config_schema=config_of(declared),
         output_required=False,
         dagster_type=dg.Any,  # type: ignore[arg-type] # Dagster's own constant, typed as a class

@@ -1,4 +1,4 @@
-"""Which of several rows of one key is written: of those that came, and beside the one that stands."""
+"""Which of several rows of one key is written, of those that came."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import polars as pl
 
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import History, Merge
-from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.writes import standing_rows
 from lakehouse.engine.quality.verdict import Verdict
 
 
-def last_of_each_key(declared: Declaration, verdict: Verdict, own: Handle | None) -> pl.DataFrame:
+def last_of_each_key(declared: Declaration, verdict: Verdict) -> pl.DataFrame:
     """Of what is accepted the last row of each key where a table keeps one: by arrival, or by `newest_by` before that.
 
-    own: the table that they are merged into; a row that is older than the one that stands there does not win.
+    Which of them is older than the one that stands is told where they are merged.
     """
     key = declared.key_columns
     match declared.write:
@@ -24,8 +22,7 @@ def last_of_each_key(declared: Declaration, verdict: Verdict, own: Handle | None
             return _last(verdict.rows, verdict.is_accepted, key)
         case Merge(newest_by=str(by)):
             rows = verdict.accepted.sort(by, nulls_last=False, maintain_order=True)
-            winners = _last(rows, pl.repeat(value=True, n=rows.height, eager=True), key)
-            return winners if own is None or winners.is_empty() else _not_older(winners, own, key, by)
+            return _last(rows, pl.repeat(value=True, n=rows.height, eager=True), key)
         case _:
             return verdict.accepted
 
@@ -50,10 +47,3 @@ def _last(rows: pl.DataFrame, counts: pl.Series, key: Sequence[str]) -> pl.DataF
     is_last = rows[twice].select(keys.is_last_distinct()).to_series()
     stays = counts.clone().scatter(twice.filter(~is_last), values=False)
     return rows if stays.all() else rows.filter(stays)
-
-
-def _not_older(rows: pl.DataFrame, own: Handle, key: Sequence[str], by: str) -> pl.DataFrame:
-    standing = standing_rows(own, rows.select(key), [*key, by]).collect()
-    beside = rows.join(standing.rename({by: "of the standing row"}), on=list(key), how="left", maintain_order="left")
-    stood = pl.col("of the standing row")
-    return beside.filter(stood.is_null() | (pl.col(by) >= stood).fill_null(value=False)).select(rows.columns)

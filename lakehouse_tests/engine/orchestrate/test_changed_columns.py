@@ -210,7 +210,7 @@ def test_a_run_that_died_between_the_columns_and_the_rows_loses_neither(house: H
     land(house, ("3", 2, 1, "Leeds"))
     house.run(SENT_ONCE)
     with monkeypatch.context() as killed:
-        killed.setattr("lakehouse.engine.delta.delivery.prepare_merge", lambda *_, **__: 1 / 0)
+        killed.setattr("lakehouse.engine.delta.delivery.merge_batch", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             house.run(SOLD_BY_SHOP)
     standing = house.open(SOLD_BY_SHOP)

@@ -1,0 +1,133 @@
+"""Versions are made of some things after the others where those of all at once would take too much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from lakehouse import Append, Bronze, Files, Frame, History, JsonLines, New, Silver, column
+from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.table import declare
+from lakehouse.engine.delta import memory
+from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.history import SEEN, Made, Seen
+
+
+class Shown(Bronze):
+    """One row per thing and day."""
+
+    no: int = column("Number")
+    at: date = column("Day")
+    a: int = column("Something")
+    b: int = column("Something")
+    c: int = column("Something")
+    d: int = column("Something")
+
+
+class Things(Silver):
+    """One row per version."""
+
+    no: int = column("Number", key=True)
+    at: date = column("Day", key=True)
+    valid_to: date = column("First day no longer", nullable=True)
+    a: int = column("Something")
+    b: int = column("Something")
+    c: int = column("Something")
+    d: int = column("Something")
+
+
+def shown() -> Frame[Shown]: ...
+
+
+declare(shown, write=Append(), source=Files("shown/*", formats=JsonLines()))
+
+
+def things(rows: New[Shown]) -> Frame[Things]:
+    return rows.select("no", "at", "a", "b", "c", "d")
+
+
+DECLARED = declare(things, write=History("at"))
+SCHEMA = DECLARED.schema
+
+
+def said(count: int, day: int, turn: int) -> pl.DataFrame:
+    no = pl.int_range(count, eager=True).alias("no")
+    frame = no.to_frame().with_columns(at=pl.lit(date(2024, 1, day)), valid_to=pl.lit(None, pl.Date))
+    what = (pl.col("no") // turn).hash
+    frame = frame.with_columns(what(place).reinterpret(signed=True).alias(name) for place, name in enumerate("abcd"))
+    return frame.select(SCHEMA.names())
+
+
+def stood(address: Address, count: int) -> Handle:
+    handle = Handle.create(address, SCHEMA)
+    day = int(pl.Series([date(2024, 1, 1)]).to_physical().item())
+    return handle.commit(write_files(handle, said(count, 1, 1), rows_per_file=50_000), [], {SEEN: day}, {})
+
+
+def made(own: Handle, seen: pl.DataFrame, most: int) -> Made:
+    nothing: object = None
+    place = Place(nothing, nothing, memory=most)  # type: ignore[arg-type] # it is not looked at
+    return Seen(DECLARED, History("at"), own, seen, seen.clear(), ()).versions(place, ())
+
+
+def test_versions_that_are_made_part_by_part_are_those_that_are_made_at_once(tmp_path, monkeypatch):
+    own, seen = stood(Address(str(tmp_path / "t")), 500), said(700, 2, 3)
+    at_once = made(own, seen, 1 << 40)
+    monkeypatch.setattr(memory, "ALWAYS", 0)
+    parted = made(own, seen, 4 * int(seen.estimated_size()))
+    assert parted.facts.pop("versions_made_in_parts") > 2
+    assert parted.versions.equals(at_once.versions.sort("no", "at"))
+    assert (parted.facts, parted.transactions) == (at_once.facts, at_once.transactions)
+    assert at_once.facts["versions_begun"] > 200
+    assert at_once.facts["versions_ended"] > 200
+
+
+def test_no_thing_is_made_in_a_part_of_its_own_where_there_is_memory_enough(tmp_path):
+    assert "versions_made_in_parts" not in made(stood(Address(str(tmp_path / "t")), 5), said(5, 2, 1), 64 << 20).facts
+
+
+# ---- what is really taken, by a process of its own
+
+MAKE = """
+import json, resource, sys
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta.handle import Handle
+from lakehouse_tests.engine.orchestrate.test_history_memory import made, said
+
+def now(what):
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(what))
+
+address, count, limit, budget = sys.argv[1], *map(int, sys.argv[2:])
+own, seen = Handle.open(Address(address)), said(count, 2, 2)
+made(own, seen.head(10), 1 << 30)
+most = now("VmData") + limit
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+told = made(own, seen, budget)
+print(json.dumps({"begun": told.facts["versions_begun"], "parts": "versions_made_in_parts" in told.facts}))
+"""
+GIVES_BACK = {"_RJEM_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms:0,narenas:2"}
+
+
+def test_a_history_keeps_to_its_budget_where_the_kernel_gives_no_more_and_is_killed_at_once(tmp_path: Path):
+    address, count, budget = Address(str(tmp_path / "t")), 400_000, 200_000_000
+    stood(address, count)
+
+    def run(most: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", MAKE, address.uri, str(count), str(budget), str(most)],
+            env={**os.environ, **GIVES_BACK, "POLARS_MAX_THREADS": "2"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    kept, killed = run(budget), run(1 << 40)
+    assert kept.returncode == 0, kept.stderr[-2_000:]
+    assert json.loads(kept.stdout)["parts"]
+    assert killed.returncode != 0
+    assert not killed.stdout
