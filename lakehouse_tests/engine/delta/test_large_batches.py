@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.write import Merge
@@ -127,6 +127,28 @@ def test_a_delivery_lets_go_of_rows_that_lie_in_a_file(address, tmp_path):
 
 
 # ---- newest_by, by the same planner
+
+
+@pytest.mark.parametrize("able", [False, True], ids=["files anew", "vectors"])
+def test_a_row_that_was_left_out_for_one_that_a_rival_takes_away_meanwhile_is_not_lost(address, able):
+    handle = table(address, rows([(1, "a", 5), (2, "a", 5), (3, "a", 5), (4, "a", 5)]), able=able)
+    prepared = prepare_merge(handle, rows([(1, "b", 1), (9, "b", 1)]), ["id"], newest_by="at")
+    gone = pl.DataFrame({"id": [1]})
+    newest = prepare_merge(handle, rows([]), ["id"], deleted=gone).commit({}, {}).handle
+    with pytest.raises(Conflict):
+        prepared.commit({}, {})
+    again = prepare_merge(newest, rows([(1, "b", 1), (9, "b", 1)]), ["id"], newest_by="at").commit({}, {})
+    assert (1, "b", 1) in again.handle.scan().collect().rows()
+
+
+def test_a_row_that_was_left_out_stays_so_where_a_rival_only_lays_files_together(address):
+    handle = table(address, rows([(1, "a", 5), (2, "a", 5), (3, "a", 5), (4, "a", 5)]))
+    prepared = prepare_merge(handle, rows([(1, "b", 1), (9, "b", 1)]), ["id"], newest_by="at")
+    paths = handle.files()["path"].to_list()
+    handle.commit(write_files(handle, handle.scan_paths(paths)), paths, {}, {}, rearranges=True)
+    written = prepared.commit({}, {})
+    assert sorted(written.handle.scan().collect()["id"]) == [1, 2, 3, 4, 9]
+    assert (1, "a", 5) in written.handle.scan().collect().rows()
 
 
 @pytest.mark.parametrize("able", [False, True])
