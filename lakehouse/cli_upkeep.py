@@ -95,10 +95,11 @@ def vacuum(
         if not override_retention:
             refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
     elif policy:
-        hours, said = (
-            (policy.retention_hours, "") if override_retention else agreed(declared.key, handle, policy.retention_hours)
-        )
+        kept, hours = hours_of(handle) or 0, policy.retention_hours
+        if not override_retention:
+            hours, said = agreed(declared.key, handle, hours)
         handle = handle if dry_run else promise(handle, hours, policy.retention_hours)
+        hours = hours if override_retention else max(hours, kept)  # as by night: what is lowered counts the next time
     if said:
         out.print(f"{declared.key}: its retention is {said}", style="yellow", soft_wrap=True, markup=False)
     if not dry_run:

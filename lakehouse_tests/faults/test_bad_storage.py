@@ -13,6 +13,7 @@ from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, 
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.write import Append, Merge
 from lakehouse.engine.delta import known, quarantine
+from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import prepare_append
@@ -138,3 +139,13 @@ def standing_again(lake: Address) -> Handle:
     found = Handle.open(lake / "t")
     assert found is not None
     return found
+
+
+def test_a_file_that_is_not_given_out_is_not_called_damaged(lake: Address, storage: BadStorage):
+    """To read a whole table takes long: a way in that ends meanwhile says nothing of its files."""
+    handle = standing(lake)
+    assert check(handle).faults == {}
+    storage.first(1, "401", "GET", ".parquet")
+    with pytest.raises((LakehouseError, OSError), match="401"):
+        check(handle)
+    assert check(handle).faults == {}

@@ -52,7 +52,8 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
     """Read every file of this version, whole, and the log that leads to it.
 
     Each is compared with the checksum that was taken when it was written, and held against the rows, nulls and bounds
-    of the log. From a storage account each comes once, into a temporary folder.
+    of the log. From a storage account each comes once, into a temporary folder; raises as `store.read` does where one
+    does not come.
     """
     there = store.sizes(handle.address)
     log = _Log(handle, there)
@@ -89,8 +90,8 @@ def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str |
         return f"has {number(size, 'byte')}, and {said['size']:,} by the log"
     stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
     said = {**said, "rows": None if said["rows"] is None else said["rows"] + (said.get("gone") or 0)}
-    try:
-        with store.at_hand(handle.address, path) as here:
+    with store.at_hand(handle.address, path) as here:  # raises: who does not answer says nothing of the file
+        try:
             if sha256 and sha256_of_file(full(here, [path])[0]) != sha256:
                 return "is not as it was written: its checksum is another"
             view = copy(handle)
@@ -99,8 +100,8 @@ def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str |
             statistics = measure([rows], stored)[0]
             nested = [pl.col(name).hash().sum() for name, dtype in stored.items() if dtype.is_nested()]
             rows.select(nested).collect()
-    except (OSError, LakehouseError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        return _cannot_be_read(error)
+        except (OSError, LakehouseError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            return _cannot_be_read(error)
     file = DataFile(path, size, msgspec.json.decode(statistics)["numRecords"], statistics, {})
     return "; ".join(_lies(said, added_files([(file, said["modified_at"])], stored).row(0, named=True)))
 

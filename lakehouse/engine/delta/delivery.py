@@ -138,14 +138,8 @@ def _set_aside(delivery: Delivery, handle: Handle) -> quarantine.Attempt:
 def _made(delivery: Delivery) -> Handle:
     """The new table; where others made it first, theirs, if they may have: of one that has partitions."""
     try:
-        columns = as_delta(delivery.schema, delivery.notes)
-        return new_table(
-            delivery.table,
-            columns,
-            delivery.description,
-            partition_by=delivery.partition_by,
-            readers=delivery.readers,
-        )
+        columns, by = as_delta(delivery.schema, delivery.notes), delivery.partition_by
+        return new_table(delivery.table, columns, delivery.description, partition_by=by, readers=delivery.readers)
     except Conflict:
         theirs = Handle.open(delivery.table)
         if theirs is None or not delivery.unless_moved or theirs.schema != delivery.schema:

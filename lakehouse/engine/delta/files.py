@@ -35,13 +35,12 @@ be sent: a ComputeError to it."""
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
-def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
+def write_files(
     handle: Handle,
     rows: pl.DataFrame | pl.LazyFrame,
     *,
     rows_per_file: int = ROWS_PER_FILE,
     unmeasured: Collection[str] = (),
-    schema: pl.Schema | None = None,
     after: int = 0,
     named: str = "",
     spread: str | None = None,
@@ -50,7 +49,6 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
 
     A lazy frame is run once, streaming. On a local disk the files are durable when this returns. No rows, no files.
     unmeasured: columns that leave no values in the log, beside those of the handle.
-    schema: that of the table from this write on, where it makes the table anew; else the frame must fit the table's.
     after: how many files of the same commit hold the rows before these.
     named: what the file's name begins with, where its rows have their place in the table already: one file, at most.
     spread: a column of whole numbers that is not stored: rows that share one are a file, in their order. Its name is in
@@ -58,7 +56,7 @@ def write_files(  # noqa: PLR0913 # where the files sort, and how they are cut
     """
     handle.address.refuse_a_write()
     check_writable(handle)
-    shape = schema or handle.schema
+    shape = handle.schema
     beside = {spread: rows.lazy().collect_schema()[spread]} if spread else {}
     rows = fitted(rows, pl.Schema({**shape, **beside}), str(handle.address))
     frame = rows.lazy()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.place import root
@@ -19,11 +21,13 @@ _NAME = re.compile(r"(^|/)(\.[0-9a-f]{16}\.tmp|[^/]+\.(parquet|json|crc|bin)#\d+
 
 def halves(address: Address) -> dict[str, tuple[int, datetime]]:
     """Those below a table's folder, each with its bytes and its time (UTC), by name."""
-    base = Path(root(address))
-    files = [each for kind in ("*#*", ".*.tmp") for each in base.rglob(kind)] if address.is_local else []
-    told = {each.relative_to(base).as_posix(): each.lstat() for each in files if each.is_file()}
-    times = {name: datetime.fromtimestamp(each.st_mtime, UTC) for name, each in told.items() if _NAME.search(name)}
-    return {name: (told[name].st_size, time) for name, time in times.items()}
+    base, found = Path(root(address)), dict[str, tuple[int, datetime]]()
+    for file in [each for kind in ("*#*", ".*.tmp") for each in base.rglob(kind)] if address.is_local else ():
+        with suppress(FileNotFoundError):  # of a write that is done by now
+            name, told = file.relative_to(base).as_posix(), file.lstat()
+            if _NAME.search(name) and S_ISREG(told.st_mode):
+                found[name] = (told.st_size, datetime.fromtimestamp(told.st_mtime, UTC))
+    return found
 
 
 def without_halves(address: Address, names: Collection[str]) -> list[str]:

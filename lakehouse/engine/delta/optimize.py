@@ -229,13 +229,13 @@ def _rewrite(done: Optimized, groups: Iterable[Sequence[str]], written: Any, wha
         made.append(_Made(group, files))
         read += sum(sizes[path] for path in group)
         if read >= COMMIT_BYTES:
-            done = _counted(done, made, what)
+            done = _counted(done, handle, made, what)
             made, read = [], 0
-    return _counted(done, made, what) if made else done
+    return _counted(done, handle, made, what) if made else done
 
 
-def _counted(done: Optimized, made: Sequence[_Made], what: str) -> Optimized:
-    newest, landed = _land(done.handle, made, what)
+def _counted(done: Optimized, read: Handle, made: Sequence[_Made], what: str) -> Optimized:
+    newest, landed = _land(read, made, what)
     gone, new = (sum(map(len, each)) for each in ([group.removed for group in landed], [g.added for g in landed]))
     lost = sum(len(each.removed) for each in made) - gone
     counts = {"rewritten": done.rewritten + gone, "made": done.made + new, "left": done.left + lost}
@@ -245,7 +245,8 @@ def _counted(done: Optimized, made: Sequence[_Made], what: str) -> Optimized:
 def _land(handle: Handle, made: Sequence[_Made], what: str) -> tuple[Handle, Sequence[_Made]]:
     """Commit, and again on top of what others have committed, as long as they have left the files alone that go.
 
-    What lost a file to them is left out. Gives the newest version, and what was committed.
+    handle: that of which they were made, also where commits of ours came since: what others did before these counts
+    too. What lost a file to them is left out. Gives the newest version, and what was committed.
     """
 
     def commit(at: Handle, made: Sequence[_Made]) -> tuple[Handle, Sequence[_Made]]:

@@ -29,7 +29,7 @@ from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.delta.sought import sought_by
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.storable import check_names, check_partition
+from lakehouse.engine.delta.storable import check_names
 from lakehouse.engine.delta.vectors import write_vectors
 
 type Rows = pl.DataFrame | pl.LazyFrame
@@ -59,12 +59,12 @@ def prepare_overwrite(
     """
     stands, laid, columns = handle.stands_as or handle.schema, copy(handle), None
     laid.partition_by = handle.partition_by if by is None else tuple(by)
+    laid.schema = handle.schema if schema is None else schema
     if schema is not None and (schema, laid.partition_by) != (stands, handle.partition_by):
         check_new(str(handle.address), handle.readers, schema)
         check_names(schema, str(handle.address), stands)
-        check_partition(handle.address, schema, laid.partition_by)
         columns = as_delta(schema, notes)
-    added = tuple(write_files(laid, rows, schema=schema))
+    added = tuple(write_files(laid, rows))
     removed = tuple(handle.files()["path"])
     return Prepared(handle, added, removed, _rows(added), columns, by=laid.partition_by, is_whole=True)
 

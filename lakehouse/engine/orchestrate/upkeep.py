@@ -203,20 +203,23 @@ def plan_sweep(
 def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Kept | None:
     """All of it for one table, and its quarantine's old files; None where there is no table. Raises Conflict.
 
-    Where its promise is lowered, nothing goes by that before the next time.
+    Where its promise is lowered, nothing goes by that before the next time: it is done last, so that a night that is
+    tried again keeps what it kept at first.
     """
     handle = own_table(declared, place)
     if handle is None:
         return None
     before = sum(store.sizes(handle.address).values())
     hours, said = agreed(declared.key, handle, policy.retention_hours)
-    kept_so_far = hours_of(handle) or 0
-    done = optimize(declared, promise(handle, hours, policy.retention_hours).leaving_out(handle.unmeasured), policy)
+    kept = max(hours, hours_of(handle) or 0)
+    promised = promise(handle, hours, policy.retention_hours) if kept == hours else handle
+    done = optimize(declared, promised.leaving_out(handle.unmeasured), policy)
     tidy(done.handle, place.quarantine(declared))
-    swept = plan_sweep(declared, done.handle, max(hours, kept_so_far), tables=tables, place=place)
+    swept = plan_sweep(declared, done.handle, kept, tables=tables, place=place)
     beside = plan_beside(declared, swept, place)
     for each in (swept, *beside):
         sweep(each)
+    done = replace(done, handle=promise(done.handle, hours, policy.retention_hours))
     return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()), said)
 
 

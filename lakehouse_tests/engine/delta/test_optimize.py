@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import optimize, prepared, store
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
@@ -26,6 +27,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import only_upkeep
 from lakehouse.engine.delta.optimize import Aim, compact, layout, plan, zorder
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.retention import promise
 from lakehouse.engine.delta.slices import changed_slices
@@ -189,6 +191,25 @@ def test_a_row_that_is_changed_meanwhile_stays_changed(address: Address, monkeyp
     found = dict(opened(address).scan().collect().select("id", "day").rows())
     assert found == {i: "changed" if i == 1 else "ab"[i % 2 == 0] for i in range(8)}
     assert (done.left > 0, done.rewritten > 0) == (True, True), "the other day's files were joined all the same"
+
+
+@pytest.mark.parametrize("changed", [[0], [3], [3, 4, 5]])
+def test_nor_does_it_come_back_where_the_work_is_more_than_one_commit(
+    address: Address, monkeypatch: pytest.MonkeyPatch, changed: list[int]
+):
+    """By a deletion vector the file keeps its name, so that only the log tells what was read before it was changed."""
+    monkeypatch.setattr(optimize, "COMMIT_BYTES", 1)
+    able = (Reader.DELTA_RS, Reader.DATABRICKS)
+    handle = Handle.create(address, SCHEMA, partition_by=["day"])
+    for first in range(0, 24, 6):
+        both = pl.concat([rows(*range(first, first + 3), day="a"), rows(*range(first + 3, first + 6), day="b")])
+        handle = for_readers(append(handle, both, {}, {}).handle, able)
+    came = rows(*changed, day="c")
+    while_it_writes(monkeypatch, lambda: merge(for_readers(opened(address), able), came, ["id"], {}, {}))
+    done = compact(handle, Aim(in_order=False))
+    assert sorted(ids(opened(address))) == list(range(24))
+    assert {*opened(address).scan().filter(day="c").collect()["id"]} == {*changed}
+    assert done.left > 0
 
 
 def test_a_compaction_that_loses_to_thirty_appends_waits_its_turn(address: Address, monkeypatch: pytest.MonkeyPatch):

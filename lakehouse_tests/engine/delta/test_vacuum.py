@@ -158,6 +158,19 @@ def test_what_a_killed_write_has_left_goes_when_it_is_older_than_the_window(addr
     sweep(planned)  # another was first
 
 
+def test_a_write_that_is_done_while_it_is_looked_for_is_none(address: Address, monkeypatch: pytest.MonkeyPatch):
+    handle, half = grown(address, 1), Path(address.uri, f"_delta_log/.{'0a' * 8}.tmp")
+    half.write_bytes(b"half")
+    real = Path.lstat
+
+    def too_late(file: Path) -> os.stat_result:
+        file.unlink(missing_ok=True)
+        return real(file)
+
+    monkeypatch.setattr(Path, "lstat", too_late)
+    assert plan_vacuum(handle, 0, {}).files == {}
+
+
 def test_so_does_what_was_left_where_a_process_was_killed_as_it_committed(address: Address):
     grown(address, 1)
     script = f"""

@@ -11,10 +11,12 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import Overwrite, Write
 from lakehouse.engine.delta.check import check as checked
 from lakehouse.engine.delta.compatibility import Answer
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.writes import prepare_append, prepare_overwrite
@@ -187,3 +189,19 @@ def test_a_rival_who_was_first_stops_who_lays_the_table_in_other_folders(house: 
     with pytest.raises(Conflict):
         prepare_overwrite(handle, house.rows(BY_SHOP)).commit({}, {})
     assert (laid.partition_by, laid.rows) == (("day",), 2)
+
+
+@pytest.mark.parametrize(
+    ("became", "by"),
+    [({"town": "A"}, ["town"]), ({"town": "A", "at": 1, "n": 2}, ["town", "at"]), ({"at": "1"}, ["at"])],
+    ids=["a new column", "as many as it had columns", "one of another type"],
+)
+def test_a_table_that_is_made_anew_may_lie_by_columns_that_it_gets_with_that(
+    tmp_path: Path, became: dict[str, object], by: list[str]
+):
+    stood, becomes = (pl.DataFrame(each) for each in ({"id": [1], "at": [1.5]}, {"id": [1], **became}))
+    handle = Handle.create(Address(str(tmp_path / "t")), stood.schema)
+    handle = prepare_append(handle, stood).commit({}, {}).handle
+    laid = prepare_overwrite(handle, becomes, becomes.schema, by=by).commit({}, {}).handle
+    assert (laid.partition_by, laid.schema) == (tuple(by), becomes.schema)
+    assert laid.scan().collect().rows() == becomes.rows()

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -27,6 +28,7 @@ from lakehouse import (
     Quarantine,
     Reader,
     Silver,
+    cli_upkeep,
     column,
     table,
 )
@@ -257,6 +259,43 @@ def test_a_retention_that_is_lowered_is_said_a_night_before_anything_goes_by_it(
     assert house.keep("silver").success
     facts = house.observed("silver/sums")
     assert (facts["retention_hours"], "retention" in facts) == (300, False)
+
+
+def test_nor_does_it_go_by_that_where_the_night_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch):
+    assert house.keep("silver").success
+    house.said = {"silver": {"retention_hours": 300}}
+    real, calls = upkeep.plan_beside, list[str]()
+
+    def rivalled(*arguments: Any) -> Any:
+        calls.append("")
+        if len(calls) == 1:
+            raise Conflict("another was first")
+        return real(*arguments)
+
+    monkeypatch.setattr(upkeep, "plan_beside", rivalled)
+    done = house.keep("silver")
+    assert (done.success, len(calls)) == (True, 2)
+    facts = house.observed("silver/sums")
+    assert facts["retention"] == "lowered from 720 to 300 hours, as `upkeep:` says now"
+    assert (facts["retention_hours"], hours_of(opened(house.place.table(sums.declaration)))) == (720, 300)
+
+
+def test_nor_does_a_vacuum_by_hand_unless_it_is_told_to(house: House, monkeypatch: pytest.MonkeyPatch):
+    assert house.keep("silver").success
+    said, policy = list[str](), Policy(retention_hours=300)
+    stands = SimpleNamespace(tables=TABLES, place=house.place, instance=house.instance)
+    monkeypatch.setattr(cli_upkeep, "Lakehouse", lambda: stands)
+    declared = sums.declaration
+    monkeypatch.setattr(cli_upkeep, "_own", lambda *_: (declared, own_table(declared, house.place), policy))
+    monkeypatch.setattr(cli_upkeep.out, "print", lambda text, **_: said.append(text))
+    cli_upkeep.vacuum("silver/sums")
+    assert said[0] == "silver/sums: its retention is lowered from 720 to 300 hours, as `upkeep:` says now"
+    assert house.observed("silver/sums")["retention_hours"] == 720
+    cli_upkeep.vacuum("silver/sums")
+    assert house.observed("silver/sums")["retention_hours"] == 300
+    policy = Policy(retention_hours=200)
+    cli_upkeep.vacuum("silver/sums", override_retention=True)
+    assert house.observed("silver/sums")["retention_hours"] == 200
 
 
 def test_a_retention_that_somebody_else_has_set_is_kept_and_said_night_by_night(house: House):
