@@ -1,4 +1,4 @@
-"""`lakehouse …` in a process of its own that finds Dagster loaded, which saves four tenths of a command's time.
+"""`lakehouse …` in a process of its own that finds Dagster and Polars loaded, which saves most of a command's time.
 
 It is forked from a process that has loaded it, and nothing of the project: whose code runs is what lies at `at`. That
 a Python started anew does the same is shown by those that start one: the whole slice, the pairs, two runs at once.
@@ -53,14 +53,18 @@ def _open(pipe: IO[str] | None) -> IO[str]:
 
 def main() -> None:
     """Fork a child for each line of standard input, and answer with how it ended."""
+    sys.path[0] = str(Path(__file__).parents[1])
+    from lakehouse_tests.preloaded import assert_alone, load
+
+    del sys.modules["lakehouse_tests.preloaded"], sys.modules["lakehouse_tests"]
+    load()
     import dagster._daemon.controller
-    import hypothesis.strategies  # pandera loads them where they are
     import rich.progress
     import typer
 
-    assert all((dagster, hypothesis, rich, typer))
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    assert threads == 1, f"{threads} threads: a child would not have them"
+    assert all((dagster, rich, typer))
+    assert not {"lakehouse", "lakehouse_tests", "resources"} & sys.modules.keys()
+    assert_alone()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -18,41 +18,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
+
+from lakehouse_tests.preloaded import assert_alone, load
 
 KILLED, DRAINED, FAILED = -signal.SIGKILL, 0, 3
 
 IN_ROW = 100
 """Who meets so many conflicts one after the other has no rival, but a bug."""
 
-TENDING = {"jemalloc_bg_thd", "polars-ooc-clea"}
-"""Threads of Polars' allocator and of its spill files, which a child does well without."""
-
 Job = dict[str, Any]
 
 
-class Without(MetaPathFinder):
-    """As pandera_alone does it, which asks something of Polars, and so is loaded by a child only."""
-
-    def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname in {"pandas", "pyspark"}:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
-
-
 def main() -> None:
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    sys.meta_path.insert(0, Without())
-    import dagster
-    import deltalake
-    import obstore
-    import pandera.polars
-
-    del sys.meta_path[0]
-    assert all((dagster, deltalake, obstore, pandera.polars))
-    threads = {(each / "comm").read_text().strip() for each in Path("/proc/self/task").iterdir()}
-    assert len(threads - TENDING) == 1, f"{threads}: a child would not have them"
+    load()
+    assert_alone()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

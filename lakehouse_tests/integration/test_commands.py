@@ -178,6 +178,7 @@ def everything_in(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(each): (each.stat().st_size, each.stat().st_mtime_ns) for each in files}
 
 
+@pytest.mark.long
 def test_a_history_in_a_branch_is_that_of_production(
     drained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,10 +194,8 @@ def test_the_table_of_a_plain_asset_is_seen_by_sql_and_status_and_not_rebuilt(pr
     assert [rates[name] for name in asked] == ["gold/rates", "gold", 1, 1, 0, None, False]
     assert (rates["bytes"] > 0, rates["last_run"]["status"]) == (True, "SUCCESS")
     assert project("table", "history", "gold/rates").startswith(" version ")
-    assert "1 row of gold/rates, version 1" in project("table", "show", "gold/rates")
     assert "version 0 to 1: 0 rows the same, 1 new" in project("table", "diff", "gold/rates", "0")
     assert "version 1: 1 file, 1 row, all as written" in project("table", "check", "gold/rates")
-    assert "1 row of gold/rates" in project("table", "profile", "gold/rates")
     (data,) = (project.home / "lake/gold/rates").glob("*.parquet")
     data.write_bytes(data.read_bytes()[:-1] + b"?")
     assert "Next: dg launch --assets gold/rates\n" in project("table", "check", "gold/rates", exits=1)

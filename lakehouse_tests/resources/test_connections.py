@@ -303,6 +303,7 @@ def copied_by_hadoop(cloud: Cloud, home: Path, *ways: str, **variables: str) -> 
     return by_hadoop
 
 
+@pytest.mark.long
 def test_hadoops_driver_copies_a_table_by_what_each_way_in_tells_it(azure_cloud: Cloud, home: Path):
     ways = [each for each in WAYS if each != "by_workload_identity"]
     assert copied_by_hadoop(azure_cloud, home, *ways) == {

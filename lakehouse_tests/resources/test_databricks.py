@@ -75,6 +75,7 @@ def test_it_is_submitted_to_a_cluster_where_one_is_named(house: House, workspace
     assert task["libraries"] == [{"pypi": {"package": "dagster-pipes==1.13.27"}}]
 
 
+@pytest.mark.long
 def test_what_passes_is_sat_out_at_every_request_and_one_run_is_started(house: House, workspace: Workspace):
     for request in [
         ("POST", "/runs/submit"),
