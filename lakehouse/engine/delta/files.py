@@ -56,9 +56,8 @@ def write_files(
     """
     handle.address.refuse_a_write()
     check_writable(handle)
-    shape = handle.schema
     beside = {spread: rows.lazy().collect_schema()[spread]} if spread else {}
-    rows = fitted(rows, pl.Schema({**shape, **beside}), str(handle.address))
+    rows = fitted(rows, pl.Schema({**handle.schema, **beside}), str(handle.address))
     frame = rows.lazy()
     names = _Names(handle, after, named, spread)
     sent = dict[str, Sent]()
@@ -101,7 +100,7 @@ def write_files(
         make_durable(full(handle.address, there), root(handle.address))
     order = in_commit_order(list(there))
     left_out = {*handle.partition_by, *unmeasured, *handle.unmeasured}
-    measured = pl.Schema({name: dtype for name, dtype in shape.items() if name not in left_out})
+    measured = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in left_out})
     with ThreadPoolExecutor() as beside:
         sums = [beside.submit(there[path].sha256) for path in order]
         statistics = _statistics(handle, rows, {path: there[path] for path in order}, measured)

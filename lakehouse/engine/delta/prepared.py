@@ -147,7 +147,7 @@ def on_top(prepared: Prepared, guarded: Mapping[str, int | None], lost: Conflict
     newest = now.handle.leaving_out(before.unmeasured)
     newest.readers = before.readers
     is_beaten = prepared.plan is not None and prepared.plan.older and not now.rearranges  # by rows that may have gone
-    overlaps = not now.went.isdisjoint(now.went if is_beaten else {*prepared.removed, *prepared.marked})
+    overlaps = bool(now.went) if is_beaten else not now.went.isdisjoint({*prepared.removed, *prepared.marked})
     if prepared.is_whole and (now.rearranges or not overlaps):
         return replace(prepared, handle=newest, removed=tuple(newest.files()["path"]))
     if prepared.reads is None or prepared.is_whole:

@@ -12,7 +12,8 @@ from lakehouse.engine.declare.table import Declaration, readers_of
 from lakehouse.engine.delta.compatibility import Answer, Compatibility, check_compatibility
 from lakehouse.engine.delta.evolution import files_anew
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read, for_readers
+from lakehouse.engine.delta.optimize import folds
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.orchestrate.inputs import as_declared, never_null, refuse_foreign_rows, refuse_other_folders
 from lakehouse.engine.orchestrate.work import is_foreign
 
@@ -53,16 +54,16 @@ def planned(declared: Declaration, place: Place) -> Planned | None:
 
 def _carried_out(declared: Declaration, own: Handle, found: Compatibility) -> tuple[list[str], list[str]]:
     """In words what is done, and the files that are written anew. Raises Refused where a run would, before it reads."""
-    folds = own.has_vectors and not can_read(declared.readers, DELETION_VECTORS)
-    view = as_declared(declared, own if folds else for_readers(own, declared.readers)) or own
+    is_freed, is_theirs = folds(own, declared.readers), is_foreign(declared, own)
+    view = as_declared(declared, own if is_freed else for_readers(own, declared.readers)) or own
     refuse_foreign_rows(declared, own)
     refuse_other_folders(declared, own)
     said, anew = [str(found)] if found.changes else [], files_anew(view)
     if own.partition_by != declared.partition_by:
         said = [*said, f"it is stored by {', '.join(declared.partition_by) or 'no column'} from then on"]
-    if folds:
+    if is_freed:
         said, anew = [*said, "its deletion vectors, which a reader cannot read, are folded in"], anew or [*own.vectors]
-    if is_foreign(declared, own):
+    if is_theirs:
         said = [*said, "no run of it made what stands there, and the first one replaces it"]
-    is_replaced = said and (declared.is_written_whole or is_foreign(declared, own))
+    is_replaced = said and (declared.is_written_whole or is_theirs)
     return said, own.files()["path"].to_list() if is_replaced else anew

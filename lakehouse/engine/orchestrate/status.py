@@ -115,8 +115,7 @@ def _found(key: str, address: Address, written: Handle | None, last_run: LastRun
 
 def _updated_at(written: Handle) -> datetime | None:
     """Where only a checkpoint tells of the newest version, when its newest file was written."""
-    times = written.files()["modified_at"].to_list()
-    return written.updated_at if written.tip else max(times, default=None)
+    return written.updated_at if written.tip else max(written.files()["modified_at"].to_list(), default=None)
 
 
 def _last_run(key: str, instance: dg.DagsterInstance, steps: _Steps) -> LastRun | None:

@@ -197,8 +197,7 @@ def test_what_a_rival_made_of_another_shape_is_a_conflict(table):
     assert len(content(table)) == 5
 
 
-def test_a_table_that_was_made_anew_meanwhile_is_a_conflict(table, tmp_path):
-    late = prepare_append(table, rows(("d", 10, 10)))
+def assert_made_anew_is_a_conflict(late, table, tmp_path):
     (tmp_path / "lake" / "orders").rename(tmp_path / "gone")
     other = Handle.create(table.address, SCHEMA)
     for _ in range(3):
@@ -206,6 +205,11 @@ def test_a_table_that_was_made_anew_meanwhile_is_a_conflict(table, tmp_path):
     with pytest.raises(Conflict):
         late.commit({}, {})
     assert content(table) == [("z", 1, 1)] * 3
+
+
+def test_a_table_that_was_made_anew_meanwhile_is_a_conflict(table, tmp_path):
+    late = prepare_append(table, rows(("d", 10, 10)))
+    assert_made_anew_is_a_conflict(late, table, tmp_path)
 
 
 def test_a_history_that_was_prepared_again_hangs_on_every_row_still(table, tmp_path):
@@ -228,13 +232,7 @@ def test_so_it_is_where_only_a_checkpoint_told_of_the_version_that_was_read(tabl
     for number in range(table.version + 1):
         Path(log_file(table.address, number)).unlink()
     late = prepare_append(opened(table.address), rows(("d", 10, 10)))
-    (tmp_path / "lake" / "orders").rename(tmp_path / "gone")
-    other = Handle.create(table.address, SCHEMA)
-    for _ in range(3):
-        other = append(other, rows(("z", 1, 1)).lazy(), {}, {}).handle
-    with pytest.raises(Conflict):
-        late.commit({}, {})
-    assert content(table) == [("z", 1, 1)] * 3
+    assert_made_anew_is_a_conflict(late, table, tmp_path)
 
 
 def test_what_rivals_made_is_known_as_if_it_had_been_opened(table):

@@ -155,13 +155,17 @@ class House:
         return opened(self.lake.address(*key.split("/"))).scan().collect().rows()
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    house = House(tmp_path)
-    for number in range(3):
+def lived_in(home: Path, runs: int) -> House:
+    house = House(home)
+    for number in range(runs):
         house.land(f"n{number}", 1, 2, -1)
         house.run()
     return house
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return lived_in(tmp_path, 3)
 
 
 def test_a_job_keeps_the_tables_of_its_layer_and_tells_it_as_an_observation(house: House):

@@ -9,18 +9,14 @@ import pytest
 from lakehouse.jobs import checks, restore
 from lakehouse.schedules import checked
 from lakehouse_tests.engine.delta.opening import opened
-from lakehouse_tests.engine.orchestrate.test_upkeep import House, notes, sums
+from lakehouse_tests.engine.orchestrate.test_upkeep import House, lived_in, notes, sums
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    house = House(tmp_path)
-    for number in range(2):
-        house.land(f"n{number}", 1, 2, -1)
-        house.run()
-    return house
+    return lived_in(tmp_path, 2)
 
 
 def failure(done: dg.ExecuteInProcessResult) -> str:
