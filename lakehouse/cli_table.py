@@ -168,14 +168,21 @@ def check(key: Key) -> None:
 
 @tables.command()
 def repair(key: Key) -> None:
-    """Make the checkpoint of a table's log anew, from every commit. What was there is kept in the log's folder."""
+    """Make the checkpoints of a table's log anew, and those of its quarantine and ledger, from every commit.
+
+    What was there is kept in the log's folder.
+    """
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.heal import repair_checkpoints
+    from lakehouse.engine.orchestrate.versions import beside
 
-    _, handle = Lakehouse().standing(key)
-    moved = repair_checkpoints(handle.address)
-    for name in moved:
-        out.print(f"  {name} moved aside", markup=False, soft_wrap=True)
-    if (again := Handle.open(handle.address)) is not None:
-        again.checkpoint()
-        out.print(f"{key}: version {again.version} is summed up anew")
+    opened = Lakehouse()
+    declared, handle = opened.standing(key)
+    kept = beside(declared, handle, opened.place) if declared else {}
+    for name, address in {key: handle.address, **{f"{key}, its {name}": each for name, each in kept.items()}}.items():
+        moved = repair_checkpoints(address)
+        for each in moved:
+            out.print(f"  {each} moved aside", markup=False, soft_wrap=True)
+        if (moved or name == key) and (again := Handle.open(address)) is not None:
+            again.checkpoint()
+            out.print(f"{name}: version {again.version} is summed up anew")

@@ -39,13 +39,13 @@ def optimize(
     """
     from lakehouse.cli_progress import watched
     from lakehouse.engine.declare.upkeep import Policy
-    from lakehouse.engine.orchestrate.upkeep import facts_of_files, would_do
+    from lakehouse.engine.orchestrate.upkeep import facts_of_files, laid_by, would_do
     from lakehouse.engine.orchestrate.upkeep import optimize as optimized
 
     opened = Lakehouse()
     declared, handle, said = _own(opened, key)
     policy = said or Policy()
-    columns = [name.strip() for name in zorder.split(",") if name.strip()] or [*declared.zorder]
+    columns = laid_by(declared, handle, [name.strip() for name in zorder.split(",") if name.strip()])
     if dry_run:
         planned = would_do(declared, handle, policy, columns)
         out.print(f"{declared.key}, version {handle.version}: {planned}", soft_wrap=True)

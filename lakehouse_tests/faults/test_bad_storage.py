@@ -97,6 +97,16 @@ def test_a_delivery_stands_once_however_the_storage_answers_for_a_while(  # noqa
     assert held(lake) == WANTED[write]
 
 
+def test_a_checkpoint_that_does_not_come_is_no_fault_of_the_table(lake, storage):
+    standing(lake).checkpoint()
+    known.forget(lake / "t")
+    storage.first(1_000, "429", "GET ", "checkpoint.parquet")
+    with pytest.raises(Transient, match=r"could not be opened: .* 429 Too Many Requests"):
+        Handle.open(lake / "t")
+    storage.first(0, "429")
+    assert standing_again(lake).rows == 2
+
+
 def test_a_lost_answer_is_a_conflict_where_a_rival_was_first(lake, storage):
     handle = standing(lake)
     late = delivery(lake, handle, Append())

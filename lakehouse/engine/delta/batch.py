@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import NamedTuple
 
 import polars as pl
@@ -17,6 +19,7 @@ from pyroaring import BitMap
 
 # They hold a space, so that no column of a table can have these names (check_storable).
 NO, NEWEST = "number of the row", "newest by"
+_IN_USE = "lakehouse-rows-"
 _ROWS_PER_GROUP = 50_000
 _SAMPLE = 100_000
 
@@ -25,9 +28,9 @@ class Spilled:
     """Rows in a local file of their own, in their order; it is there as long as this is. A lazy frame is streamed."""
 
     def __init__(self, rows: pl.DataFrame | pl.LazyFrame) -> None:
-        folder = mkdtemp(prefix="lakehouse-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._file = Path(folder, "rows.parquet")
+        folder, lock = _own_folder()
+        weakref.finalize(self, _remove, folder, lock)
+        self._file = folder / "rows.parquet"
         rows.lazy().sink_parquet(self._file, compression="lz4", row_group_size=_ROWS_PER_GROUP)
 
     def lazy(self) -> pl.LazyFrame:
@@ -113,6 +116,33 @@ class Batch:
         newest = [] if self.newest_by is None else [NO, pl.col(self.newest_by).alias(NEWEST)]
         rows = self.rows.lazy() if self.newest_by is None else self.rows.lazy().with_row_index(NO)
         return rows.select(*self.sought_by, *newest)
+
+
+def _own_folder() -> tuple[Path, int]:
+    """A temporary folder, and its lock, which ends with this process. What others left that were killed goes first."""
+    for left in Path(gettempdir()).glob(f"{_IN_USE}*"):
+        with suppress(OSError):  # it is in use, another's, or gone
+            _remove(left, _locked(left))
+    folder = Path(mkdtemp(prefix="lakehouse-"))
+    lock = _locked(folder)
+    return folder.rename(folder.with_name(folder.name.replace("lakehouse-", _IN_USE, 1))), lock
+
+
+def _locked(folder: Path) -> int:
+    import fcntl
+
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
 
 
 def _size(rows: pl.LazyFrame, all_of: pl.DataFrame | Spilled) -> int:

@@ -42,6 +42,11 @@ class Checked:
     unused: int
     unused_bytes: int
 
+    @classmethod
+    def unreadable(cls, why: str) -> Checked:
+        """Of a table that cannot be opened."""
+        return cls(0, 0, 0, 0, {LOG: why}, 0, 0)
+
     @property
     def only_sums(self) -> bool:
         """Whether nothing is damaged but what sums up the log, and can be made anew from it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Unpack
@@ -22,7 +22,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import only_upkeep
 from lakehouse.engine.delta.optimize import without_vectors
 from lakehouse.engine.delta.plan import Tell, nobody
-from lakehouse.engine.delta.prepared import Prepared, Written, until_first
+from lakehouse.engine.delta.prepared import Prepared, Reads, Written, until_first
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
 from lakehouse.engine.delta.statistics import DataFile
@@ -207,8 +207,8 @@ def _of_every_row(prepared: Prepared) -> Prepared:
     """The same where any row may have been looked at; also when it is prepared again."""
     if (reads := prepared.reads) is None:
         return prepared
+    return replace(prepared, reads=Reads(_all_of, lambda newest: _of_every_row(reads.plan(newest))))
 
-    def plan(newest: Handle) -> Prepared:
-        return _of_every_row(reads.plan(newest))
 
-    return replace(prepared, reads=replace(reads, finds=Handle.scan_paths, plan=plan))
+def _all_of(at: Handle, paths: Sequence[str]) -> list[pl.LazyFrame]:
+    return [at.scan_paths(paths)]

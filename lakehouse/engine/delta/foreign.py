@@ -37,6 +37,8 @@ _WRITTEN = _READ | {
     "generatedColumns", "identityColumns", "invariants",
 }  # fmt: skip
 
+_TRIED_AGAIN = ", max_retries: "
+"""So a store's silence is told, also of a checkpoint, of which deltalake does not say whose fault it is."""
 _WIDENED_BY_POLARS = {"byte", "short", "integer", "long"}, {"float", "double"}
 _OF_A_COLUMN = {
     "delta.generationExpression": "generated columns",
@@ -73,12 +75,11 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
         return readable(address, DeltaTable(root(address), version=version, storage_options=storage_options(address)))
     except TableNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, DeltaError) as error:
         raise_where_refused(address, error)
+        if isinstance(error, DeltaError) and _TRIED_AGAIN not in str(error):
+            raise Unreadable(f"{address} is no Delta table that can be read: {in_words(error)}") from error
         raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
-    except DeltaError as error:
-        raise_where_refused(address, error)  # of a checkpoint, which is read by another part of it
-        raise Unreadable(f"{address} is no Delta table that can be read: {error}") from error
 
 
 def data_files(address: Address, table: DeltaTable) -> pl.DataFrame:

@@ -54,17 +54,6 @@ def _limits_above(root: Path, path: Path, name: str) -> Iterator[int]:
             yield int(said)
 
 
-def versions_at_once(seen: pl.DataFrame, budget: int) -> int:
-    """In how many parts versions are made of what was seen, so that each keeps to what the made ones leave of it.
-
-    As much stands, at most, as was seen, and is made of both. Of rows of 40 to 250 bytes five to seven times these
-    are taken; what joins take beside is in the rest.
-    """
-    came = int(seen.estimated_size())
-    need = 2 * (_SORTED * came + _SEEN * seen.height)
-    return -(-need // max(budget - ALWAYS - 2 * came, budget // 4)) or 1
-
-
 class Extent(NamedTuple):
     """So many files, the rows that count in them as far as the log says, and their bytes."""
 
@@ -77,6 +66,20 @@ class Extent(NamedTuple):
         """Of `Handle.files`, all or some."""
         some = files if paths is None else files.filter(pl.col("path").is_in(list(paths)))
         return cls(some.height, int(some["rows"].sum()), int(some["size"].sum()))
+
+
+def versions_at_once(seen: pl.DataFrame, standing: Extent | None, budget: int) -> int:
+    """In how many parts versions are made of what was seen, so that each keeps to what the made ones leave of it.
+
+    As much stands, at most, as was seen, or what is said, and is made of both. Of rows of 40 to 250 bytes five to seven
+    times these are taken; what joins take beside is in the rest.
+    """
+    came = int(seen.estimated_size())
+    rows, width = seen.height, came / (seen.height or 1)
+    if standing is not None:
+        rows, width = standing.rows, max(width, _UNFOLDS * standing.bytes / (standing.rows or 1))
+    need = _SORTED * (came + int(rows * width)) + _SEEN * (seen.height + rows)
+    return -(-need // max(budget - ALWAYS - 2 * came, budget // 4)) or 1
 
 
 @dataclass(frozen=True)

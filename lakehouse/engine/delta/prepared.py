@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -55,11 +55,12 @@ class Written:
 class Reads:
     """What a plan hangs on beside the files that it removes.
 
-    finds: of these files of that version, the rows that were looked for. plan: the same, prepared for that version.
-    are_replaced: such rows go whatever they say, so that they may change; where not, something was made of them.
+    finds: of these files of that version, the rows that were looked for, each row in the same part of them anywhere.
+    plan: the same, prepared for that version. are_replaced: such rows go whatever they say, so that they may change;
+    where not, something was made of them.
     """
 
-    finds: Callable[[Handle, Sequence[str]], pl.LazyFrame]
+    finds: Callable[[Handle, Sequence[str]], Iterable[pl.LazyFrame]]
     plan: Callable[[Handle], Prepared]
     are_replaced: bool = False
 
@@ -154,7 +155,7 @@ def on_top(prepared: Prepared, guarded: Mapping[str, int | None], lost: Conflict
         if overlaps:
             raise lost
         return replace(prepared, handle=newest)
-    if not overlaps and _is_empty(prepared.reads.finds(newest, now.came)):
+    if not overlaps and all(map(_is_empty, prepared.reads.finds(newest, now.came))):
         return replace(prepared, handle=newest)
     if not prepared.reads.are_replaced and not now.rearranges and _differ(prepared, prepared.reads, now):
         raise lost
@@ -177,10 +178,14 @@ def _is_empty(rows: pl.LazyFrame) -> bool:
 def _differ(prepared: Prepared, reads: Reads, now: Since) -> bool:
     """Whether a row that was looked for came, went or changed, and was not only carried into another file."""
     went = [path for path in prepared.handle.files()["path"] if path in now.went]
-    sides = ((prepared.handle, went, -1), (now.handle, now.came, 1))
-    signed = [reads.finds(at, paths).with_columns(pl.lit(sign).alias(_SIGN)) for at, paths, sign in sides]
-    moved = pl.concat(signed).group_by(prepared.handle.schema.names()).agg(pl.col(_SIGN).sum())
+    parts = zip(reads.finds(prepared.handle, went), reads.finds(now.handle, now.came), strict=True)
+    names = prepared.handle.schema.names()
     try:
-        return not _is_empty(moved.filter(pl.col(_SIGN) != 0))
+        return any(not _is_empty(_moved(names, *part)) for part in parts)
     except FileNotFoundError:  # cleaned away: it cannot be told
         return True
+
+
+def _moved(names: Sequence[str], went: pl.LazyFrame, came: pl.LazyFrame) -> pl.LazyFrame:
+    signed = [went.with_columns(pl.lit(-1).alias(_SIGN)), came.with_columns(pl.lit(1).alias(_SIGN))]
+    return pl.concat(signed).group_by(names).agg(pl.col(_SIGN).sum()).filter(pl.col(_SIGN) != 0)

@@ -13,6 +13,7 @@ from lakehouse.engine.declare.ports import Address
 
 _REFUSED = re.compile(r"(?s)\b(401 Unauthorized|403 Forbidden|404 Not Found(?=.*<Code>ContainerNotFound))")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_CALLS = re.compile(r"\n +0: ")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
@@ -35,8 +36,9 @@ def raise_where_refused(address: Address, error: Exception) -> None:
 
 
 def in_words(error: Exception) -> str:
-    """What deltalake says, in one line and without the colours of a terminal."""
-    lines = (line.strip(" \t↳") for line in _COLOURS.sub("", str(error)).splitlines())
+    """What deltalake says, in one line, without the colours of a terminal and the calls that led there."""
+    said = _CALLS.split(_COLOURS.sub("", str(error)))[0]
+    lines = (line.strip(" \t↳") for line in said.splitlines())
     return ": ".join(filter(None, lines))
 
 

@@ -6,7 +6,7 @@ must come first; when the commit meets a Conflict, the files are orphans that ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -140,16 +140,15 @@ def merge_batch(handle: Handle, batch: Batch, tell: Tell = nobody) -> Prepared:
     return Prepared(handle, tuple(added), removed, came, reads=reads, marked=marked, plan=plan)
 
 
-def _found(batch: Batch, slices: int, at: Handle, paths: Sequence[str]) -> pl.LazyFrame:
-    """The rows of these files that have one of the keys (or groups); any, where that is too much to look up at once."""
-    if slices > 1:
-        return at.scan_paths(paths)
+def _found(batch: Batch, slices: int, at: Handle, paths: Sequence[str]) -> Iterator[pl.LazyFrame]:
+    """The rows of these files that have one of the keys (or groups), by the parts in which these are looked up."""
     files = at.files().filter(pl.col("path").is_in(list(paths)))
-    sought = (each.select(sought_by(each)) for part in batch.slices(1) for each in part.goes)
-    return pl.concat(
-        at.scan_paths(may_hold(files, keys, keys.columns)).join(keys.lazy(), on=keys.columns, how="semi")
-        for keys in sought
-    )
+    for part in batch.slices(slices):
+        sought = (each.select(sought_by(each)) for each in part.goes)
+        yield pl.concat(
+            at.scan_paths(may_hold(files, keys, keys.columns)).join(keys.lazy(), on=keys.columns, how="semi")
+            for keys in sought
+        )
 
 
 def prepare_replace_slices(handle: Handle, rows: Rows, slices: Slices) -> Prepared:
@@ -205,7 +204,7 @@ def _plan_slice(
     rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate))) if mixed else []
     removed = tuple(path for path in files["path"] if path in touched)
     reads = Reads(
-        lambda at, paths: at.scan_paths(paths).filter(predicate),
+        lambda at, paths: [at.scan_paths(paths).filter(predicate)],
         lambda newest: _plan_slice(newest, incoming, predicate, candidates),
         are_replaced=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import polars as pl
 
@@ -18,7 +19,7 @@ from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.history import Versions
-from lakehouse.engine.delta.memory import usual_budget, versions_at_once
+from lakehouse.engine.delta.memory import Extent, usual_budget, versions_at_once
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
 from lakehouse.engine.orchestrate.winners import parted
@@ -53,17 +54,12 @@ class Made:
     @classmethod
     def of(cls, parts: Sequence[Made], key: Sequence[str]) -> Made:
         """Those of some things, and of others."""
-        first, *others = parts
-        if not others:
-            return first
-        facts = {name: sum(each.facts[name] for each in parts) for name in first.facts}
-        seen = max(each.transactions[SEEN] for each in parts if each.transactions)
-        versions = pl.concat([each.versions for each in parts]).sort(key)
+        facts = {name: sum(each.facts[name] for each in parts) for name in parts[0].facts}
         return cls(
-            versions,
+            pl.concat([each.versions for each in parts]).sort(key),
             pl.concat([each.broken for each in parts]),
             {**facts, "versions_made_in_parts": len(parts)},
-            {SEEN: seen},
+            max((each.transactions for each in parts), key=lambda each: each.get(SEEN, -inf)),
         )
 
     def delivered(self, delivery: Delivery) -> Delivery:
@@ -77,6 +73,7 @@ class Seen:
     """What a run has seen: `accepted`, a row for each thing and time, and `rejected`, which did not pass.
 
     own: the table that they come to, None where it is made anew. handed: what the transform was given.
+    part: which of several parts of all things these are of.
     """
 
     declared: Declaration
@@ -85,6 +82,7 @@ class Seen:
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     handed: Sequence[pl.LazyFrame]
+    part: pl.Expr | None = None
 
     def is_late(self, *, takes_back: bool) -> bool:
         """Whether it cannot be placed: some of it is not later than all that was seen, or a file takes back what was.
@@ -110,13 +108,16 @@ class Seen:
     def versions(self, place: Place, rows: Sequence[Rows]) -> Made:
         """What it makes of the open versions, where nothing is late: of some things after the others, as memory asks.
 
-        No thing hangs on another, unless a snapshot says of all of them that they are gone.
+        No thing hangs on another: a snapshot that is whole says of each by itself that it is gone.
         """
         whole = self._whole_times(place, rows)
-        parts = 1 if self._closes else versions_at_once(self.accepted, place.memory or usual_budget())
-        which = pl.struct(self.who).hash() % parts
-        some = (self.accepted.filter(which == part) if parts > 1 else self.accepted for part in range(parts))
-        return Made.of([replace(self, accepted=each).made(whole) for each in some], self.declared.key_columns)
+        standing = Extent.of(self.own.files()) if self.own and self._closes else None
+        parts = versions_at_once(self.accepted, standing, place.memory or usual_budget())
+        if parts == 1:
+            return self.made(whole)
+        which = (pl.struct(self.who).hash() % parts == part for part in range(parts))
+        some = (replace(self, accepted=self.accepted.filter(each), part=each) for each in which)
+        return Made.of([each.made(whole) for each in some], self.declared.key_columns)
 
     def made(self, whole: pl.Series) -> Made:
         """The same of all at once. whole: the times of which all came."""
@@ -190,6 +191,8 @@ class Seen:
         if self.own is None:
             return self.declared.schema.to_frame()
         standing = self.own.scan() if self._closes else self._of(self.accepted)
+        if self.part is not None:
+            standing = standing.filter(self.part)
         return standing.filter(pl.col(VALID_TO).is_null()).select(self.declared.schema.names()).collect()
 
     def _of(self, rows: pl.DataFrame) -> pl.LazyFrame:

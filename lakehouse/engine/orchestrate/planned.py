@@ -14,6 +14,7 @@ from lakehouse.engine.delta.evolution import files_anew
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.optimize import folds
 from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.orchestrate.inputs import as_declared, never_null, refuse_foreign_rows, refuse_other_folders
 from lakehouse.engine.orchestrate.work import is_foreign
 
@@ -38,7 +39,11 @@ class Planned:
 
 def planned(declared: Declaration, place: Place) -> Planned | None:
     """What the contract asks of the table at this place; None where it stays as it is. Writes nothing."""
-    own, readers = Handle.open(place.table(declared)), readers_of(declared)
+    readers = readers_of(declared)
+    try:
+        own = Handle.open(place.table(declared))
+    except Unreadable as why:
+        return Planned(declared.key, None, Answer.REFUSE, str(why), readers)
     if own is None:
         return Planned(declared.key, None, Answer.COMPATIBLE, "its first run makes it", readers)
     found = check_compatibility(own.schema, declared.stored_schema, required=never_null(declared, own))

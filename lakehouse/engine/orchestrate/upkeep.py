@@ -7,7 +7,7 @@ newest materialization.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import dagster as dg
@@ -36,6 +36,7 @@ from lakehouse.engine.delta.optimize import (
     without_vectors,
     zorder,
 )
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import agreed, hours_of, promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
 from lakehouse.engine.ingest.ledger import Ledger
@@ -147,26 +148,28 @@ def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Seq
 
     Refused where the order of rows counts.
     """
-    columns, aim = _columns(declared, columns), aim_of(declared, policy)
+    columns, aim = laid_by(declared, handle, columns), aim_of(declared, policy)
     handle = without_vectors(handle, declared.readers)
     done = zorder(handle, columns, aim) if columns else compact(handle, aim)
     _sum_up(done.handle)
     return done
 
 
-def _columns(declared: Declaration, columns: Sequence[str]) -> Sequence[str]:
+def laid_by(declared: Declaration, handle: Handle, columns: Sequence[str]) -> Sequence[str]:
+    """By these, or those that the table declares, where all are there. Refused where the order of rows counts."""
     if columns and isinstance(declared.write, Append):
         raise Refused(
             f"{declared.key} is written by Append, and a reader takes the later of two rows: by another order it would "
             f"take another. Nothing was written. Lay a table by columns that reads it, or join its files without "
             f"--zorder: lakehouse table optimize {declared.key}"
         )
-    return columns or declared.zorder
+    is_there = set(declared.zorder) <= set(handle.schema)  # one may come with the next run
+    return columns or (declared.zorder if is_there else ())
 
 
 def would_do(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> str:
     """What `optimize` would do, in words. Refused where it would be."""
-    if columns := _columns(declared, columns):
+    if columns := laid_by(declared, handle, columns):
         refuse_columns(handle, columns)
     found = plan(handle, aim_of(declared, policy), columns)
     said = (
@@ -294,16 +297,20 @@ def examine(
     return Examined(name, found, anew, f"lakehouse table repair {name}", partition_advice(handle), broken)
 
 
-def examine_beside(declared: Declaration, handle: Handle, place: Place) -> list[Examined]:
+def examine_beside(declared: Declaration, handle: Handle, place: Place) -> Iterator[Examined]:
     """The same of its quarantine and its ledger, those that are there."""
-    kept = beside(declared, handle, place)
-    anew = {"quarantine": f"lakehouse rebuild {declared.key}"}
-    if "ledger" in kept:
-        anew["ledger"] = (
-            f"put {kept['ledger'].address} back as it was, or move it and {handle.address} away: lakehouse run lands "
-            "anew what the landing holds"
+    rebuild, repair = f"lakehouse rebuild {declared.key}", f"lakehouse table repair {declared.key}"
+    for name, address in beside(declared, handle, place).items():
+        ledger = name == "ledger" and (
+            f"put {address} back as it was, or move it and {handle.address} away: lakehouse run lands anew what the "
+            "landing holds"
         )
-    return [Examined(f"{declared.key}, its {name}", check(each), anew[name], anew[name]) for name, each in kept.items()]
+        try:
+            found, anew = (own := Handle.open(address)) and check(own), ledger or rebuild
+        except Unreadable as why:
+            found, anew = Checked.unreadable(str(why)), f"{repair}; else {ledger or f'move {address} away: {rebuild}'}"
+        if found is not None:
+            yield Examined(f"{declared.key}, its {name}", found, anew, repair)
 
 
 def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:

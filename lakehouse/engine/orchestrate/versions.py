@@ -7,6 +7,7 @@ from dataclasses import replace
 from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.travel import apart
@@ -22,12 +23,10 @@ def standing(declared: Declaration, place: Place) -> Handle:
     return handle
 
 
-def beside(declared: Declaration, handle: Handle, place: Place) -> dict[str, Handle]:
-    """What is kept beside a table, `handle`, by what it is called: quarantine, and of a bronze table its ledger."""
+def beside(declared: Declaration, handle: Handle, place: Place) -> dict[str, Address]:
+    """Where what is kept beside a table, `handle`, would lie: its quarantine, and of a bronze table its ledger."""
     kept = {"quarantine": place.quarantine_beside(handle.address, declared)}
-    if declared.is_bronze:
-        kept["ledger"] = place.ledger_beside(handle.address, declared)
-    return {name: there for name, address in kept.items() if (there := Handle.open(address)) is not None}
+    return kept | ({"ledger": place.ledger_beside(handle.address, declared)} if declared.is_bronze else {})
 
 
 def between(declared: Declaration | None, one: Handle, other: Handle) -> Difference:

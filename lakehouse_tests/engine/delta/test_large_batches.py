@@ -23,11 +23,12 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.write import Merge
 from lakehouse.engine.delta import memory, plan, quarantine, writes
+from lakehouse.engine.delta.batch import Spilled
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.protocol import for_readers
-from lakehouse.engine.delta.writes import How, plan_merge, prepare_merge
+from lakehouse.engine.delta.writes import How, plan_merge, prepare_append, prepare_merge
 from lakehouse_tests.engine.delta.test_plan import stored, wide
 
 ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
@@ -98,6 +99,27 @@ def test_a_batch_in_a_file_leaves_none_behind(address, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("lakehouse-*"))
 
 
+KILLED = """
+import os, signal
+import polars as pl
+from lakehouse.engine.delta.batch import Spilled
+
+spilled = Spilled(pl.LazyFrame({"id": [1]}))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_batch_and_what_another_uses_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    here = Spilled(pl.LazyFrame({"id": [1]}))
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+        assert len(list(tmp_path.glob("lakehouse-*/rows.parquet"))) == 2
+    other = Spilled(pl.LazyFrame({"id": [2, 3]}))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert (here.height, other.height) == (1, 2)
+
+
 def test_a_rival_that_was_first_does_no_harm_to_a_batch_in_parts(address):
     standing = rows([(each, "a", 0) for each in range(9)])
     handle = table(address, standing)
@@ -108,6 +130,28 @@ def test_a_rival_that_was_first_does_no_harm_to_a_batch_in_parts(address):
         handle.commit(write_files(handle, handle.scan_paths(paths)), paths, {}, {}, rearranges=True)
         written = prepared.commit({}, {}).handle.scan().collect()
     assert sorted(written.rows()) == [(each, "a", int(each in (1, 5))) for each in range(9)]
+
+
+@pytest.mark.parametrize("how", [{}, {"replaces": ["part"]}], ids=["by key", "by group"])
+def test_rows_of_other_keys_that_a_rival_appends_stand_in_nobodys_way(address, how):
+    handle = table(address, rows([(each, f"{each}", 0) for each in range(9)]))
+    slices, pieces, spilled = in_parts(3)
+    with slices, pieces, spilled:
+        prepared = prepare_merge(handle, rows([(1, "1", 1), (5, "5", 1)]), ["id"], **how)
+        prepare_append(handle, rows([(100, "100", 0)])).commit({}, {})
+        written = prepared.commit({}, {}).handle.scan().collect()
+    assert sorted(written.rows()) == [(each, f"{each}", int(each in (1, 5))) for each in (*range(9), 100)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_row_that_was_looked_for_and_is_a_rivals_by_now_is_decided_anew(address, count):
+    handle = table(address, rows([(each, "a", 0) for each in range(9)]))
+    slices, pieces, spilled = in_parts(count)
+    with slices, pieces, spilled:
+        prepared = prepare_merge(handle, rows([(1, "a", 1), (100, "a", 1)]), ["id"])
+        prepare_append(handle, rows([(100, "b", 0)])).commit({}, {})
+        with pytest.raises(Conflict):
+            prepared.commit({}, {})
 
 
 def test_a_delivery_lets_go_of_rows_that_lie_in_a_file(address, tmp_path):

@@ -10,8 +10,9 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import pytest
 
-from lakehouse import Append, Bronze, Files, Frame, History, JsonLines, New, Silver, column
+from lakehouse import Append, Bronze, Files, Frame, History, JsonLines, New, Silver, Vanished, column
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import declare
@@ -72,22 +73,33 @@ def stood(address: Address, count: int) -> Handle:
     return handle.commit(write_files(handle, said(count, 1, 1), rows_per_file=50_000), [], {SEEN: day}, {})
 
 
-def made(own: Handle, seen: pl.DataFrame, most: int) -> Made:
+def made(own: Handle, seen: pl.DataFrame, most: int, vanished: Vanished = Vanished.KEPT_OPEN) -> Made:
     nothing: object = None
     place = Place(nothing, nothing, memory=most)  # type: ignore[arg-type] # it is not looked at
-    return Seen(DECLARED, History("at"), own, seen, seen.clear(), ()).versions(place, ())
+    return Seen(DECLARED, History("at", vanished=vanished), own, seen, seen.clear(), ()).versions(place, ())
 
 
-def test_versions_that_are_made_part_by_part_are_those_that_are_made_at_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("vanished", Vanished)
+def test_versions_that_are_made_part_by_part_are_those_that_are_made_at_once(tmp_path, monkeypatch, vanished):
     own, seen = stood(Address(str(tmp_path / "t")), 500), said(700, 2, 3)
-    at_once = made(own, seen, 1 << 40)
+    seen = seen.filter(pl.col("no") % 5 != 0)
+    at_once = made(own, seen, 1 << 40, vanished)
     monkeypatch.setattr(memory, "ALWAYS", 0)
-    parted = made(own, seen, 4 * int(seen.estimated_size()))
+    parted = made(own, seen, 4 * int(seen.estimated_size()), vanished)
     assert parted.facts.pop("versions_made_in_parts") > 2
     assert parted.versions.equals(at_once.versions.sort("no", "at"))
     assert (parted.facts, parted.transactions) == (at_once.facts, at_once.transactions)
     assert at_once.facts["versions_begun"] > 200
-    assert at_once.facts["versions_ended"] > 200
+    assert at_once.facts["versions_ended"] == (500 if vanished is Vanished.CLOSED else 400)
+
+
+def test_of_a_table_in_which_much_stands_a_small_snapshot_is_taken_in_parts(tmp_path, monkeypatch):
+    own, seen = stood(Address(str(tmp_path / "t")), 50_000), said(7, 2, 1)
+    monkeypatch.setattr(memory, "ALWAYS", 0)
+    told = made(own, seen, 4_000_000, Vanished.CLOSED)
+    assert told.facts["versions_made_in_parts"] > 2
+    assert told.facts["versions_ended"] == 50_000 - 7
+    assert told.transactions == {SEEN: 19724}
 
 
 def test_no_thing_is_made_in_a_part_of_its_own_where_there_is_memory_enough(tmp_path):
@@ -100,29 +112,33 @@ MAKE = """
 import json, resource, sys
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
+from lakehouse import Vanished
 from lakehouse_tests.engine.orchestrate.test_history_memory import made, said
 
 def now(what):
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(what))
 
-address, count, limit, budget = sys.argv[1], *map(int, sys.argv[2:])
+address, vanished, count, limit, budget = sys.argv[1], Vanished(sys.argv[2]), *map(int, sys.argv[3:])
 own, seen = Handle.open(Address(address)), said(count, 2, 2)
 made(own, seen.head(10), 1 << 30)
 most = now("VmData") + limit
 resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-told = made(own, seen, budget)
+told = made(own, seen, budget, vanished)
 print(json.dumps({"begun": told.facts["versions_begun"], "parts": "versions_made_in_parts" in told.facts}))
 """
 GIVES_BACK = {"_RJEM_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms:0,narenas:2"}
 
 
-def test_a_history_keeps_to_its_budget_where_the_kernel_gives_no_more_and_is_killed_at_once(tmp_path: Path):
+@pytest.mark.parametrize("vanished", [Vanished.KEPT_OPEN, pytest.param(Vanished.CLOSED, marks=pytest.mark.long)])
+def test_a_history_keeps_to_its_budget_where_the_kernel_gives_no_more_and_is_killed_at_once(
+    tmp_path: Path, vanished: Vanished
+):
     address, count, budget = Address(str(tmp_path / "t")), 400_000, 200_000_000
     stood(address, count)
 
     def run(most: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", MAKE, address.uri, str(count), str(budget), str(most)],
+            [sys.executable, "-c", MAKE, address.uri, vanished.value, str(count), str(budget), str(most)],
             env={**os.environ, **GIVES_BACK, "POLARS_MAX_THREADS": "2"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

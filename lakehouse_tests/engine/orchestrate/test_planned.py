@@ -10,6 +10,7 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Merge
+from lakehouse.engine.delta import known
 from lakehouse.engine.delta.compatibility import Answer
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.planned import Planned, planned
@@ -107,6 +108,15 @@ def test_what_a_run_refuses_for_another_reason_than_its_columns_is_planned_as_a_
     with pytest.raises(Refused) as refused:
         house.run(in_folders)
     assert (found.answer, found.said) == (Answer.REFUSE, str(refused.value))
+
+
+def test_a_table_that_cannot_be_opened_is_planned_as_a_refusal(house: House):
+    address = house.place.table(DAILY)
+    Path(address.uri, "_delta_log", f"{0:020d}.json").write_text("{")
+    known.forget(address)
+    found = of(house, DAILY)
+    assert (found.answer, found.version) == (Answer.REFUSE, None)
+    assert found.said.startswith(f"{address} is no Delta table that can be read: ")
 
 
 def test_a_table_of_another_maker_is_replaced_by_the_first_run(house: House, tmp_path: Path):

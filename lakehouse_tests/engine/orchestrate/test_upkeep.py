@@ -391,6 +391,16 @@ def test_a_table_is_laid_by_the_columns_that_its_file_says_each_night_only_what_
     assert definition_metadata(places.declaration)["laid_by"] == "pieces, no"
 
 
+def test_a_table_that_is_yet_to_get_a_column_to_be_laid_by_is_kept_as_others_are(house: House):
+    driver.House(house.home).run(places.declaration)
+    declared = replace(places.declaration, zorder=("pieces", "of next week"))
+    kept = keep_up(declared, house.place, Policy(), [*DECLARED, declared])
+    assert kept is not None
+    assert upkeep.would_do(declared, kept.done.handle, Policy()).endswith(": nothing to join")
+    with pytest.raises(Refused, match="it has no column of next week"):
+        optimize(declared, kept.done.handle, Policy(), declared.zorder)
+
+
 def test_a_kept_table_is_summed_up_so_that_its_log_may_go(house: House):
     done = keep_up(sums.declaration, house.place, Policy(), DECLARED)
     assert done is not None

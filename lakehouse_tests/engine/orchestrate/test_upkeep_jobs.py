@@ -6,8 +6,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from lakehouse.engine.delta import known, quarantine
 from lakehouse.jobs import checks, restore
 from lakehouse.schedules import checked
+from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.orchestrate.test_upkeep import House, lived_in, notes, sums
 
@@ -62,6 +64,24 @@ def test_a_damaged_file_fails_the_check_with_its_name_and_is_told_beside_the_tab
     facts = house.observed("silver/sums")
     assert [*facts["check/faults"]] == [culprit]
     assert "profile" not in facts
+
+
+def test_a_quarantine_that_cannot_be_opened_fails_the_check_and_of_the_table_all_is_told(house: House):
+    aside = house.place.quarantine(sums.declaration)
+    Path(aside.uri, "_delta_log", f"{1:020d}.json").write_text("{")  # the newest one would be moved aside
+    known.forget(aside)
+    said = failure(house.launch("check_silver"))
+    assert said.startswith("silver/sums, its quarantine, version 0: 0 files, 0 rows, 1 damaged: _delta_log ")
+    assert f"{aside} is no Delta table that can be read" in said
+    assert said.endswith(
+        f"Truncated record whilst reading object. Next: lakehouse table repair silver/sums; else move {aside} away: "
+        "lakehouse rebuild silver/sums"
+    )
+    assert house.observed("silver/sums")["check/faults"] == {}
+    Path(aside.uri).rename(house.home / "away")
+    driver.House(house.home).run(sums.declaration, rebuild=True)
+    assert house.launch("check_silver").success
+    assert quarantine.count(opened(house.place.table(sums.declaration)), aside) == 2
 
 
 def test_what_the_environment_does_not_name_is_not_read(house: House):
