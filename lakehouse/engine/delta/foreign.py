@@ -78,7 +78,10 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
     except (OSError, DeltaError) as error:
         raise_where_refused(address, error)
         if isinstance(error, DeltaError) and _TRIED_AGAIN not in str(error):
-            raise Unreadable(f"{address} is no Delta table that can be read: {in_words(error)}") from error
+            raise Unreadable(
+                f"{address} is no Delta table that can be read: {in_words(error)}. Put its log back as it was; or move "
+                "it away and make it anew: lakehouse rebuild."
+            ) from error
         raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
 
 

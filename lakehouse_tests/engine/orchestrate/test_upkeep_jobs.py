@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta import known, quarantine
 from lakehouse.jobs import checks, restore
 from lakehouse.schedules import checked
@@ -66,16 +68,33 @@ def test_a_damaged_file_fails_the_check_with_its_name_and_is_told_beside_the_tab
     assert "profile" not in facts
 
 
+def break_in_the_middle(table: Address) -> None:
+    """The newest commit would be moved aside."""
+    Path(table.uri, "_delta_log", f"{1:020d}.json").write_text("{")
+    known.forget(table)
+
+
+@pytest.mark.parametrize("declared", [notes.declaration, sums.declaration], ids=["bronze", "silver"])
+def test_a_table_that_cannot_be_opened_says_what_to_do_and_that_makes_it_anew(house: House, declared: Declaration):
+    table = house.place.table(declared)
+    before = sorted(opened(table).scan().select("no", "pieces").collect().rows())
+    break_in_the_middle(table)
+    said = failure(house.launch(f"check_{declared.layer}"))
+    assert said.startswith(f"{table} is no Delta table that can be read: ")
+    assert said.endswith("Put its log back as it was; or move it away and make it anew: lakehouse rebuild.")
+    Path(table.uri).rename(house.home / "away")
+    driver.House(house.home).run(declared, rebuild=True)
+    assert sorted(opened(table).scan().select("no", "pieces").collect().rows()) == before
+
+
 def test_a_quarantine_that_cannot_be_opened_fails_the_check_and_of_the_table_all_is_told(house: House):
     aside = house.place.quarantine(sums.declaration)
-    Path(aside.uri, "_delta_log", f"{1:020d}.json").write_text("{")  # the newest one would be moved aside
-    known.forget(aside)
+    break_in_the_middle(aside)
     said = failure(house.launch("check_silver"))
     assert said.startswith("silver/sums, its quarantine, version 0: 0 files, 0 rows, 1 damaged: _delta_log ")
     assert f"{aside} is no Delta table that can be read" in said
     assert said.endswith(
-        f"Truncated record whilst reading object. Next: lakehouse table repair silver/sums; else move {aside} away: "
-        "lakehouse rebuild silver/sums"
+        f"Next: lakehouse table repair silver/sums; else move {aside} away: lakehouse rebuild silver/sums"
     )
     assert house.observed("silver/sums")["check/faults"] == {}
     Path(aside.uri).rename(house.home / "away")
