@@ -155,7 +155,7 @@ def on_top(prepared: Prepared, guarded: Mapping[str, int | None], lost: Conflict
         if overlaps:
             raise lost
         return replace(prepared, handle=newest)
-    if not overlaps and all(map(_is_empty, prepared.reads.finds(newest, now.came))):
+    if not overlaps and (not now.came or all(map(_is_empty, prepared.reads.finds(newest, now.came)))):
         return replace(prepared, handle=newest)
     if not prepared.reads.are_replaced and not now.rearranges and _differ(prepared, prepared.reads, now):
         raise lost

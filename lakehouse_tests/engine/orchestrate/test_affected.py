@@ -427,7 +427,7 @@ def drained(house: House, declared: Declaration) -> Work:
 
 
 @given(steps)
-@settings(max_examples=max(12, settings().max_examples // 8))
+@settings(max_examples=max(12, settings().max_examples // 20))
 def test_slice_by_slice_gives_what_one_rebuild_gives(steps: list[tuple[str, list[Row], bool]]):
     tables = [replace(DAILY, conserves=None), WEIGHTED, SHOP_DAYS]
     with tempfile.TemporaryDirectory() as folder:

@@ -129,7 +129,7 @@ def assert_equal(house: House, oracle: Oracle) -> None:
 
 
 @given(steps)
-@settings(max_examples=max(6, settings().max_examples // 16))
+@settings(max_examples=max(6, settings().max_examples // 40))
 def test_the_tables_are_what_plain_python_says_and_running_again_changes_nothing(steps: list[Step]):
     with tempfile.TemporaryDirectory() as folder:
         house, oracle = House(Path(folder)), Oracle()

@@ -120,7 +120,7 @@ CHANGES = st.lists(
 
 
 @pytest.mark.parametrize("declared", [KNOWN, MARKED], ids=["files written anew", "deletion vectors"])
-@settings(deadline=None, max_examples=max(10, settings().max_examples // 8))
+@settings(deadline=None, max_examples=max(10, settings().max_examples // 20))
 @given(batches=st.lists(CHANGES, min_size=1, max_size=5))
 def test_any_changes_in_any_batches_leave_what_a_dictionary_holds(
     declared: Declaration, batches: list[list[tuple[str, int, str]]]
@@ -143,7 +143,7 @@ def test_any_changes_in_any_batches_leave_what_a_dictionary_holds(
 DATED = st.tuples(st.sampled_from("uud"), st.integers(0, 2), st.sampled_from(["Ann", "Bo"]), st.integers(1, 9))
 
 
-@settings(deadline=None, max_examples=max(12, settings().max_examples // 8))
+@settings(deadline=None, max_examples=max(12, settings().max_examples // 20))
 @given(batches=st.lists(st.lists(DATED, max_size=6), min_size=1, max_size=5))
 def test_a_version_ends_where_its_thing_is_deleted_in_whatever_order_that_comes(batches: list[list[Dated]]):
     with tempfile.TemporaryDirectory() as folder:

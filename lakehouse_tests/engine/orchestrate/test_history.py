@@ -214,7 +214,7 @@ def told(shots: Mapping[int, Shot], *, closes: bool) -> list[tuple[object, ...]]
 @pytest.mark.parametrize("declared", [LIVED, ENDED], ids=["kept open", "closed"])
 @given(steps)
 @example([Step(2, (), 1), Step(2, ((1, (None, 1)),), 1), Step(2, (), None)])
-@settings(max_examples=max(12, settings().max_examples // 16))
+@settings(max_examples=max(12, settings().max_examples // 40))
 def test_the_versions_are_those_of_the_snapshots_however_they_came(declared: Declaration, made: list[Step]):
     closes = declared is ENDED
     with tempfile.TemporaryDirectory() as folder:

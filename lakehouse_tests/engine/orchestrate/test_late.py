@@ -414,7 +414,7 @@ def set_aside(house: House, declared: Declaration) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("chain", CHAINS)
 @example([Step("b", ((1, 0, None, 1),), 1, None), Step("a", ((1, 0, None, 2),), 1, (0, 2))])
 @given(steps)
-@settings(max_examples=max(6, settings().max_examples // 16))
+@settings(max_examples=max(6, settings().max_examples // 40))
 def test_the_versions_are_those_of_a_rebuild_however_rows_came_and_whatever_was_put_back(chain: str, made: list[Step]):
     tables = CHAINS[chain]
     own = tables[-1]

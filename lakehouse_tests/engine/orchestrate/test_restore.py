@@ -290,7 +290,7 @@ moves = st.lists(
 
 
 @given(moves)
-@settings(max_examples=max(6, settings().max_examples // 16), deadline=None)
+@settings(max_examples=max(6, settings().max_examples // 40), deadline=None)
 def test_after_any_restores_and_crashes_a_run_makes_all_what_it_would_be(moves: Sequence[tuple]):
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         broken, sound = House(Path(one)), House(Path(other))
