@@ -87,6 +87,15 @@ def in_folders(address: Address) -> pl.DataFrame:
     return moved
 
 
+def in_other_folders(address: Address) -> pl.DataFrame:
+    """Made anew by other columns, in one version, and added to."""
+    frame = rows(1, 2, 3).with_columns(odd=pl.Series(["a b", None, "x=y"]), day=pl.lit(date(2024, 2, 29)))
+    moved = prepare_overwrite(made(address, frame, ("day",)), frame, frame.schema, by=("odd",)).commit({}, {}).handle
+    later = rows(4).with_columns(odd=pl.lit("a b"), day=pl.lit(None, pl.Date))
+    prepare_append(moved, later).commit({}, {})
+    return pl.concat([frame, later])
+
+
 def of_every_type(address: Address) -> pl.DataFrame:
     lines = pl.List(pl.Struct({"sku": pl.String, "at": pl.Datetime("us", "UTC"), "tags": pl.List(pl.Int16)}))
     columns = {
@@ -301,8 +310,8 @@ def aside(address: Address) -> Address:
 
 
 WAYS: list[Callable[[Address], pl.DataFrame]] = [
-    nothing, appended, overwritten, merged, slice_replaced, reshaped, in_folders, of_every_type, after_many_commits,
-    by_wall_clock, by_vectors, freed_of_vectors, compacted, compacted_over_vectors, laid_by_columns, put_back,
-    put_back_to_vectors, put_back_to_fewer_columns, widened, cleaned, cleaned_of_all_but_vectors, set_aside,
-    kept_account,
+    nothing, appended, overwritten, merged, slice_replaced, reshaped, in_folders, in_other_folders, of_every_type,
+    after_many_commits, by_wall_clock, by_vectors, freed_of_vectors, compacted, compacted_over_vectors,
+    laid_by_columns, put_back, put_back_to_vectors, put_back_to_fewer_columns, widened, cleaned,
+    cleaned_of_all_but_vectors, set_aside, kept_account,
 ]  # fmt: skip
