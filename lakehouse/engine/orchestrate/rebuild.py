@@ -38,13 +38,9 @@ def selected(assets: Sequence[dg.AssetsDefinition], selection: str) -> tuple[lis
     if match is None or match[2] not in known:
         for each in plain_in(assets):
             if match and each.key == match[2]:
-                raise NoSuchTable(
-                    f"{each.key} is a plain Dagster asset, and only a @table can be made anew by rebuild. Materialize "
-                    f"it: {each.made_by}"
-                )
-        if not known:
-            raise NoSuchTable(f"{selection!r} names no table: none is declared below lakehouse/tables yet.")
-        raise NoSuchTable(f"{selection!r} names no table. Known: {', '.join(known)}; add + for all that is downstream.")
+                raise NoSuchTable(each.left_alone)
+        there = ", ".join(known) or "none is declared yet"
+        raise NoSuchTable(f"{selection!r} names no table. Known: {there}; add + for all that is downstream.")
     words = dg.AssetSelection.from_string(f'{match[1]}key:"{match[2]}"{match[3]}')
     chosen = words.resolve(assets)
     return [each for each in known.values() if each.key in chosen], plain_in(assets, words)

@@ -62,11 +62,6 @@ class Later:
     handle: Handle
     clean: int
 
-    @property
-    def keeps(self) -> bool:
-        """Whether it would keep the rows that it made of that."""
-        return keeps_what_it_read(self.declared)
-
     def __str__(self) -> str:
         return f"{self.declared.key} (version {self.handle.version}; {self.clean} is its last that has none of them)"
 
@@ -93,7 +88,7 @@ class Plan:
     def refusal(self, *, accept_loss: bool) -> str | None:
         """Why it must not be carried out, with the ways out."""
         key, version = self.root.declared.key, self.root.restore.then.version
-        if keeping := [each for each in self.later if each.keeps]:
+        if keeping := [each for each in self.later if keeps_what_it_read(each.declared)]:
             return (
                 f"{key} was not put back to version {version}: {number(len(keeping), 'table')} downstream would keep "
                 f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. To put these "
