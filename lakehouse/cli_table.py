@@ -116,7 +116,8 @@ def restore(
         out.print(str(step), markup=False, soft_wrap=True)
         for remark in step.remarks:
             out.print(f"  {remark}", style="yellow", markup=False, soft_wrap=True)
-    for said in left_alone(declared, opened.assets):
+    is_done = all(step.is_done for step in planned.steps)
+    for said in () if is_done else left_alone(declared, opened.assets):
         out.print(said, style="yellow", markup=False, soft_wrap=True)
     if (refusal := planned.refusal(accept_loss=accept_loss)) is not None:
         raise Refused(refusal)
@@ -130,7 +131,7 @@ def restore(
         out.print(said, soft_wrap=True)
 
     carry_out(planned, opened.place, tell)
-    if not all(step.is_done for step in planned.steps):
+    if not is_done:
         out.print(f"To read again what came since: {declared.made_by}")
 
 

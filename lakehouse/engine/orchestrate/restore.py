@@ -133,11 +133,9 @@ def plan(
     if downstream:
         restores |= {each.declared.key: (each.declared, prepare_restore(each.handle, each.clean)) for each in later}
     then = {key: each.then for key, (_, each) in restores.items()}
-    rewind = (
-        prepare_rewind(declared, place, own, root.then)
-        if isinstance(declared, Declaration) and declared.is_bronze
-        else None
-    )
+    rewind = None
+    if isinstance(declared, Declaration) and declared.is_bronze:
+        rewind = prepare_rewind(declared, place, own, root.then)
     steps = [
         Step(each, prepared, rewind if each is declared else None, tuple(_remarks(each, prepared, then, place)))
         for each, prepared in restores.values()

@@ -195,6 +195,7 @@ def test_they_are_put_back_in_one_commit_and_those_downstream_are_named(house: B
     assert house.materialized("gold/rates") == materialized + 1, "so that what reads it is run"
     table = opened(house.lake.address("gold", "rates"))
     assert [*table.transactions()] == ["replaced"], "nothing is ever set aside of it"
+    assert says(cli_table.restore, "gold/rates", version=1) == "gold/rates: stands as it did at version 1"
     done = told(put_back(house, table="gold/rates", version=2))
     assert (done["restored"], done["plan"].endswith(left)) == ({"gold/rates": 4}, True)
     assert house.rows("gold/rates") == [(second, 1.6)]
