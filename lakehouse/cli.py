@@ -244,7 +244,7 @@ def rebuild(
     from lakehouse.engine.orchestrate.rebuild import rebuild as make_anew
 
     opened = Lakehouse()
-    chosen, plain = selected(opened.definitions, opened.tables, selection)
+    chosen, plain = selected(opened.assets, selection)
     tables = [each for each in chosen if each.declaration.key not in opened.left_out] or chosen
     if behind := left_behind(opened.tables, tables):
         out.print(f"{_keys(behind)} will have to be made anew after it; {selection}+ does both.", style="yellow")
@@ -268,8 +268,8 @@ def rebuild(
             if rest := tables[place + 1 :]:
                 out.print(f"Left as they stand: {_keys(rest)}.", soft_wrap=True)
             raise typer.Exit(REFUSED)
-    for key, way in plain.items():
-        out.print(f"{key} is a plain Dagster asset and stands as it is. Next: {way}", style="yellow", soft_wrap=True)
+    for each in plain:
+        out.print(each.left_alone, style="yellow", soft_wrap=True)
     _tell_due(opened, behind)
     _tell_left_out(opened, chosen)
 

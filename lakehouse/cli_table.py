@@ -107,16 +107,18 @@ def restore(
     It is a new version, so that this can be taken back too. The next `lakehouse run` reads again what came since.
     """
     from lakehouse.engine.declare.errors import Refused
-    from lakehouse.engine.orchestrate.rebuild import named
-    from lakehouse.engine.orchestrate.restore import Step, carry_out, plan_to, restored_event
+    from lakehouse.engine.orchestrate.restore import Step, carry_out, left_alone, plan_to, restored_event
 
     opened = Lakehouse()
-    declared, everyone = named(opened.tables, key).declaration, [each.declaration for each in opened.tables]
+    declared, everyone = opened.named(key), [each.declaration for each in opened.tables]
     planned = plan_to(declared, everyone, opened.place, version=version, as_of=as_of, downstream=downstream)
     for step in planned.steps:
         out.print(str(step), markup=False, soft_wrap=True)
         for remark in step.remarks:
             out.print(f"  {remark}", style="yellow", markup=False, soft_wrap=True)
+    is_done = all(step.is_done for step in planned.steps)
+    for said in () if is_done else left_alone(declared, opened.assets):
+        out.print(said, style="yellow", markup=False, soft_wrap=True)
     if (refusal := planned.refusal(accept_loss=accept_loss)) is not None:
         raise Refused(refusal)
     if dry_run:
@@ -129,8 +131,8 @@ def restore(
         out.print(said, soft_wrap=True)
 
     carry_out(planned, opened.place, tell)
-    if not all(step.is_done for step in planned.steps):
-        out.print("To read again what came since: lakehouse run")
+    if not is_done:
+        out.print(f"To read again what came since: {declared.made_by}")
 
 
 @tables.command()

@@ -15,7 +15,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
-    from lakehouse.engine.declare.table import Declaration
+    from lakehouse.engine.declare.table import AnyTable
     from lakehouse.engine.declare.upkeep import Policy
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.optimize import Layout
@@ -81,6 +81,7 @@ def vacuum(
     ] = False,
 ) -> None:
     """Take away files that no version within the retention refers to, and the log that is older than that."""
+    from lakehouse.engine.declare.table import Declaration
     from lakehouse.engine.delta.delivery import tidy
     from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, agreed, hours_of, promise
     from lakehouse.engine.delta.vacuum import refuse_short, sweep
@@ -102,7 +103,7 @@ def vacuum(
         hours = hours if override_retention else max(hours, kept)  # as by night: what is lowered counts the next time
     if said:
         out.print(f"{declared.key}: its retention is {said}", style="yellow", soft_wrap=True, markup=False)
-    if not dry_run:
+    if not dry_run and isinstance(declared, Declaration):
         tidy(handle, opened.place.quarantine(declared))
     planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)
     if not dry_run:
@@ -118,13 +119,12 @@ def vacuum(
 def profile(key: Key, *, as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False) -> None:
     """What the values of a table are like, column by column. Of personal columns no value is shown."""
     from lakehouse.cli_progress import watched
-    from lakehouse.engine.declare.contract import personal_of
     from lakehouse.engine.delta.advice import merge_advice
     from lakehouse.engine.quality.profile import profile as profiled
 
     declared, handle = Lakehouse().standing(key)
     with watched(told, f"Reading {key}"):
-        rows, found = profiled(handle.scan(), personal_of(declared.contract) if declared else ())
+        rows, found = profiled(handle.scan(), declared.personal if declared else ())
     if as_json:
         sys.stdout.write(json.dumps(found.to_dicts(), indent=1) + "\n")
         return
@@ -135,27 +135,26 @@ def profile(key: Key, *, as_json: Annotated[bool, typer.Option("--json", help="A
         out.print(f"Merges: {said}", markup=False, soft_wrap=True)
 
 
-def _own(opened: Lakehouse, key: str) -> tuple[Declaration, Handle, Policy | None]:
+def _own(opened: Lakehouse, key: str) -> tuple[AnyTable, Handle, Policy | None]:
     from lakehouse.engine.declare.errors import Refused
-    from lakehouse.engine.orchestrate.rebuild import named
     from lakehouse.engine.orchestrate.upkeep import own_table
     from resources.environment import policies
 
-    declared = named(opened.tables, key).declaration
+    declared = opened.named(key)
     handle = own_table(declared, opened.place)
     if handle is None:
-        raise Refused(f"{declared.key} was not written yet. Next: lakehouse run")
+        raise Refused(f"{declared.key} was not written yet by a run of it. Next: {declared.made_by}")
     return declared, handle, policies(opened.environment).policy(declared.key)
 
 
-def _tell(opened: Lakehouse, declared: Declaration, facts: Mapping[str, object]) -> None:
+def _tell(opened: Lakehouse, declared: AnyTable, facts: Mapping[str, object]) -> None:
     """In the table's observations, as a job would."""
     from lakehouse.engine.orchestrate.upkeep import observed
 
     opened.instance.report_runless_asset_event(observed(declared, facts))
 
 
-def _say(declared: Declaration, planned: Sweep, what: str) -> None:
+def _say(declared: AnyTable, planned: Sweep, what: str) -> None:
     from lakehouse.engine.orchestrate.upkeep import lets_go
 
     size, log = sum(planned.files.values()), sum(planned.log.values())

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from lakehouse import tables
-from lakehouse.engine.orchestrate.load import tables_in, unpartitioned_in
+from lakehouse.engine.orchestrate.load import assets_in, unpartitioned_in
 from lakehouse.engine.orchestrate.upkeep_jobs import check_jobs, restore_job, upkeep_jobs
 
 everything = dg.define_asset_job(
@@ -13,6 +13,6 @@ everything = dg.define_asset_job(
     "by automation conditions, or by a backfill in the UI.",
 )
 
-upkeep = upkeep_jobs(tables_in(tables))
-checks = check_jobs(tables_in(tables))
-restore = restore_job(tables_in(tables))
+upkeep = upkeep_jobs(assets_in(tables))
+checks = check_jobs(assets_in(tables))
+restore = restore_job(assets_in(tables))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lakehouse.engine.declare.place import Place
     from lakehouse.engine.declare.ports import Switch
-    from lakehouse.engine.declare.table import Declaration
+    from lakehouse.engine.declare.table import AnyTable, Declaration
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.orchestrate.remembered import Remembered
     from lakehouse.engine.orchestrate.table import Table
@@ -125,29 +125,31 @@ class Lakehouse:
     @property
     def plain(self) -> dict[tuple[str, ...], str]:
         """The keys of the plain assets that stand beside the tables, each with the command that materializes it."""
-        from lakehouse.engine.orchestrate.rebuild import launch
-        from lakehouse.engine.orchestrate.table import Table
+        from lakehouse.engine.orchestrate.load import plain_in
 
-        return {
-            tuple(spec.key.path): launch(spec.key.to_user_string(), is_partitioned=spec.partitions_def is not None)
-            for each in self.assets
-            if not isinstance(each, Table)
-            for spec in each.specs
-        }
+        return {each.path: each.made_by for each in plain_in(self.assets)}
+
+    def named(self, key: str) -> AnyTable:
+        """What is known of a table, or of a plain asset's."""
+        from lakehouse.engine.orchestrate.load import plain_in
+        from lakehouse.engine.orchestrate.rebuild import named
+
+        plain = {each.key: each for each in plain_in(self.assets)}
+        return plain.get(key) or named(self.tables, key).declaration
 
     def standing(self, key: str) -> tuple[Declaration | None, Handle]:
         """A table as it is read here; a plain asset has no declaration. Refused where it was not written yet."""
         from lakehouse.engine.declare.errors import Refused
+        from lakehouse.engine.declare.table import Plain
         from lakehouse.engine.delta.handle import Handle
-        from lakehouse.engine.orchestrate.rebuild import named
         from lakehouse.engine.orchestrate.versions import standing
 
-        if (path := tuple(key.split("/"))) not in self.plain:
-            declared = named(self.tables, key).declaration
+        declared = self.named(key)
+        if not isinstance(declared, Plain):
             return declared, standing(declared, self.place)
-        handle = Handle.open(self.place.lake.address(*path))
+        handle = Handle.open(self.place.table(declared))
         if handle is None:
-            raise Refused(f"{key} was not written yet. Next: {self.plain[path]}")
+            raise Refused(f"{key} was not written yet. Next: {declared.made_by}")
         return None, handle
 
     @cached_property

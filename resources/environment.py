@@ -42,7 +42,7 @@ _OF_DAGSTER = {"postgres_url", "password"}
 TAKEN = {"io_manager", "spark", "upkeep"}  # by other resources of the code location
 
 TableKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
-KeptName = Annotated[str, Field(pattern=r"^(bronze|silver|gold)(/[A-Za-z0-9_]+)?$")]
+KeptName = Annotated[str, Field(pattern=r"^(bronze|silver|gold)(/[A-Za-z0-9_.-]+)*$")]
 ConnectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 

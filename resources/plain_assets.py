@@ -18,6 +18,7 @@ import polars as pl
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.sql_words import SQL_WORDS
+from lakehouse.engine.declare.table import REPLACED
 from lakehouse.engine.delta.advice import partition_advice
 from lakehouse.engine.delta.batch import Spilled
 from lakehouse.engine.delta.fitting import fitted
@@ -120,7 +121,7 @@ def _carry_out(
 
 def _turn(slices: Slices | None) -> dict[str, int]:
     """A transaction for all that is replaced: of two runs of one partition, who was overtaken meets a Conflict."""
-    return {f"replaced {key}".strip(): secrets.randbits(60) for key in (slices.keys if slices else [""])}
+    return {f"{REPLACED} {key}".strip(): secrets.randbits(60) for key in (slices.keys if slices else [""])}
 
 
 def _fitted(asset: str, frame: Frame, table: Handle) -> Frame:

@@ -200,9 +200,11 @@ def test_the_table_of_a_plain_asset_is_seen_by_sql_and_status_and_not_rebuilt(pr
     data.write_bytes(data.read_bytes()[:-1] + b"?")
     assert "Next: dg launch --assets gold/rates\n" in project("table", "check", "gold/rates", exits=1)
     assert project("rebuild", "gold/rates", exits=2) == (
-        "gold/rates is a plain Dagster asset, and only a @table can be made anew by rebuild. Materialize it: "
-        "dg launch --assets gold/rates\n"
+        "gold/rates is a plain Dagster asset and stands as it is. Next: dg launch --assets gold/rates\n"
     )
+    said = project("table", "restore", "gold/rates", "--version", "0", "--dry-run")
+    assert said.startswith("gold/rates: from version 1 to what stood at version 0: 0 rows in 0 files come back, 1 row")
+    assert "gold/rates, version 1: 1 file, of which 0 small" in project("table", "optimize", "gold/rates", "--dry-run")
 
 
 @pytest.mark.parametrize(

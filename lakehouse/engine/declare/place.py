@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lakehouse.engine.declare.ports import Address, Storage, Switch
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import AnyTable, Declaration
 
 SHADOW = ("shadow",)
 
@@ -48,8 +48,8 @@ class Place:
         """Where a table is read that is not in the lake itself."""
         return only_read(self.behind, declared.layer, declared.name) if self.behind else None
 
-    def table(self, declared: Declaration) -> Address:
-        return self.lake.address(*self.within, declared.layer, declared.name)
+    def table(self, declared: AnyTable) -> Address:
+        return self.lake.address(*self.within, *declared.path)
 
     def quarantine(self, declared: Declaration) -> Address:
         return self.lake.address(*self.within, "quarantine", declared.layer, declared.name)

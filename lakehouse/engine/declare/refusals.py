@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import LAYERS, Bronze, columns_of, personal_of
+from lakehouse.engine.declare.contract import LAYERS, Bronze, columns_of
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.formats import Csv, Excel
 from lakehouse.engine.declare.history import in_history
@@ -86,7 +86,7 @@ def _in_the_log(declared: Declaration) -> Iterator[str]:
             kept.append(valid_at)
         case _:
             pass
-    for name in (name for name in kept if name in personal_of(declared.contract)):
+    for name in (name for name in kept if name in declared.personal):
         yield (
             f"column {name!r} is personal, and the values of what a table is stored, replaced or kept by stand in its "
             "log and in messages. Go by another column."
@@ -95,7 +95,7 @@ def _in_the_log(declared: Declaration) -> Iterator[str]:
 
 def _in_what_is_read(declared: Declaration, read: Read) -> Iterator[str]:
     """What is personal upstream is not shown here because somebody forgot a word."""
-    theirs = personal_of(read.upstream.contract)
+    theirs = read.upstream.personal
     for each in columns_of(declared.contract):
         if each.name in theirs and each.personal is None and not each.is_personal:
             yield (

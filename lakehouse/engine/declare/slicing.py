@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import columns_of, personal_of
+from lakehouse.engine.declare.contract import columns_of
 from lakehouse.engine.declare.write import Append, Merge, Reading, ReplacePartition
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _in_zorder(declared: Declaration) -> Iterator[str]:
     said = f"zorder={', '.join(declared.zorder)}"
     if isinstance(declared.write, Append):
         yield f"{said}: it is written by Append, and a reader takes the later of two rows: the order of rows counts."
-    hidden = personal_of(declared.contract)
+    hidden = declared.personal
     for fault in unlayable(declared.zorder, declared.stored_schema, declared.partition_by, hidden):
         yield f"{said}: {fault}."
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from lakehouse.engine.declare.contract import (
     grain_of,
     key_of,
     layer_of,
+    personal_of,
     schema_of,
 )
 from lakehouse.engine.declare.errors import DeclarationError
@@ -87,15 +88,21 @@ class Declaration:
     runs_on: Spark | None = None
     readers: tuple[Reader, ...] = EVERY_READER
     zorder: tuple[str, ...] = ()
+    made_by: ClassVar[str] = "lakehouse run"
 
     @property
     def layer(self) -> str:
         return layer_of(self.contract)
 
     @property
+    def path(self) -> tuple[str, ...]:
+        """The address of the table below the lake, and its asset key."""
+        return self.layer, self.name
+
+    @property
     def key(self) -> str:
-        """`silver/orders`: the address of the table below the lake, and its asset key."""
-        return f"{self.layer}/{self.name}"
+        """The same in one word: `silver/orders`."""
+        return "/".join(self.path)
 
     @property
     def is_bronze(self) -> bool:
@@ -157,6 +164,10 @@ class Declaration:
         return frozenset(never_null(columns_of(self.contract)))
 
     @property
+    def personal(self) -> tuple[str, ...]:
+        return personal_of(self.contract)
+
+    @property
     def key_columns(self) -> list[str]:
         return key_of(self.contract)
 
@@ -201,6 +212,41 @@ class Declaration:
         said = (self.write, self.source and self.source.formats, reads, *script, *marker)
         conserved = self.conserves if isinstance(self.conserves, tuple) else ()
         return fingerprint(self.transform, contracts, *said, counting=(*conserved, *self.drops.values()))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The table of a plain Dagster asset, as what keeps and restores tables asks it: by its key, it promises nothing.
+
+    partitions: whether it has some.
+    """
+
+    path: tuple[str, ...]
+    partitions: bool
+    write, readers, zorder, personal = Overwrite(), EVERY_READER, (), ()
+
+    @property
+    def key(self) -> str:
+        return "/".join(self.path)
+
+    @property
+    def made_by(self) -> str:
+        return launch(self.key, is_partitioned=self.partitions)
+
+    @property
+    def left_alone(self) -> str:
+        """What is said where tables that it reads are made anew or put back."""
+        return f"{self.key} is a plain Dagster asset and stands as it is. Next: {self.made_by}"
+
+
+type AnyTable = Declaration | Plain
+REPLACED = "replaced"
+"""How the transactions are called under which the runs of a plain asset write: of each partition one."""
+
+
+def launch(key: str, *, is_partitioned: bool, partition: str = "<key>") -> str:
+    """Dagster's command that materializes an asset."""
+    return f"dg launch --assets {key}" + (f" --partition {partition}" if is_partitioned else "")
 
 
 def readers_of(declared: Declaration) -> list[str]:

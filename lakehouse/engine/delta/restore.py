@@ -85,11 +85,13 @@ def prepare_restore(now: Handle, version: int) -> Restore:
     return Restore(now, then, tuple(files), removed, positions)
 
 
-def restore(prepared: Restore, aside: Address) -> Handle:
+def restore(prepared: Restore, aside: Address | None) -> Handle:
     """Put a table back, and what it had set aside `aside` with it: a copy, that counts from this version on.
 
-    Raises Conflict when the table has moved since; nothing of it landed.
+    aside: None where nothing is ever set aside. Raises Conflict when the table has moved since; nothing of it landed.
     """
+    if aside is None:
+        return prepared.commit({})
     rows = quarantine.read_then(prepared.then, aside)
     attempt = quarantine.write(prepared.now, aside, rows, whole=True)
     restored = prepared.commit(attempt.transactions)

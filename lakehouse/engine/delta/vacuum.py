@@ -85,7 +85,9 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
     readers = {name: position for name, position in readers.items() if log.reaches_back_to(position)}
     used, kept = log.used(oldest, readers)
     _refuse_unless_whole(handle, there, used)
-    unused = {name: told for name, told in there.items() if _is_data(name) and name not in used}
+    others = tuple({name.partition(f"{LOG}/")[0] for name in there if f"/{LOG}/" in name})  # tables within its folder
+    own = {name: told for name, told in there.items() if _is_data(name) and not name.startswith(others)}
+    unused = {name: told for name, told in own.items() if name not in used}
     unused |= halves(handle.address)
     spare = {name: size for name, (size, at) in unused.items() if at < until}
     needed = set[str]().union(*kept.values())

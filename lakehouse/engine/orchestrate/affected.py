@@ -11,7 +11,7 @@ import polars as pl
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.partitions import PARTITION
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import Declaration, launch
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
 from lakehouse.engine.orchestrate.inputs import Input
@@ -47,11 +47,6 @@ def partitions_of(declared: Declaration, keys: Sequence[str] | None) -> Slices:
         )
     told = declared.partitions.slices(keys, declared.slice_columns, declared.schema)
     return Slices(told.drop(PARTITION).unique(maintain_order=True))
-
-
-def launch(key: str, *, is_partitioned: bool, partition: str = "<key>") -> str:
-    """Dagster's command that materializes an asset."""
-    return f"dg launch --assets {key}" + (f" --partition {partition}" if is_partitioned else "")
 
 
 def outside(replaced: Slices, rows: pl.DataFrame) -> pl.DataFrame:

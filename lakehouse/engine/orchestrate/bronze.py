@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Progress, silent
@@ -57,7 +56,7 @@ def land(
         own.ask(LOGIC, declared.key, PLAN)
     refuse_foreign_rows(declared, own)
     ledger = Ledger.open(declared, place.ledger(declared), own)
-    ahead = Ahead(lambda: (own or _new_table(declared, place)).leaving_out(personal_of(declared.contract)))
+    ahead = Ahead(lambda: (own or _new_table(declared, place)).leaving_out(declared.personal))
     if rebuild:
         if not ledger.applied:
             ledger = ledger.wholly_applied()
@@ -107,7 +106,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         rejected=batch.rejected,
         transactions={**batch.plan.transactions(declared.key), **logic},
         note={"table": declared.key, "batch": str(batch.plan.number)},
-        unmeasured=personal_of(declared.contract),
+        unmeasured=declared.personal,
         readers=declared.readers,
     )
 

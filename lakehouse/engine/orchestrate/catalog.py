@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 
 from lakehouse.engine.declare.column import Column
-from lakehouse.engine.declare.contract import columns_of, personal_of
+from lakehouse.engine.declare.contract import columns_of
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.orchestrate import bronze
 from lakehouse.engine.orchestrate.checks import checks_of
@@ -143,7 +143,7 @@ def preview(declared: Declaration, rows: pl.DataFrame) -> dg.MarkdownMetadataVal
 
     Values of personal columns are masked.
     """
-    first = masked(rows.head(PREVIEW_ROWS), personal_of(declared.contract))
+    first = masked(rows.head(PREVIEW_ROWS), declared.personal)
     lines = [first.columns, ["---"] * first.width, *([_cell(value) for value in row] for row in first.rows())]
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
 

@@ -9,7 +9,6 @@ from math import inf
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.source import Snapshots
@@ -238,14 +237,14 @@ def broken_versions(name: str, declared: Declaration, made: Made | None) -> Find
     """What a check of the versions found, of those things of which some were made."""
     if made is None:
         return Finding(name, passed=True)
-    told = masked(made.broken.head(EXAMPLES), personal_of(declared.contract)).rows(named=True)
+    told = masked(made.broken.head(EXAMPLES), declared.personal).rows(named=True)
     examples = [", ".join(f"{key} = {value}" for key, value in row.items()) for row in told]
     return Finding.counted(name, made.broken.height, made.versions.height, examples=examples)
 
 
 def refusal_of_versions(declared: Declaration, made: Made, *, stands: str) -> str:
     """Why versions are not written, and what to do."""
-    first = masked(made.broken.head(1), personal_of(declared.contract)).row(0, named=True)
+    first = masked(made.broken.head(1), declared.personal).row(0, named=True)
     return (
         f"{declared.key} refused what it would write: {number(made.broken.height, 'version')} would overlap the next "
         f"one, leave a gap before it or end before it begins, as {first}. What stands of these things was not written "

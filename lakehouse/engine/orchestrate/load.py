@@ -10,7 +10,7 @@ from types import ModuleType
 import dagster as dg
 
 from lakehouse.engine.declare.errors import DeclarationError
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import Declaration, Plain
 from lakehouse.engine.orchestrate.table import Table
 
 
@@ -47,6 +47,13 @@ def assets_in(package: ModuleType) -> list[dg.AssetsDefinition]:
     values = [value for module in _modules(package) for value in vars(module).values()]
     plain = [each for each in values if isinstance(each, dg.AssetsDefinition) and not isinstance(each, Table)]
     return [*tables_in(package), *{id(each): each for each in plain}.values()]
+
+
+def plain_in(assets: Sequence[dg.AssetsDefinition], chosen: dg.AssetSelection | None = None) -> list[Plain]:
+    """Those of a selection, all where there is none, that are no tables of ours."""
+    keys = chosen.resolve(assets) if chosen else {key for each in assets for key in each.keys}
+    specs = [spec for each in assets if not isinstance(each, Table) for spec in each.specs if spec.key in keys]
+    return [Plain(tuple(each.key.path), partitions=each.partitions_def is not None) for each in specs]
 
 
 def connections_of(tables: Sequence[Table]) -> dict[str, str]:

@@ -8,15 +8,14 @@ from dataclasses import replace
 
 import dagster as dg
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import Declaration, Plain
 from lakehouse.engine.declare.write import Reading
-from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.as_of import NOW, as_they_stood
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.here import as_read
+from lakehouse.engine.orchestrate.load import plain_in
 from lakehouse.engine.orchestrate.refine import refine
 from lakehouse.engine.orchestrate.run import Ran, opened, outcomes, run_job
 from lakehouse.engine.orchestrate.table import Table
@@ -29,26 +28,22 @@ class NoSuchTable(WrongUsage):
     """A selection names no table."""
 
 
-def selected(
-    definitions: dg.Definitions, tables: Sequence[Table], selection: str
-) -> tuple[list[Table], Mapping[str, str]]:
+def selected(assets: Sequence[dg.AssetsDefinition], selection: str) -> tuple[list[Table], list[Plain]]:
     """The tables of `silver/orders`, `silver/orders+` (and all downstream) or `+silver/orders`, upstreams first.
 
-    Beside them, by key, the commands that materialize the plain assets among these.
+    Beside them the plain assets among these.
     """
-    known = {each.declaration.key: each for each in tables}
+    known = {each.declaration.key: each for each in assets if isinstance(each, Table)}
     match = _SELECTION.match(selection)
     if match is None or match[2] not in known:
-        if match and (plain := _plain(definitions, match[2])):
-            raise NoSuchTable(plain)
-        if not known:
-            raise NoSuchTable(f"{selection!r} names no table: none is declared below lakehouse/tables yet.")
-        raise NoSuchTable(f"{selection!r} names no table. Known: {', '.join(known)}; add + for all that is downstream.")
+        for each in plain_in(assets):
+            if match and each.key == match[2]:
+                raise NoSuchTable(each.left_alone)
+        there = ", ".join(known) or "none is declared yet"
+        raise NoSuchTable(f"{selection!r} names no table. Known: {there}; add + for all that is downstream.")
     words = dg.AssetSelection.from_string(f'{match[1]}key:"{match[2]}"{match[3]}')
-    graph = definitions.resolve_asset_graph()
-    chosen = {each.to_user_string(): graph.get(each) for each in sorted(words.resolve(graph))}
-    plain = {key: launch(key, is_partitioned=each.is_partitioned) for key, each in chosen.items() if key not in known}
-    return [table for key, table in known.items() if key in chosen], plain
+    chosen = words.resolve(assets)
+    return [each for each in known.values() if each.key in chosen], plain_in(assets, words)
 
 
 def named(tables: Sequence[Table], key: str) -> Table:
@@ -57,17 +52,6 @@ def named(tables: Sequence[Table], key: str) -> Table:
     if key not in known:
         raise NoSuchTable(f"{key!r} names no table. Known: {', '.join(known) or 'none is declared yet'}.")
     return known[key]
-
-
-def _plain(definitions: dg.Definitions, key: str) -> str | None:
-    """What is to be done instead, where the key is that of a plain asset."""
-    graph, asset = definitions.resolve_asset_graph(), dg.AssetKey(key.split("/"))
-    if not graph.has(asset):
-        return None
-    return (
-        f"{key} is a plain Dagster asset, and only a @table can be made anew by rebuild. Materialize it: "
-        f"{launch(key, is_partitioned=graph.get(asset).is_partitioned)}"
-    )
 
 
 def left_behind(tables: Sequence[Table], made: Sequence[Table]) -> list[Table]:
@@ -112,7 +96,7 @@ def compare(declared: Declaration, place: Place, as_of: Mapping[str, str] = NOW)
     own = anew.delivery.handle or as_read(declared, place)
     standing = own.scan().collect() if own else declared.stored_schema.to_frame()
     found = difference(standing, anew.delivery.accepted, declared.key_columns)
-    return replace(found, personal=personal_of(declared.contract))
+    return replace(found, personal=declared.personal)
 
 
 def rebuild(definitions: dg.Definitions, table: Table, instance: dg.DagsterInstance, as_of: Mapping[str, str]) -> Ran:

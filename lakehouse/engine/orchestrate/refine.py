@@ -10,7 +10,6 @@ from itertools import count
 
 import polars as pl
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Conflict
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
@@ -261,7 +260,7 @@ class _Run:
 
     def _corrections(self) -> Finding:
         missing = no_longer_held(self.declared, self.rows, self.contents, self.declared.schema)
-        told = masked(missing.head(20), personal_of(self.declared.contract))
+        told = masked(missing.head(20), self.declared.personal)
         standing = [", ".join(map(str, row)) for row in told.rows()]
         facts: dict[str, object] = {"failed": missing.height, "still_standing": standing}
         return Finding(CORRECTIONS, missing.is_empty(), "WARN", facts)
@@ -334,7 +333,7 @@ class _Run:
             scope=self.replaces or NO_SLICES,
             partition_by=declared.partition_by,
             unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),
-            unmeasured=personal_of(declared.contract),
+            unmeasured=declared.personal,
             readers=declared.readers,
         )
 

@@ -11,7 +11,7 @@ import dagster as dg
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.handle import Handle
@@ -21,7 +21,7 @@ from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
-from lakehouse.engine.orchestrate.versions import standing
+from lakehouse.engine.orchestrate.load import plain_in
 from lakehouse.engine.orchestrate.work import partition_position, position
 
 
@@ -29,7 +29,7 @@ from lakehouse.engine.orchestrate.work import partition_position, position
 class Step:
     """One table of a plan. `remarks`: what a run will say of it afterwards."""
 
-    declared: Declaration
+    declared: AnyTable
     restore: Restore
     rewind: Rewind | None
     remarks: tuple[str, ...]
@@ -62,11 +62,6 @@ class Later:
     handle: Handle
     clean: int
 
-    @property
-    def keeps(self) -> bool:
-        """Whether it would keep the rows that it made of that."""
-        return keeps_what_it_read(self.declared)
-
     def __str__(self) -> str:
         return f"{self.declared.key} (version {self.handle.version}; {self.clean} is its last that has none of them)"
 
@@ -93,7 +88,7 @@ class Plan:
     def refusal(self, *, accept_loss: bool) -> str | None:
         """Why it must not be carried out, with the ways out."""
         key, version = self.root.declared.key, self.root.restore.then.version
-        if keeping := [each for each in self.later if each.keeps]:
+        if keeping := [each for each in self.later if keeps_what_it_read(each.declared)]:
             return (
                 f"{key} was not put back to version {version}: {number(len(keeping), 'table')} downstream would keep "
                 f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. To put these "
@@ -109,7 +104,7 @@ class Plan:
 
 
 def plan_to(
-    declared: Declaration,
+    declared: AnyTable,
     tables: Sequence[Declaration],
     place: Place,
     *,
@@ -120,32 +115,38 @@ def plan_to(
     """`plan` for a version or a time. Raises WrongUsage where neither is said, or both."""
     if (said := as_of if version is None else str(version)) is None or None not in (as_of, version):
         raise WrongUsage("Say to which version: --version 12 or --as-of 2026-01-31T12:00:00Z (lakehouse table history)")
-    then = as_it_stood(standing(declared, place), said).version
+    then = as_it_stood(_own(declared, place), said).version
     return plan(declared, then, tables, place, downstream=downstream)
 
 
 def plan(
-    declared: Declaration, version: int, tables: Sequence[Declaration], place: Place, *, downstream: bool = False
+    declared: AnyTable, version: int, tables: Sequence[Declaration], place: Place, *, downstream: bool = False
 ) -> Plan:
     """What restoring a table takes. Reads the lake and lists the landing; writes nothing.
 
     Refused where a version that is needed has lost its files or its log.
     """
-    own = Handle.open(place.table(declared))
-    if own is None:
-        raise Refused(f"{declared.key} was not written here yet: there is nothing to put back. Next: lakehouse run")
+    own = _own(declared, place)
     root = prepare_restore(own, version)
     later = _later(declared, root, tables, place)
-    restores = {declared.key: (declared, root)}
+    restores: dict[str, tuple[AnyTable, Restore]] = {declared.key: (declared, root)}
     if downstream:
         restores |= {each.declared.key: (each.declared, prepare_restore(each.handle, each.clean)) for each in later}
     then = {key: each.then for key, (_, each) in restores.items()}
-    rewind = prepare_rewind(declared, place, own, root.then) if declared.is_bronze else None
+    rewind = None
+    if isinstance(declared, Declaration) and declared.is_bronze:
+        rewind = prepare_rewind(declared, place, own, root.then)
     steps = [
         Step(each, prepared, rewind if each is declared else None, tuple(_remarks(each, prepared, then, place)))
         for each, prepared in restores.values()
     ]
     return Plan(tuple(reversed(steps)), () if downstream else tuple(later))
+
+
+def _own(declared: AnyTable, place: Place) -> Handle:
+    if (own := Handle.open(place.table(declared))) is None:
+        raise Refused(f"{declared.key} was not written here yet: nothing can be put back. Next: {declared.made_by}")
+    return own
 
 
 def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None]) -> None:
@@ -159,7 +160,14 @@ def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None])
             continue
         if step.rewind is not None:
             step.rewind.commit()
-        tell(step, restore(step.restore, place.quarantine(step.declared)))
+        aside = None if isinstance(step.declared, Plain) else place.quarantine(step.declared)
+        tell(step, restore(step.restore, aside))
+
+
+def left_alone(declared: AnyTable, assets: Sequence[dg.AssetsDefinition]) -> list[str]:
+    """What is said of the plain assets downstream of a table, which are not put back with it."""
+    below = dg.AssetSelection.assets(dg.AssetKey(declared.path)).downstream(include_self=False)
+    return [each.left_alone for each in plain_in(assets, below)]
 
 
 def restored_event(step: Step, restored: Handle) -> dg.AssetMaterialization | dg.AssetObservation:
@@ -171,12 +179,11 @@ def restored_event(step: Step, restored: Handle) -> dg.AssetMaterialization | dg
         "dagster/row_count": restored.rows,
         "dagster/uri": str(restored.address),
     }
-    of = dg.AssetMaterialization if step.declared.partitions is None else dg.AssetObservation
-    key = dg.AssetKey(step.declared.key.split("/"))
-    return of(key, description=f"lakehouse table restore: {step}", metadata=said)
+    of = dg.AssetObservation if step.declared.partitions else dg.AssetMaterialization
+    return of(step.declared.path, description=f"lakehouse table restore: {step}", metadata=said)
 
 
-def _later(root: Declaration, to: Restore, tables: Sequence[Declaration], place: Place) -> list[Later]:
+def _later(root: AnyTable, to: Restore, tables: Sequence[Declaration], place: Place) -> list[Later]:
     """The tables downstream that have read versions that will no longer count, upstreams first."""
     stands = {root.key: (to.now, to.then.version)}
     found: list[Later] = []
@@ -218,8 +225,10 @@ def _positions(declared: Declaration, upstream: Handle) -> list[str]:
     return [position(declared, upstream), *(partition_position(declared, upstream, key) for key in keys)]
 
 
-def _remarks(declared: Declaration, prepared: Restore, thens: dict[str, Handle], place: Place) -> Iterator[str]:
+def _remarks(declared: AnyTable, prepared: Restore, thens: dict[str, Handle], place: Place) -> Iterator[str]:
     """What the next run will refuse, and what to do then."""
+    if isinstance(declared, Plain):
+        return
     then = prepared.then
     found = check_compatibility(then.schema, declared.stored_schema, required=never_null(declared, then))
     if not found.goes_on:

@@ -12,7 +12,6 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
@@ -140,7 +139,7 @@ def _work(  # noqa: PLR0913 # what a run may be told
 
 
 def _hides_values(declared: Declaration) -> bool:
-    return any(map(personal_of, [declared.contract, *(read.upstream.contract for read in declared.reads)]))
+    return any(each.personal for each in (declared, *(read.upstream for read in declared.reads)))
 
 
 def _events(declared: Declaration, work: Work) -> Iterator[Any]:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import AnyTable, Declaration, Plain, launch
 from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.declare.write import Append, Reading
 from lakehouse.engine.delta import quarantine, store
@@ -41,20 +40,19 @@ from lakehouse.engine.delta.retention import agreed, hours_of, promise
 from lakehouse.engine.delta.vacuum import Sweep, plan_vacuum, sweep
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.ingest.rewind import asks_from
-from lakehouse.engine.orchestrate.affected import launch
 from lakehouse.engine.orchestrate.catalog import shown
 from lakehouse.engine.orchestrate.history import out_of_place
 from lakehouse.engine.orchestrate.versions import beside
 from lakehouse.engine.orchestrate.work import is_foreign, position
 
 
-def aim_of(declared: Declaration, policy: Policy) -> Aim:
+def aim_of(declared: AnyTable, policy: Policy) -> Aim:
     """What its files should be like. Of appended rows a reader takes the later one, so that their order counts."""
     in_order = isinstance(declared.write, Append)
     return Aim(bytes=policy.target_mb << 20, small_ratio=policy.small_ratio, in_order=in_order)
 
 
-def readers_of(declared: Declaration, handle: Handle, tables: Sequence[Declaration], place: Place) -> dict[str, int]:
+def readers_of(declared: AnyTable, handle: Handle, tables: Sequence[Declaration], place: Place) -> dict[str, int]:
     """How far each table that reads what changed has read it, by key.
 
     Of partitions the one that is furthest behind, as `gold/daily[2024-05-01]`.
@@ -129,21 +127,23 @@ def facts_of_sweep(swept: Sweep) -> dict[str, object]:
     }
 
 
-def own_table(declared: Declaration, place: Place) -> Handle | None:
+def own_table(declared: AnyTable, place: Place) -> Handle | None:
     """The table of this lake; what is written to it leaves nothing of personal columns in the log.
 
-    Refused where another one stands at its place.
+    Where another one stands at its place, refused; None for a plain asset: its rows may be kept by what it calls.
     """
     handle = Handle.open(place.table(declared))
     if handle is not None and is_foreign(declared, handle):
+        if isinstance(declared, Plain):
+            return None
         raise Refused(
             f"{declared.key}: no run of it has written the table that stands at {handle.address}. Nothing was written "
             f"or removed; version {handle.version} stands. Move it away, or give the table another name."
         )
-    return handle and handle.leaving_out(personal_of(declared.contract))
+    return handle and handle.leaving_out(declared.personal)
 
 
-def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> Optimized:
+def optimize(declared: AnyTable, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> Optimized:
     """Lay rows by these columns, or by those that the table declares; else join small files. Then sum the log up.
 
     Refused where the order of rows counts.
@@ -155,7 +155,7 @@ def optimize(declared: Declaration, handle: Handle, policy: Policy, columns: Seq
     return done
 
 
-def laid_by(declared: Declaration, handle: Handle, columns: Sequence[str]) -> Sequence[str]:
+def laid_by(declared: AnyTable, handle: Handle, columns: Sequence[str]) -> Sequence[str]:
     """By these, or those that the table declares, where all are there. Refused where the order of rows counts."""
     if columns and isinstance(declared.write, Append):
         raise Refused(
@@ -167,7 +167,7 @@ def laid_by(declared: Declaration, handle: Handle, columns: Sequence[str]) -> Se
     return columns or (declared.zorder if is_there else ())
 
 
-def would_do(declared: Declaration, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> str:
+def would_do(declared: AnyTable, handle: Handle, policy: Policy, columns: Sequence[str] = ()) -> str:
     """What `optimize` would do, in words. Refused where it would be."""
     if columns := laid_by(declared, handle, columns):
         refuse_columns(handle, columns)
@@ -184,7 +184,7 @@ def would_do(declared: Declaration, handle: Handle, policy: Policy, columns: Seq
     return said + _folded(declared, handle, {path for group in found.groups for path in group})
 
 
-def _folded(declared: Declaration, handle: Handle, anew: Collection[str]) -> str:
+def _folded(declared: AnyTable, handle: Handle, anew: Collection[str]) -> str:
     """Of which files, and of how many rows, the deletion vectors would go."""
     is_freed = folds(handle, declared.readers)
     rows = [vector.rows for path, vector in handle.vectors.items() if is_freed or path in anew]
@@ -194,16 +194,14 @@ def _folded(declared: Declaration, handle: Handle, anew: Collection[str]) -> str
     return (said if rows else "") + ("; the table would ask for them no more" if is_freed else "")
 
 
-def plan_sweep(
-    declared: Declaration, handle: Handle, hours: int, *, tables: Sequence[Declaration], place: Place
-) -> Sweep:
+def plan_sweep(declared: AnyTable, handle: Handle, hours: int, *, tables: Sequence[Declaration], place: Place) -> Sweep:
     """What vacuum may take from a table: never what a table here has yet to read, nor what its quarantine asks for."""
-    aside = place.quarantine(declared)
     readers = readers_of(declared, handle, tables, place)
-    return plan_vacuum(handle, hours, readers, log_from=quarantine.asks_from(handle, aside))
+    since = None if isinstance(declared, Plain) else quarantine.asks_from(handle, place.quarantine(declared))
+    return plan_vacuum(handle, hours, readers, log_from=since)
 
 
-def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Kept | None:
+def keep_up(declared: AnyTable, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Kept | None:
     """All of it for one table, and its quarantine's old files; None where there is no table. Raises Conflict.
 
     Where its promise is lowered, nothing goes by that before the next time: it is done last, so that a night that is
@@ -217,7 +215,8 @@ def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequenc
     kept = max(hours, hours_of(handle) or 0)
     promised = promise(handle, hours, policy.retention_hours) if kept == hours else handle
     done = optimize(declared, promised.leaving_out(handle.unmeasured), policy)
-    tidy(done.handle, place.quarantine(declared))
+    if isinstance(declared, Declaration):
+        tidy(done.handle, place.quarantine(declared))
     swept = plan_sweep(declared, done.handle, kept, tables=tables, place=place)
     beside = plan_beside(declared, swept, place)
     for each in (swept, *beside):
@@ -226,9 +225,11 @@ def keep_up(declared: Declaration, place: Place, policy: Policy, tables: Sequenc
     return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()), said)
 
 
-def plan_beside(declared: Declaration, swept: Sweep, place: Place) -> tuple[Sweep, ...]:
+def plan_beside(declared: AnyTable, swept: Sweep, place: Place) -> tuple[Sweep, ...]:
     """What may go of a table's quarantine and ledger: what no version asks for that its own vacuum leaves."""
     planned = list[Sweep]()
+    if isinstance(declared, Plain):
+        return ()
     if (aside := Handle.open(place.quarantine(declared))) is not None:
         planned.append(replace(plan_vacuum(aside, swept.hours, {}), log={}))  # by it, rows are told that count
     ledger = Ledger.open(declared, place.ledger(declared), swept.handle)
@@ -313,5 +314,5 @@ def examine_beside(declared: Declaration, handle: Handle, place: Place) -> Itera
             yield Examined(f"{declared.key}, its {name}", found, anew, repair)
 
 
-def observed(declared: Declaration, facts: Mapping[str, object]) -> dg.AssetObservation:
-    return dg.AssetObservation(asset_key=[declared.layer, declared.name], metadata=shown(facts))
+def observed(declared: AnyTable, facts: Mapping[str, object]) -> dg.AssetObservation:
+    return dg.AssetObservation(asset_key=declared.path, metadata=shown(facts))

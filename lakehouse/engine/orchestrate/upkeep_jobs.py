@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 import dagster as dg
 from pydantic import Field
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import AnyTable, Declaration
 from lakehouse.engine.declare.upkeep import Policies, Policy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.catalog import as_table
-from lakehouse.engine.orchestrate.load import connections_of
+from lakehouse.engine.orchestrate.load import connections_of, plain_in
 from lakehouse.engine.orchestrate.rebuild import named
-from lakehouse.engine.orchestrate.restore import Step, carry_out, plan_to, restored_event
+from lakehouse.engine.orchestrate.restore import Step, carry_out, left_alone, plan_to, restored_event
 from lakehouse.engine.orchestrate.step import not_tried_again
 from lakehouse.engine.orchestrate.table import RETRIES, Table
 from lakehouse.engine.orchestrate.upkeep import examine, examine_beside, keep_up, observed, own_table
@@ -31,55 +30,60 @@ class Told(NamedTuple):
 
 _VERBS = {"upkeep": "keep", "check": "check"}
 
-type _Work = Callable[[Declaration, Place, Policy, Sequence[Declaration]], Told | None]
+type _Work = Callable[[AnyTable, Place, Policy, Sequence[Declaration]], Told | None]
 
 
-def upkeep_jobs(tables: Sequence[Table]) -> list[dg.JobDefinition]:
-    """A job for each layer that has tables: an op for each, so that one that is refused stops no other."""
+def upkeep_jobs(assets: Sequence[dg.AssetsDefinition]) -> list[dg.JobDefinition]:
+    """A job for each layer that has tables: an op for each, so that one that is refused stops no other.
+
+    Plain assets belong to the layer that their key begins with.
+    """
     said = (
         "Joins small files of the {} tables, sums their logs up, and takes away what is older than their retention "
         "(`upkeep:` of the environment file). What it did stands in each table's observations."
     )
-    return _by_layer("upkeep", tables, _kept, said)
+    return _by_layer("upkeep", assets, _kept, said)
 
 
-def check_jobs(tables: Sequence[Table]) -> list[dg.JobDefinition]:
+def check_jobs(assets: Sequence[dg.AssetsDefinition]) -> list[dg.JobDefinition]:
     """The same, to read every file: what is damaged fails the run; what the values are like is told beside it."""
     said = (
         "Reads the {} tables that `upkeep:` of the environment file names, whole, with their logs, and fails where a "
         "file is damaged. What it found stands in each table's observations, with a profile of the values."
     )
-    return _by_layer("check", tables, _checked, said)
+    return _by_layer("check", assets, _checked, said)
 
 
-def _kept(declared: Declaration, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Told | None:
+def _kept(declared: AnyTable, place: Place, policy: Policy, tables: Sequence[Declaration]) -> Told | None:
     done = keep_up(declared, place, policy, tables)
     return done and Told(done.facts, warning=done.retention and f"{declared.key}: its retention is {done.retention}")
 
 
-def _checked(declared: Declaration, place: Place, _: Policy, __: Sequence[Declaration]) -> Told | None:
+def _checked(declared: AnyTable, place: Place, _: Policy, __: Sequence[Declaration]) -> Told | None:
     handle = own_table(declared, place)
     if handle is None:
         return None
-    examined = examine(declared.key, handle, declared, anew=f"lakehouse rebuild {declared.key}")
+    ours = declared if isinstance(declared, Declaration) else None
+    anew = f"lakehouse rebuild {declared.key}" if ours else declared.made_by
+    examined = examine(declared.key, handle, ours, anew=anew)
     facts = dict(examined.facts)
     if not examined.refusal:
-        facts["profile"] = as_table(profile(handle.scan(), personal_of(declared.contract))[1])
-    everything = [examined, *examine_beside(declared, handle, place)]
+        facts["profile"] = as_table(profile(handle.scan(), declared.personal)[1])
+    everything = [examined, *(examine_beside(ours, handle, place) if ours else ())]
     return Told(facts, refusal=" ".join(each.refusal for each in everything if each.refusal))
 
 
-def _by_layer(name: str, tables: Sequence[Table], work: _Work, said: str) -> list[dg.JobDefinition]:
-    declared = [each.declaration for each in tables]
+def _by_layer(name: str, assets: Sequence[dg.AssetsDefinition], work: _Work, said: str) -> list[dg.JobDefinition]:
+    declared, plain = [each.declaration for each in assets if isinstance(each, Table)], plain_in(assets)
 
     def of(layer: str) -> dg.JobDefinition:
-        ops = [_op(name, each, declared, work) for each in declared if each.layer == layer]
+        ops = [_op(name, each, declared, work) for each in (*declared, *plain) if each.path[0] == layer]
         return dg.GraphDefinition(name=f"{name}_{layer}", node_defs=ops, description=said.format(layer)).to_job()
 
     return [of(layer) for layer in dict.fromkeys(each.layer for each in declared)]
 
 
-def _op(job: str, declared: Declaration, tables: Sequence[Declaration], work: _Work) -> dg.OpDefinition:
+def _op(job: str, declared: AnyTable, tables: Sequence[Declaration], work: _Work) -> dg.OpDefinition:
     def done(context: dg.OpExecutionContext) -> None:
         resources: Any = context.resources
         policies: Policies = resources.upkeep
@@ -100,7 +104,7 @@ def _op(job: str, declared: Declaration, tables: Sequence[Declaration], work: _W
             raise dg.Failure(told.refusal, allow_retries=False)
 
     return dg.op(
-        name=f"{_VERBS[job]}__{declared.layer}__{declared.name}",
+        name=f"{_VERBS[job]}__{dg.AssetKey(declared.path).to_python_identifier()}",
         description=f"{_VERBS[job].title()}s {declared.key}.",
         out=dg.Out(dg.Nothing),
         required_resource_keys={"lake", "upkeep"},
@@ -119,14 +123,16 @@ class Asked(dg.Config):
     dry_run: bool = Field(False, description="Only say what would be done.")
 
 
-def restore_job(tables: Sequence[Table]) -> dg.JobDefinition:
+def restore_job(assets: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
     """`lakehouse table restore` as a job: its run config says what the command's words say."""
+    tables, plain = [each for each in assets if isinstance(each, Table)], {each.key: each for each in plain_in(assets)}
     declared = [each.declaration for each in tables]
     connections = {"lake", "landing", *connections_of(tables).values()}
 
     def put_back(context: dg.OpExecutionContext, config: Asked) -> None:
         resources: Any = context.resources
-        place = Place(resources.lake, resources.landing, {name: getattr(resources, name) for name in connections})
+        known, behind = {name: getattr(resources, name) for name in connections}, resources.io_manager.behind
+        place = Place(resources.lake, resources.landing, known, behind=behind)
         done = dict[str, int]()
 
         def tell(step: Step, restored: Handle) -> None:
@@ -138,8 +144,10 @@ def restore_job(tables: Sequence[Table]) -> dg.JobDefinition:
 
         with not_tried_again(place):
             asked = {"version": config.version, "as_of": config.as_of, "downstream": config.downstream}
-            planned = plan_to(named(tables, config.table).declaration, declared, place, **asked)
-            said = "\n".join(line for step in planned.steps for line in (str(step), *step.remarks))
+            root = plain.get(config.table) or named(tables, config.table).declaration
+            planned = plan_to(root, declared, place, **asked)
+            lines = [line for step in planned.steps for line in (str(step), *step.remarks)]
+            said = "\n".join([*lines, *left_alone(root, assets)])
             if (refusal := planned.refusal(accept_loss=config.accept_loss)) is not None:
                 raise dg.Failure(refusal, metadata={"plan": said}, allow_retries=False)
             if not config.dry_run:
@@ -149,7 +157,7 @@ def restore_job(tables: Sequence[Table]) -> dg.JobDefinition:
     op = dg.op(
         description="Puts a table back to a version or a time, and with it how far it has read.",
         out=dg.Out(dg.Nothing),
-        required_resource_keys=connections,
+        required_resource_keys={*connections, "io_manager"},
         retry_policy=RETRIES,
     )(put_back)
     said = "Puts a table back to a version that it had, as `lakehouse table restore` does: Launchpad says which."

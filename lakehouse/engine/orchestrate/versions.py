@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lakehouse.engine.declare.contract import personal_of
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
@@ -36,4 +35,4 @@ def between(declared: Declaration | None, one: Handle, other: Handle) -> Differe
     """
     was, now, shared = apart(one, other)
     found = difference(was.collect(), now.collect(), declared.key_columns if declared else ())
-    return replace(found, same=found.same + shared, personal=personal_of(declared.contract) if declared else ())
+    return replace(found, same=found.same + shared, personal=declared.personal if declared else ())

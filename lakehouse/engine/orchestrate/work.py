@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lakehouse.engine.declare.table import Declaration, differences
+from lakehouse.engine.declare.table import REPLACED, AnyTable, Declaration, Plain, differences
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 
@@ -61,8 +61,10 @@ class CheckSpec:
     blocking: bool
 
 
-def is_foreign(declared: Declaration, stands: Handle) -> bool:
+def is_foreign(declared: AnyTable, stands: Handle) -> bool:
     """Whether no run of `declared` has written what stands at its place: not the empty table of one that was killed."""
+    if isinstance(declared, Plain):
+        return not any(app.partition(" ")[0] == REPLACED for app in stands.transactions())
     if stands.transaction(LOGIC) is not None:
         return False
     return bool(differences(stands.schema, declared.stored_schema)) or stands.rows > 0

@@ -341,7 +341,8 @@ def restore_with_a_crash(house: House, declared: Declaration, back: int, cut: in
 def remarked(house: House, declared: Declaration, back: int) -> list[Declaration]:
     """The tables that the plan says will have to be made anew, as what they had read then was taken back since."""
     planned = plan(declared, back, TABLES, house.place, downstream=True)
-    return [step.declared for step in planned.steps for said in step.remarks if "cannot go on from there" in said]
+    cut_off = [step.declared for step in planned.steps for said in step.remarks if "cannot go on from there" in said]
+    return [each for each in cut_off if isinstance(each, Declaration)]
 
 
 def assert_as_then(house: House, declared: Declaration, back: int) -> None:

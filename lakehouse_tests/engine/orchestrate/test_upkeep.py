@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +110,8 @@ DECLARED = [each.declaration for each in TABLES]
 class House:
     """A lake and a landing on a disk, and a Dagster instance in memory."""
 
+    assets: Sequence[dg.AssetsDefinition] = TABLES
+
     def __init__(self, home: Path, **said: dict[str, Any]) -> None:
         self.home, self.said = home, said or {"bronze": {}, "silver": {}, "gold": {}}
         self.instance = dg.DagsterInstance.ephemeral()
@@ -121,13 +124,16 @@ class House:
             "lake": self.lake, "landing": self.landing, "io_manager": DeltaIOManager(lake=self.lake),
             "upkeep": UpkeepPolicies(said=self.said),
         }  # fmt: skip
-        jobs = [*upkeep_jobs.upkeep_jobs(TABLES), *upkeep_jobs.check_jobs(TABLES), upkeep_jobs.restore_job(TABLES)]
-        return dg.Definitions(TABLES, jobs=jobs, resources=resources, executor=dg.in_process_executor)
+        kept, checked = upkeep_jobs.upkeep_jobs(self.assets), upkeep_jobs.check_jobs(self.assets)
+        jobs = [*kept, *checked, upkeep_jobs.restore_job(self.assets)]
+        return dg.Definitions(self.assets, jobs=jobs, resources=resources, executor=dg.in_process_executor)
 
-    def run(self, *keys: str) -> None:
+    def run(self, *keys: str, partition: str | None = None) -> None:
         for key in keys or ("bronze/notes", "silver/sums", "gold/all_of_them"):
-            job = self.definitions().resolve_implicit_global_asset_job_def()
-            done = job.execute_in_process(SILENT, asset_selection=[dg.AssetKey(key.split("/"))], instance=self.instance)
+            job, chosen = self.definitions().resolve_implicit_global_asset_job_def(), [dg.AssetKey(key.split("/"))]
+            done = job.execute_in_process(
+                SILENT, asset_selection=chosen, instance=self.instance, partition_key=partition
+            )
             assert done.success
 
     def land(self, name: str, *pieces: int) -> None:
