@@ -182,7 +182,10 @@ def repair(key: Key) -> None:
     declared, handle = opened.standing(key)
     kept = beside(declared, handle, opened.place) if declared else {}
     for name, address in {key: handle.address, **{f"{key}, its {name}": each for name, each in kept.items()}}.items():
-        moved = repair_checkpoints(address)
+        try:
+            moved = repair_checkpoints(address)
+        except FileNotFoundError:  # nothing was set aside yet
+            continue
         for each in moved:
             out.print(f"  {each} moved aside", markup=False, soft_wrap=True)
         if (moved or name == key) and (again := Handle.open(address)) is not None:
