@@ -118,13 +118,19 @@ class Batch:
         return rows.select(*self.sought_by, *newest)
 
 
-def _own_folder() -> tuple[Path, int]:
-    """A temporary folder, and its lock, which ends with this process. What others left that were killed goes first."""
+def _own_folder() -> tuple[Path, int | None]:
+    """A temporary folder, and its lock, which ends with this process. What others left that were killed goes first.
+
+    Where the disk knows no locks (NFS has none of folders) it has none, and what a killed process left there stays.
+    """
     for left in Path(gettempdir()).glob(f"{_IN_USE}*"):
         with suppress(OSError):  # it is in use, another's, or gone
             _remove(left, _locked(left))
     folder = Path(mkdtemp(prefix="lakehouse-"))
-    lock = _locked(folder)
+    try:
+        lock = _locked(folder)
+    except OSError:
+        return folder, None
     return folder.rename(folder.with_name(folder.name.replace("lakehouse-", _IN_USE, 1))), lock
 
 
@@ -140,9 +146,10 @@ def _locked(folder: Path) -> int:
     return lock
 
 
-def _remove(folder: Path, lock: int) -> None:
+def _remove(folder: Path, lock: int | None) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    os.close(lock)
+    if lock is not None:
+        os.close(lock)
 
 
 def _size(rows: pl.LazyFrame, all_of: pl.DataFrame | Spilled) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gc
 import json
 import os
@@ -118,6 +120,18 @@ def test_what_a_killed_process_left_goes_with_the_next_batch_and_what_another_us
     other = Spilled(pl.LazyFrame({"id": [2, 3]}))
     assert len(list(tmp_path.iterdir())) == 2
     assert (here.height, other.height) == (1, 2)
+
+
+def test_a_batch_is_spilled_where_the_disk_knows_no_locks_and_goes_as_ever(tmp_path, monkeypatch):
+    def of_no_folder(*_: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # as NFS answers
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", of_no_folder)
+    spilled = Spilled(pl.LazyFrame({"id": [1, 2]}))
+    assert spilled.height == 2
+    del spilled
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_rival_that_was_first_does_no_harm_to_a_batch_in_parts(address):
