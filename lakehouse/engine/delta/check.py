@@ -18,7 +18,7 @@ from lakehouse.engine.delta import store
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, read_commit, read_commits
-from lakehouse.engine.delta.place import LOG, POINTER, for_polars, full, log_name, sha256_of_file
+from lakehouse.engine.delta.place import LOG, POINTER, for_polars, full, log_name, sha256_of_file, tables_within
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
 from lakehouse.engine.delta.vectors import read_vectors
 
@@ -73,8 +73,8 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
             tell(f"{done:,} of {number(len(files), 'file')} read")
             faults |= {file["path"]: fault} if fault else {}
     vectors = {vector.file for vector in handle.vectors.values()}
-    used = {file["path"] for file in files}
-    unused = [size for name, size in there.items() if name not in used | vectors and not name.startswith(f"{LOG}/")]
+    used, elsewhere = {file["path"] for file in files}, (f"{LOG}/", *tables_within(there))
+    unused = [size for name, size in there.items() if name not in used | vectors and not name.startswith(elsewhere)]
     return Checked(handle.version, len(files), handle.rows, len(used & sums.keys()), faults, len(unused), sum(unused))
 
 

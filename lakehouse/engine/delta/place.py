@@ -60,6 +60,11 @@ def sha256_of_file(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def tables_within(names: Iterable[str]) -> tuple[str, ...]:
+    """The folders of other tables within a table's own, by the files below it: how their names begin."""
+    return tuple({name.partition(f"{LOG}/")[0] for name in names if f"/{LOG}/" in name})
+
+
 def log_name(version: int) -> str:
     """Below the table's folder."""
     return f"{LOG}/{version:020d}.json"

@@ -25,7 +25,7 @@ from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.halves import halves, without_halves
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
-from lakehouse.engine.delta.place import LOG, for_polars, full, root
+from lakehouse.engine.delta.place import LOG, for_polars, full, root, tables_within
 from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
 from lakehouse.engine.delta.travel import committed_at, version_at
 from lakehouse.engine.delta.vectors import Vector
@@ -85,7 +85,7 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
     readers = {name: position for name, position in readers.items() if log.reaches_back_to(position)}
     used, kept = log.used(oldest, readers)
     _refuse_unless_whole(handle, there, used)
-    others = tuple({name.partition(f"{LOG}/")[0] for name in there if f"/{LOG}/" in name})  # tables within its folder
+    others = tables_within(there)
     own = {name: told for name, told in there.items() if _is_data(name) and not name.startswith(others)}
     unused = {name: told for name, told in own.items() if name not in used}
     unused |= halves(handle.address)

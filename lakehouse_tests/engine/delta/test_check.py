@@ -107,6 +107,13 @@ def test_what_no_version_holds_is_counted_and_is_no_fault(grown: Handle):
     assert found.unused_bytes == 5 + sum(Path(grown.address.uri, name).stat().st_size for name in replaced)
 
 
+def test_the_files_of_a_table_in_another_ones_folder_are_not_counted_with_it(grown: Handle):
+    before = check(grown)
+    within = Handle.create(grown.address / "within", grown.schema)
+    append(within, ROWS, {}, {})
+    assert check(grown) == before
+
+
 def test_the_checksum_is_that_of_the_file_and_other_engines_pass_it_on(grown: Handle):
     DeltaTable(grown.address.uri).create_checkpoint()
     for version in range(grown.version):
