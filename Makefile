@@ -47,7 +47,8 @@ bench: tests-core
 	@$(BIN)/python -m benchmarks
 
 bench-long: tests-core
-	@$(BIN)/python -m benchmarks documents lines landing merges history cdc --size 10_000_000 --rounds 1
+	@$(BIN)/python -m benchmarks documents lines landing history cdc --size 10_000_000 --rounds 1
+	@$(BIN)/python -m benchmarks merges --size 40_000_000 --rounds 3
 
 # The stamp is written last, so that a broken-off set-up begins again.
 core: .venv/bin/python

@@ -15,7 +15,7 @@ from lakehouse.engine.delta.batch import Batch
 SHARE = 0.5
 """Of what the process may have: the other half is for what it holds already, and for other work."""
 
-PLEASANT = 500_000_000
+PLEASANT = 350_000_000
 """Bytes for which files are written anew at once where more is allowed: larger parts save no work."""
 
 ALWAYS = 50_000_000
