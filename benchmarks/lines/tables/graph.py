@@ -6,6 +6,7 @@ import polars as pl
 
 from benchmarks.generated import CHANNELS, COUNTRIES, CSV
 from lakehouse import (
+    Affected,
     Append,
     Bronze,
     Csv,
@@ -15,8 +16,8 @@ from lakehouse import (
     Gold,
     Merge,
     New,
-    Overwrite,
     Quarantine,
+    ReplacePartition,
     Silver,
     Utc,
     check,
@@ -100,8 +101,8 @@ class DailySales(Gold):
     net_amount: Gbp = column("Sum of their lines")
 
 
-@table(write=Overwrite(), conserves=(pl.col("net_amount").sum(), pl.col("net_amount").sum()))
-def daily_sales(lines: Frame[OrderLines]) -> Frame[DailySales]:
+@table(write=ReplacePartition("day"), conserves=(pl.col("net_amount").sum(), pl.col("net_amount").sum()))
+def daily_sales(lines: Affected[OrderLines]) -> Frame[DailySales]:
     return (
         lines.group_by("day", "country")
         .agg(

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import polars as pl
 from pyroaring import BitMap
 
+from lakehouse.engine.delta.hashed import row_hash
+
 # They hold a space, so that no column of a table can have these names (check_storable).
 NO, NEWEST = "number of the row", "newest by"
 _IN_USE = "lakehouse-rows-"
@@ -88,7 +90,7 @@ class Batch:
         keys = self._keys
         if self.deleted is not None:
             keys = pl.concat([keys, self.deleted.lazy().select(self.key)], how="diagonal")
-        own = pl.struct(self.key).hash() % count
+        own = row_hash(self.key) % count
         for number in range(count):
             some = keys.filter(own == number).collect(engine="streaming") if count > 1 else keys.collect()
             goes = [some.select(self.replaces)] if self.replaces else [some]
@@ -107,9 +109,9 @@ class Batch:
 
     def _wrong(self, keys: pl.DataFrame) -> Counter[str]:
         without = keys.select(pl.any_horizontal(pl.col(self.sought_by).is_null()).sum()).item()
-        key = pl.struct(self.key)
-        is_once = keys.select(key.hash().n_unique()).item() == keys.height  # in a third of the time
-        return Counter(without=without, doubled=0 if is_once else keys.select(key.is_duplicated().sum()).item())
+        is_once = keys.select(row_hash(self.key).n_unique()).item() == keys.height  # in a third of the time
+        doubled = 0 if is_once else keys.select(pl.struct(self.key).is_duplicated().sum()).item()
+        return Counter(without=without, doubled=doubled)
 
     @property
     def _keys(self) -> pl.LazyFrame:

@@ -5,6 +5,7 @@ A slice may also be a window of time: its rows hold a value from one to before a
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pyroaring import BitMap
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.hashed import row_hash
 from lakehouse.engine.delta.log import Commit, read_commits, rows_in
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
@@ -29,7 +31,8 @@ type _File = tuple[str, Vector | None]
 type _Pieces = dict[str, BitMap]
 """Files by path, each with the places of the rows in it that do not count."""
 
-_SIGN = "came or went"  # holds a space, so that no column of a table can have this name
+# They hold a space, so that no column of a table can have these names (check_storable).
+_SIGN, _ROWS = "came or went", "sum of their hashes"
 _NAMED = 5
 
 
@@ -212,9 +215,13 @@ def _lay(layers: list[_Pieces], path: str, gone: BitMap) -> None:
 
 
 def _rows_that(handle: Handle, came: list[_Pieces], went: list[_Pieces], columns: list[str]) -> Slices:
-    """Every row that came, less every equal one that went: the slices of what is left, on either side."""
+    """Every row that came, less every equal one that went: the slices of what is left, on either side.
+
+    Rows are summed up by their hashes, so that memory is taken for slices, not for rows. The seed is drawn anew, so
+    that nobody can make rows of which it would not tell that they are others.
+    """
     signed = [
-        handle.scan_paths(list(some), gone=some).with_columns(pl.lit(sign).alias(_SIGN))
+        handle.scan_paths(list(some), gone=some).with_columns(pl.lit(sign, pl.Int64).alias(_SIGN))
         for layers, sign in ((came, 1), (went, -1))
         for some in layers
     ]
@@ -222,5 +229,7 @@ def _rows_that(handle: Handle, came: list[_Pieces], went: list[_Pieces], columns
         return Slices(pl.DataFrame(schema={name: handle.schema[name] for name in columns}))
     moved = pl.concat(signed)
     if came and went:
-        moved = moved.group_by(handle.schema.names()).agg(pl.col(_SIGN).sum()).filter(pl.col(_SIGN) != 0)
+        row = row_hash(handle.schema.names(), secrets.randbits(62)).reinterpret(signed=True)
+        left = moved.group_by(columns).agg(pl.col(_SIGN).sum(), (row * pl.col(_SIGN)).sum().alias(_ROWS))
+        moved = left.filter((pl.col(_SIGN) != 0) | (pl.col(_ROWS) != 0))
     return Slices(moved.select(columns).unique().sort(columns).collect(engine="streaming"))

@@ -17,6 +17,7 @@ from lakehouse.engine.declare.write import VALID_TO, History, Vanished
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.hashed import row_hash
 from lakehouse.engine.delta.history import Versions
 from lakehouse.engine.delta.memory import Extent, usual_budget, versions_at_once
 from lakehouse.engine.delta.slices import Slices
@@ -114,7 +115,7 @@ class Seen:
         parts = versions_at_once(self.accepted, standing, place.memory or usual_budget())
         if parts == 1:
             return self.made(whole)
-        which = (pl.struct(self.who).hash() % parts == part for part in range(parts))
+        which = (row_hash(self.who) % parts == part for part in range(parts))
         some = (replace(self, accepted=self.accepted.filter(each), part=each) for each in which)
         return Made.of([each.made(whole) for each in some], self.declared.key_columns)
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.write import History, Merge
+from lakehouse.engine.delta.hashed import row_hash
 from lakehouse.engine.quality.verdict import Verdict
 
 
@@ -40,10 +41,9 @@ def _last(rows: pl.DataFrame, counts: pl.Series, key: Sequence[str]) -> pl.DataF
 
     `unique` of all columns is the same, for several times the work: few keys come twice, and only these are told.
     """
-    keys = pl.struct(key)
-    hashes = rows.select(keys.hash()).to_series()
+    hashes = rows.select(row_hash(key)).to_series()
     ordered = hashes.filter(counts).sort()
     twice = (hashes.is_in(ordered.filter(ordered == ordered.shift()).implode()) & counts).arg_true()
-    is_last = rows[twice].select(keys.is_last_distinct()).to_series()
+    is_last = rows[twice].select(pl.struct(key).is_last_distinct()).to_series()
     stays = counts.clone().scatter(twice.filter(~is_last), values=False)
     return rows if stays.all() else rows.filter(stays)

@@ -78,6 +78,12 @@ def test_equal_rows_are_counted(address: Address):
     assert days(changed_slices(after, standing.version, ["day"])) == [1]
 
 
+def test_values_that_rows_of_a_slice_have_swapped_are_a_change(address: Address):
+    standing = table(address, rows(("A", 1, ["x"], 1.0), ("B", 1, ["x"], 2.0), ("C", 2, ["x"], 1.0), C))
+    after = overwrite(standing, rows(("A", 1, ["x"], 2.0), ("B", 1, ["x"], 1.0), ("C", 2, ["x"], 1.0), C), {}, {})
+    assert days(changed_slices(after.handle, standing.version, ["day"])) == [1]
+
+
 def test_what_was_changed_and_changed_back_in_between_is_not_changed(address: Address):
     standing = table(address, rows(A, B))
     there = merge(standing, rows(("A", 5, ["x"], 9.0)).lazy(), ["order"], {}, {}).handle
