@@ -26,6 +26,8 @@ _UNEVEN = 1.1
 _HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 2
 _FEW_THREADS, _A_THREAD = 8, 0.06
 """So many write what two do in little more memory; each further one adds a piece in flight (measured with 2 to 32)."""
+_KEPT = 10_000_000
+"""Bytes that each thread from the third on keeps of a batch in a file, which it reads part by part."""
 _SORTED, _SEEN = 8, 150
 _READ_AT_ONCE = 1_000_000
 
@@ -126,9 +128,13 @@ class Need:
         return next((count for count in counts if self.sliced(count).to_probe(most) <= budget), None)
 
     @property
+    def _always(self) -> int:
+        return ALWAYS if self.held else ALWAYS + _KEPT * max(pl.thread_pool_size() - 2, 0)
+
+    @property
     def to_hold(self) -> int:
         """The incoming rows, and their keys: checked, sorted, looked up."""
-        return int(ALWAYS + self.held + _HASHED * self.keys + _ROW * self.rows + self.marked)
+        return int(self._always + self.held + _HASHED * self.keys + _ROW * self.rows + self.marked)
 
     def to_probe(self, rows: int) -> int:
         """To read the keys of files with so many rows, keep the places of those found, and write the incoming rows."""
@@ -138,7 +144,7 @@ class Need:
 
     def to_write(self, rows: int) -> int:
         """To write files with so many rows, anew or for the first time: they are read and encoded side by side."""
-        return int(ALWAYS + self.held + self.marked + _written() * rows * self.width)
+        return int(self._always + self.held + self.marked + _written() * rows * self.width)
 
     def rows_within(self, budget: int) -> int:
         """How many rows may be written at once."""

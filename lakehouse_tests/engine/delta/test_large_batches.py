@@ -291,3 +291,21 @@ def test_under_the_same_limit_the_batch_held_in_memory_is_killed(large):
     held = MERGE.replace("prepared =", "came = came.collect()\nprepared =").replace("budget=budget", "budget=1 << 40")
     address, came = large
     check_memory_ran_out(run(held, address.uri, came, BUDGET, 0, "", cores=2, beside=GIVES_BACK))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cores", [2, 8, 16])
+@pytest.mark.parametrize("budget", [BUDGET, 250_000_000, 400_000_000])
+@pytest.mark.parametrize("vectors", [False, True])
+def test_what_a_batch_in_a_file_takes_is_what_was_told_by_any_number_of_threads(large, *, vectors, budget, cores):
+    address, came = large
+    freely = MERGE.replace(
+        "limit = now", 'open("/proc/self/clear_refs", "w").write("5")\nbefore = now("VmRSS")\nlimit = now'
+    )
+    freely = freely.replace("resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))", "")
+    freely += 'print(json.dumps({"took": now("VmHWM") - before, "memory": plan.memory}))'
+    budget += 10_000_000 * (cores - 2)
+    done = run(freely, address.uri, came, budget, int(vectors), "", cores=cores)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["took"] <= told["memory"] <= budget
