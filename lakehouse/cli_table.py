@@ -100,6 +100,9 @@ def restore(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Also where files that would have to land again are gone.")
     ] = False,
+    accept_rebuild: Annotated[
+        bool, typer.Option("--accept-rebuild", help="Also where tables downstream will have to be made anew.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Put a table back to a version or a time, and with it how far it has read. Exit 1: refused, nothing was written.
@@ -119,8 +122,10 @@ def restore(
     is_done = all(step.is_done for step in planned.steps)
     for said in () if is_done else left_alone(declared, opened.assets):
         out.print(said, style="yellow", markup=False, soft_wrap=True)
-    if (refusal := planned.refusal(accept_loss=accept_loss)) is not None:
+    if (refusal := planned.refusal(accept_loss=accept_loss, accept_rebuild=accept_rebuild)) is not None:
         raise Refused(refusal)
+    for said in planned.left:
+        out.print(said, style="yellow", markup=False, soft_wrap=True)
     if dry_run:
         out.print("Nothing was written: --dry-run.")
         return

@@ -120,6 +120,7 @@ class Asked(dg.Config):
     as_of: str | None = Field(None, description="The version that stood then: 2026-01-31T12:00:00Z.")
     downstream: bool = Field(False, description="Put back also what has read later versions, as far as needed.")
     accept_loss: bool = Field(False, description="Also where files that would have to land again are gone.")
+    accept_rebuild: bool = Field(False, description="Also where tables downstream will have to be made anew.")
     dry_run: bool = Field(False, description="Only say what would be done.")
 
 
@@ -148,8 +149,10 @@ def restore_job(assets: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
             planned = plan_to(root, declared, place, **asked)
             lines = [line for step in planned.steps for line in (str(step), *step.remarks)]
             said = "\n".join([*lines, *left_alone(root, assets)])
-            if (refusal := planned.refusal(accept_loss=config.accept_loss)) is not None:
+            consents = {"accept_loss": config.accept_loss, "accept_rebuild": config.accept_rebuild}
+            if (refusal := planned.refusal(**consents)) is not None:
                 raise dg.Failure(refusal, metadata={"plan": said}, allow_retries=False)
+            said = "\n".join([said, *planned.left])
             if not config.dry_run:
                 carry_out(planned, place, tell)
         context.add_output_metadata({"plan": said, "restored": done, "dry_run": config.dry_run})
