@@ -15,8 +15,9 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.orchestrate.rebuild import NoSuchTable
 from lakehouse.opened import Lakehouse
+from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
-from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House
+from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House, sums
 from lakehouse_tests.engine.orchestrate.test_upkeep_jobs import failure, put_back, told
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
@@ -224,3 +225,29 @@ def test_one_that_reads_a_table_of_ours_is_named_where_that_is_put_back(house: B
     house.run("bronze/notes", "silver/sums")
     said = says(cli_table.restore, "silver/sums", version=0, dry_run=True)
     assert [line.partition(" is ")[0] for line in said.splitlines()[1:-1]] == ["gold/rates", "gold/doubled"]
+
+
+def test_a_table_of_ours_that_was_optimized_and_vacuumed_does_not_hold_up_the_one_that_it_reads(
+    house: Beside, says: Callable[..., str]
+):
+    for name in ("n1", "n2"):
+        house.land(name, 1)
+        house.run("bronze/notes", "silver/sums")
+    says(cli_upkeep.optimize, "silver/sums")
+    says(cli_upkeep.vacuum, "silver/sums", retain_hours=0, override_retention=True)
+    back = house.version("bronze/notes") - 1
+    with pytest.raises(Refused, match=f"restore bronze/notes --version {back} --downstream --accept-rebuild$"):
+        says(cli_table.restore, "bronze/notes", version=back)
+    asked = {"version": back, "downstream": True}
+    assert "none without them can be read any more" in failure(put_back(house, table="bronze/notes", **asked))
+    asked["accept_rebuild"] = True
+    left = "silver/sums cannot be put back, and stands as it is. Next: lakehouse rebuild silver/sums+"
+    dry = told(put_back(house, table="bronze/notes", **asked, dry_run=True))
+    assert left in dry["plan"].splitlines()
+    said = says(cli_table.restore, "bronze/notes", **asked).splitlines()
+    assert said[-1] == "To read again what came since: lakehouse run"
+    assert left in said
+    driver.House(house.home).run(sums.declaration, rebuild=True)
+    assert house.rows("silver/sums") == [("n1-0", 1)]
+    house.run("bronze/notes", "silver/sums")
+    assert house.rows("silver/sums") == [("n1-0", 1), ("n2-0", 1)]
