@@ -25,7 +25,7 @@ from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact, without_vectors
 from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.protocol import for_readers
-from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.restore import prepare_restore, readable, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.sought import why_no_marks
@@ -235,6 +235,34 @@ def test_for_a_reader_who_knows_no_vectors_they_are_folded_in_and_asked_for_no_m
     as_others_read(address, duckdb_rows)
     assert content(without_vectors(opened(address), EVERY_READER)) == there
     assert content(merged(opened(address), rows((8, "f", 8)))) == content_of(marked, (8, "f", 8))
+
+
+def test_what_is_put_back_for_a_reader_who_knows_no_vectors_comes_without_them_in_one_commit(
+    address, aside, duckdb_rows
+):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50), (6, "d", 60)))
+    in_order = marked.scan().collect().rows()
+    plain = without_vectors(marked, EVERY_READER).leaving_out(("qty",))
+    prepared = prepare_restore(append(plain, rows((9, "z", 9)).lazy(), {}, {}).handle.leaving_out(("qty",)), 2)
+    back = restore(readable(prepared, EVERY_READER), aside)
+    assert (back.version, back.protocol, back.has_vectors) == (prepared.now.version + 1, (1, 7), False)
+    assert opened(address).scan().collect().rows() == in_order
+    as_others_read(address, duckdb_rows)
+    assert check(back).faults == {}
+    anew = [add for add in opened(address).commit_of(back.version).of("add") if add["path"] not in marked.standing.adds]
+    assert ["qty" in add["stats"] for add in anew] == [False], "what is personal is not in the log"
+    assert prepare_restore(opened(address), marked.version).is_done
+    on = restore(prepare_restore(back, prepared.now.version), aside)
+    assert restore(prepare_restore(on, back.version), aside).scan().collect().rows() == in_order
+
+
+def test_what_is_put_back_for_readers_who_all_know_vectors_comes_with_them(address, aside):
+    marked = merged(table(address, numbered(8)), rows((5, "c", 50)))
+    plain = append(without_vectors(marked, EVERY_READER), rows((9, "z", 9)).lazy(), {}, {}).handle
+    back = restore(readable(prepare_restore(plain, marked.version), ABLE), aside)
+    assert (back.protocol, dict(back.vectors)) == ((3, 7), dict(marked.vectors))
+    freed = restore(readable(prepare_restore(back, marked.version - 1), EVERY_READER), aside)
+    assert (freed.protocol, freed.scan().collect().rows()) == ((1, 7), numbered(8).rows()), "of a table that had some"
 
 
 def test_what_a_rival_marks_while_vectors_are_folded_in_is_folded_in_too(address, monkeypatch, duckdb_rows):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.delta.delivery import deliver
@@ -47,7 +49,7 @@ def put_back(house: House, declared: Declaration, version: int, **words: bool) -
     done: list[str] = []
 
     def tell(step: Step, restored: Handle) -> None:
-        assert restored.version == step.restore.now.version + 1
+        assert restored.version - step.restore.now.version == (3 if step.restore.now.has_vectors else 1)
         done.append(step.declared.key)
 
     planned = plan(declared, version, TABLES, house.place, **words)
@@ -340,6 +342,38 @@ def test_what_its_ledger_does_not_tell_of_is_refused(house: House):
     Handle.create(house.place.ledger(ERP), SCHEMA)
     with pytest.raises(Refused, match=r"does not tell of batch 2 .*lakehouse rebuild bronze/erp_orders"):
         plan(ERP, 2, TABLES, house.place)
+
+
+@pytest.mark.parametrize("freed", [True, False], ids=["freed of vectors since", "with vectors still"])
+def test_nothing_is_put_back_that_a_reader_who_was_named_since_cannot_read(tmp_path: Path, *, freed: bool):
+    house, able = House(tmp_path), replace(ORDERS, readers=(Reader.DELTA_RS, Reader.DATABRICKS))
+    land(house, 1, *(order(str(number), (1, 1, "1")) for number in range(20)))
+    house.drain(ERP, able)
+    land(house, 2, order("7", (1, 2, "7")))
+    house.drain(ERP, able)
+    marked = house.open(able)
+    assert marked is not None
+    assert (marked.protocol, len(marked.vectors)) == ((3, 7), 1)
+    land(house, 3, order("8", (1, 3, "8")))
+    house.drain(ERP, ORDERS if freed else able)
+    commits, commit = list[tuple[int, int]](), Handle.commit
+
+    def watched(*given: Any, **words: Any) -> Handle:
+        committed = commit(*given, **words)
+        if committed.address == marked.address:
+            commits.append(committed.protocol)
+        return committed
+
+    with patch.object(Handle, "commit", watched):
+        assert put_back(house, ORDERS, marked.version) == ["silver/orders"]
+    assert commits == ([(1, 7)] if freed else [(3, 7), (1, 7), (1, 7)]), "of what could not be read before, first"
+    back = house.open(ORDERS)
+    assert back is not None
+    assert (back.protocol, back.has_vectors) == ((1, 7), False)
+    assert back.scan().collect().equals(marked.scan().collect())
+    assert put_back(house, ORDERS, marked.version) == []
+    house.drain(ERP, ORDERS)
+    assert house.rows(ORDERS)["net_amount"].cast(float).sum() == 18 + 14 + 24
 
 
 def rows(house: House) -> list[str]:
