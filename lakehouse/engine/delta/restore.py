@@ -73,6 +73,8 @@ class Restore:
 def prepare_restore(now: Handle, version: int) -> Restore:
     """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files."""
     then = at_version(now, version)
+    if then is now:
+        return Restore(now, then, (), (), {})
     standing, wanted = ({path: each.vectors.get(path) for path in each.files()["path"]} for each in (now, then))
     back = [path for path in wanted if path not in standing or standing[path] != wanted[path]]
     removed = tuple(sorted(path for path in standing if path not in wanted or standing[path] != wanted[path]))

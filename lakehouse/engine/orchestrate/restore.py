@@ -73,8 +73,8 @@ class Later:
         if self.back:
             said = f"{self.back.then.version} is its last that has none of them"
         else:
-            is_own = self.declared.key in self.lost
-            said = f"none without them can be read any more{'' if is_own else f' of {", ".join(self.lost)}'}"
+            whose = "" if self.declared.key in self.lost else f" of {', '.join(self.lost)}"
+            said = f"none without them can be read any more{whose}"
         return f"{self.declared.key} (version {self.handle.version}; {said})"
 
 
@@ -111,15 +111,14 @@ class Plan:
         """Why it must not be carried out, with the ways out."""
         key, version = self.root.declared.key, self.root.restore.then.version
         if keeping := [each for each in self._keeping if each.back or not accept_rebuild]:
-            again = f"lakehouse table restore {key} --version {version} --downstream"
+            words = "--downstream --accept-rebuild" if self.left else "--downstream"
+            what = (
+                "To put back what can be, and make the others anew next" if self.left else "To put these back with it"
+            )
             return (
                 f"{key} was not put back to version {version}: {number(len(keeping), 'table')} downstream would keep "
                 f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. "
-                + (
-                    f"To put back with it what can be, and make the others anew afterwards: {again} --accept-rebuild"
-                    if self.left
-                    else f"To put these back with it: {again}"
-                )
+                f"{what}: lakehouse table restore {key} --version {version} {words}"
             )
         if self.gone and not accept_loss:
             return (
@@ -151,7 +150,7 @@ def plan(
 ) -> Plan:
     """What restoring a table takes. Reads the lake and lists the landing; writes nothing.
 
-    Refused where a version that is needed has lost its files or its log.
+    Refused where that version has lost its files or its log, or a reader that is declared cannot read what stands.
     """
     own = _own(declared, place)
     root = prepare_restore(own, version)
@@ -180,7 +179,7 @@ def _own(declared: AnyTable, place: Place) -> Handle:
 
 
 def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None]) -> None:
-    """Put the tables back, one commit each; `tell` is told of each. What stands as it should is left alone.
+    """Put the tables back, one commit each, once its readers can read it; `tell` is told of each. What stands as it should is left alone.
 
     Raises Conflict where a table was written meanwhile: those before it are put back, and to plan and carry out again
     does the rest.

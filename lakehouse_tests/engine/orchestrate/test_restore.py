@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from deltalake import DeltaTable, TableFeatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,7 +162,7 @@ def lost(house: House, declared: Declaration, was: int) -> str:
     for words in ({}, {"downstream": True}):
         refusal = plan(ERP, was, TABLES, house.place, **words).refusal(accept_loss=False) or ""
         assert named in refusal
-        assert refusal.endswith(f"To put back with it what can be, and make the others anew afterwards: {again}")
+        assert refusal.endswith(f"To put back what can be, and make the others anew next: {again}")
     return f"{declared.key} cannot be put back, and stands as it is. Next: lakehouse rebuild {declared.key}+"
 
 
@@ -371,9 +372,19 @@ def test_nothing_is_put_back_that_a_reader_who_was_named_since_cannot_read(tmp_p
     assert back is not None
     assert (back.protocol, back.has_vectors) == ((1, 7), False)
     assert back.scan().collect().equals(marked.scan().collect())
+    measured = [add["stats"] for add in back.commit_of(back.version).of("add")]
+    assert ['"net_amount"' in measured[-1], '"customer_id"' in measured[-1]] == [True, False], "of what is personal"
     assert put_back(house, ORDERS, marked.version) == []
     house.drain(ERP, ORDERS)
     assert house.rows(ORDERS)["net_amount"].cast(float).sum() == 18 + 14 + 24
+
+
+def test_a_table_that_asks_for_what_a_reader_does_not_know_is_not_put_back(house: House):
+    ours = house.place.table(ORDERS).uri
+    DeltaTable(ours).alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+    with pytest.raises(Refused, match=r"timestampNtz, which its readers .*synapse.* cannot read\. Nothing was written"):
+        plan(ERP, 1, TABLES, house.place, downstream=True)
+    assert put_back(house, ORDERS, version(house, ORDERS)) == [], "what stands is asked for nothing"
 
 
 def rows(house: House) -> list[str]:
