@@ -17,6 +17,8 @@ from lakehouse.engine.delta import known, quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.writes import prepare_append
 from lakehouse_tests.azurite import Azurite
 from lakehouse_tests.faults.bad_storage import BadStorage, Fault
@@ -114,6 +116,35 @@ def test_so_it_does_where_what_is_not_answered_is_of_the_rows_that_are_marked(la
     storage.first(times, fault, "GET ", ".bin")
     assert held(lake) == MERGED
     assert storage.met[fault] == 2 * times
+
+
+@pytest.mark.parametrize(
+    ("times", "fault", "words"),
+    [
+        (3, "503", ("PUT ", ".parquet")),
+        (1, "lost answer", ("PUT ", ".parquet")),
+        (1, "lost answer", ("PUT ", "_delta_log/00000000000000000005.json")),
+        (3, "429", ("GET ",)),
+        (2, "503", ("POST ", "comp=batch")),
+        (1, "lost answer", ("POST ", "comp=batch")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_upkeep_is_done_once_however_the_storage_answers_for_a_while(  # noqa: PLR0917 # a drawn case
+    lake, storage, times, fault, words
+):
+    handle = deliver(delivery(lake, standing(lake), *WRITES["merge by marks"])).handle
+    for batch in (3, 4):
+        handle = prepare_append(handle, rows((batch + 1, 0))).commit({"batch": batch}, {}).handle
+    known.forget(lake / "t")
+    storage.first(times, fault, *words)
+    done = compact(standing_again(lake), Aim()).handle
+    done.checkpoint()
+    sweep(plan_vacuum(done, 0, {}))
+    assert storage.met[fault] == times
+    storage.first(0, fault)
+    found = check(standing_again(lake))
+    assert (found.version, found.files, found.rows, found.faults, found.unused) == (5, 1, 5, {}, 0)
 
 
 def test_a_checkpoint_that_does_not_come_is_no_fault_of_the_table(lake, storage):
