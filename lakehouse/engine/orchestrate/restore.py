@@ -111,14 +111,13 @@ class Plan:
         """Why it must not be carried out, with the ways out."""
         key, version = self.root.declared.key, self.root.restore.then.version
         if keeping := [each for each in self._keeping if each.back or not accept_rebuild]:
-            words = "--downstream --accept-rebuild" if self.left else "--downstream"
-            what = (
-                "To put back what can be, and make the others anew next" if self.left else "To put these back with it"
-            )
+            ways = "To put these back with it", "--downstream"
+            if self.left:
+                ways = "To put back what can be, and make the others anew next", "--downstream --accept-rebuild"
             return (
                 f"{key} was not put back to version {version}: {number(len(keeping), 'table')} downstream would keep "
                 f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. "
-                f"{what}: lakehouse table restore {key} --version {version} {words}"
+                f"{ways[0]}: lakehouse table restore {key} --version {version} {ways[1]}"
             )
         if self.gone and not accept_loss:
             return (
@@ -179,8 +178,9 @@ def _own(declared: AnyTable, place: Place) -> Handle:
 
 
 def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None]) -> None:
-    """Put the tables back, one commit each, once its readers can read it; `tell` is told of each. What stands as it should is left alone.
+    """Put the tables back, one commit each; `tell` is told of each. What stands as it should is left alone.
 
+    A table that one of its readers cannot read for its deletion vectors is freed of them before.
     Raises Conflict where a table was written meanwhile: those before it are put back, and to plan and carry out again
     does the rest.
     """
