@@ -191,8 +191,11 @@ def test_a_version_of_which_only_a_checkpoint_tells_how_far_it_had_read_is_one_t
     assert seen(sound) == before
 
 
-@pytest.mark.parametrize("between", [[], TABLES], ids=["made anew at once", "a run comes in between"])
-@pytest.mark.parametrize("table", [LINES, ORDERS], ids=["that nobody reads", "that others read"])
+@pytest.mark.parametrize(
+    ("table", "between"),
+    [(LINES, TABLES), (ORDERS, [])],
+    ids=["that nobody reads, and a run comes in between", "that others read, made anew at once"],
+)
 def test_what_can_no_longer_be_put_back_is_left_by_consent_and_made_anew_afterwards(
     sound: House, table: Declaration, between: list[Declaration]
 ):
