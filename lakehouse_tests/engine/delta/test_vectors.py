@@ -193,6 +193,10 @@ def test_each_damaged_file_of_vectors_is_named_by_a_check(address):
     faults = check(opened(address)).faults
     assert sorted(faults) == [damaged, gone]
     assert faults[damaged].endswith(f"the deletion vector {damaged} is not as it was written: its checksum is another.")
+    with pytest.raises((Damaged, FileNotFoundError)):
+        opened(address).scan().collect()
+    anew = overwrite(opened(address), numbered(5).lazy(), {}, {}).handle
+    assert (anew.scan().collect().height, check(opened(address)).faults) == (5, {}), "which is what mends it"
 
 
 def test_whichever_bit_of_a_checkpoint_falls_over_the_table_does_not_open_or_a_check_ends(address):
