@@ -7,10 +7,11 @@ import pytest
 
 from lakehouse import cli_table
 from lakehouse.engine.declare.errors import Refused
-from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.place import Place, only_read
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.orchestrate.versions import parts
 from lakehouse_tests.azurite import A_KEY, Azurite
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append
@@ -18,6 +19,7 @@ from lakehouse_tests.engine.orchestrate.test_plain_upkeep import Beside
 from lakehouse_tests.engine.orchestrate.test_upkeep import sums
 from lakehouse_tests.engine.orchestrate.test_upkeep_jobs import failure
 from resources.adls import Adls
+from resources.local_disk import LocalDisk
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
 
@@ -102,3 +104,18 @@ def test_a_table_that_was_not_written_yet_is_not_repaired_and_says_what_writes_i
     for key, writes in (("silver/sums", "lakehouse run"), ("gold/rates", "dg launch --assets gold/rates")):
         with pytest.raises(Refused, match=rf"^{key} was not written yet\. Next: {writes}$"):
             says(cli_table.repair, key)
+
+
+def test_a_table_that_does_not_open_is_told_where_it_lies_here_or_in_the_lake_behind(house):
+    house.land("n", 1)
+    house.run("bronze/notes", "silver/sums")
+    other = LocalDisk(path=str(house.home / "other"))
+    place = Place(house.lake, house.landing, behind=other)
+    own, behind = place.table(sums.declaration), only_read(other, "silver", "sums")
+    Path(own.uri, log_name(0)).write_text("{")
+    known.forget(own)
+    assert parts(sums.declaration, place)[0].address == own
+    Path(behind.uri).parent.mkdir(parents=True)
+    Path(own.uri).rename(behind.uri)
+    assert parts(sums.declaration, place)[0].address == behind
+    assert parts(sums.declaration, place)[1].address == only_read(other, "quarantine", "silver", "sums")
