@@ -16,7 +16,7 @@ from lakehouse.engine.orchestrate.rebuild import named
 from lakehouse.engine.orchestrate.restore import Step, carry_out, left_alone, plan_to, restored_event
 from lakehouse.engine.orchestrate.step import not_tried_again
 from lakehouse.engine.orchestrate.table import RETRIES, Table
-from lakehouse.engine.orchestrate.upkeep import examine, examine_beside, keep_up, observed, own_table
+from lakehouse.engine.orchestrate.upkeep import examine, keep_up, observed, own_table
 from lakehouse.engine.quality.profile import profile
 
 
@@ -60,16 +60,12 @@ def _kept(declared: AnyTable, place: Place, policy: Policy, tables: Sequence[Dec
 
 
 def _checked(declared: AnyTable, place: Place, _: Policy, __: Sequence[Declaration]) -> Told | None:
-    handle = own_table(declared, place)
-    if handle is None:
+    everything = [*examine(declared, place, lambda: own_table(declared, place))]
+    if not everything:
         return None
-    ours = declared if isinstance(declared, Declaration) else None
-    anew = f"lakehouse rebuild {declared.key}" if ours else declared.made_by
-    examined = examine(declared.key, handle, ours, anew=anew)
-    facts = dict(examined.facts)
-    if not examined.refusal:
+    facts = dict(everything[0].facts)
+    if not everything[0].refusal and (handle := own_table(declared, place)) is not None:
         facts["profile"] = as_table(profile(handle.scan(), declared.personal)[1])
-    everything = [examined, *(examine_beside(ours, handle, place) if ours else ())]
     return Told(facts, refusal=" ".join(each.refusal for each in everything if each.refusal))
 
 

@@ -1,7 +1,9 @@
 """Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
 
 import json
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -21,7 +23,7 @@ from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
 from lakehouse.engine.delta.optimize import Aim, compact, without_vectors
 from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.protocol import for_readers
@@ -179,6 +181,37 @@ def test_vectors_come_back_as_they_were_written_and_a_damaged_one_is_named(addre
     file.write_bytes(content)
     with pytest.raises(Damaged, match=r"deletion_vector_.* is not as it was written: its checksum is another"):
         read_vectors(address, [marks["one"].vector])
+
+
+def test_each_damaged_file_of_vectors_is_named_by_a_check(address):
+    handle = merged(table(address, numbered(20)), rows((1, "c", 1), (2, "c", 2)))
+    handle = merged(handle, rows((11, "c", 11), (18, "c", 18)))
+    damaged, gone = sorted({str(vector.file) for vector in handle.vectors.values()})
+    file = Path(address.uri, damaged)
+    file.write_bytes(file.read_bytes()[:-3] + b"xyz")
+    Path(address.uri, gone).unlink()
+    faults = check(opened(address)).faults
+    assert sorted(faults) == [damaged, gone]
+    assert faults[damaged].endswith(f"the deletion vector {damaged} is not as it was written: its checksum is another.")
+    with pytest.raises((Damaged, FileNotFoundError)):
+        opened(address).scan().collect()
+    anew = overwrite(opened(address), numbered(5).lazy(), {}, {}).handle
+    assert (anew.scan().collect().height, check(opened(address)).faults) == (5, {}), "which is what mends it"
+
+
+def test_whichever_bit_of_a_checkpoint_falls_over_the_table_does_not_open_or_a_check_ends(address):
+    """Of what keeps the vectors from being told, and lets the table open, there is much: delta-rs reads less of it."""
+    handle = merged(table(address, numbered(20)), rows((1, "c", 1)))
+    handle.checkpoint()
+    for version in range(handle.version):
+        Path(log_file(address, version)).unlink()
+    checkpoint = Path(log_file(address, handle.version)).with_suffix(".checkpoint.parquet")
+    whole, dice, named = checkpoint.read_bytes(), random.Random(20261123), 0
+    for at in (dice.randrange(len(whole)) for _ in range(80)):
+        checkpoint.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << dice.randrange(8)]) + whole[at + 1 :])
+        with suppress(Unreadable):
+            named += f"_delta_log/{checkpoint.name}" in check(opened(address)).faults
+    assert named
 
 
 def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import dagster as dg
 import polars as pl
@@ -14,7 +13,6 @@ from lakehouse import cli_table, cli_upkeep
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.orchestrate.rebuild import NoSuchTable
-from lakehouse.opened import Lakehouse
 from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House, sums
@@ -57,7 +55,7 @@ def of_no_layer() -> pl.DataFrame:
 
 
 class Beside(House):
-    """With plain assets beside the tables, and the commands as a person calls them."""
+    """With plain assets beside the tables."""
 
     assets = (*TABLES, rates, doubled, hourly, within, elsewhere, of_no_layer)
 
@@ -77,25 +75,6 @@ class Beside(House):
 @pytest.fixture
 def house(tmp_path: Path) -> Beside:
     return Beside(tmp_path)
-
-
-@pytest.fixture
-def says(house: Beside, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What a command says, of this house."""
-    stands = Lakehouse()
-    parts = {"assets": [*house.assets], "place": house.place, "instance": house.instance}
-    vars(stands).update(parts, environment=SimpleNamespace(upkeep={}))
-    said = list[str]()
-    for cli in (cli_upkeep, cli_table):
-        monkeypatch.setattr(cli, "Lakehouse", lambda: stands)
-        monkeypatch.setattr(cli.out, "print", lambda text, **_: said.append(text))
-
-    def called(command: Callable[..., None], key: str, **words: object) -> str:
-        said.clear()
-        command(key, **words)
-        return "\n".join(said)
-
-    return called
 
 
 def test_a_night_joins_their_files_in_order_and_a_run_goes_on_from_there(house: Beside):

@@ -37,6 +37,7 @@ from lakehouse import tables as business
 from lakehouse.definitions import lakehouse
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Storage
 from lakehouse.engine.declare.upkeep import Policies, Policy
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import Handle
@@ -115,7 +116,7 @@ class House:
     def __init__(self, home: Path, **said: dict[str, Any]) -> None:
         self.home, self.said = home, said or {"bronze": {}, "silver": {}, "gold": {}}
         self.instance = dg.DagsterInstance.ephemeral()
-        self.lake = LocalDisk(path=str(home / "lake"))
+        self.lake: Storage = LocalDisk(path=str(home / "lake"))
         self.landing = LocalDisk(path=str(home / "landing"))
         self.place = Place(self.lake, self.landing)
 
