@@ -1,7 +1,9 @@
 """The tables of plain assets are kept, checked and put back as ours are, by the same jobs and the same commands."""
 
+import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +11,12 @@ from types import SimpleNamespace
 import dagster as dg
 import polars as pl
 import pytest
+import typer
 
-from lakehouse import cli_table, cli_upkeep
+from lakehouse import cli_plan, cli_table, cli_upkeep
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.retention import hours_of
+from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse.engine.orchestrate.rebuild import NoSuchTable
 from lakehouse.opened import Lakehouse
 from lakehouse_tests.engine.delta.opening import opened
@@ -85,13 +89,14 @@ def says(house: Beside, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     parts = {"assets": [*house.assets], "place": house.place, "instance": house.instance}
     vars(stands).update(parts, environment=SimpleNamespace(upkeep={}))
     said = list[str]()
-    for cli in (cli_upkeep, cli_table):
+    for cli in (cli_upkeep, cli_table, cli_plan):
         monkeypatch.setattr(cli, "Lakehouse", lambda: stands)
         monkeypatch.setattr(cli.out, "print", lambda text, **_: said.append(text))
 
     def called(command: Callable[..., None], key: str, **words: object) -> str:
         said.clear()
-        command(key, **words)
+        with suppress(typer.Exit):
+            command(key, **words)
         return "\n".join(said)
 
     return called
@@ -224,3 +229,22 @@ def test_one_that_reads_a_table_of_ours_is_named_where_that_is_put_back(house: B
     house.run("bronze/notes", "silver/sums")
     said = says(cli_table.restore, "silver/sums", version=0, dry_run=True)
     assert [line.partition(" is ")[0] for line in said.splitlines()[1:-1]] == ["gold/rates", "gold/doubled"]
+
+
+def test_one_that_reads_a_table_of_ours_is_named_where_that_is_refused_for_its_columns(
+    house: Beside, says: Callable[..., str], capsys: pytest.CaptureFixture[str]
+):
+    house.land("n", 1)
+    house.run("bronze/notes", "silver/sums")
+    handle = opened(house.lake.address("silver", "sums"))
+    dropped = handle.scan().with_columns(colour=pl.lit("red"))
+    prepare_overwrite(handle, dropped, dropped.collect_schema()).commit({}, {})
+    said = says(cli_plan.plan, "silver/sums").splitlines()
+    assert "colour (String) is dropped or renamed" in said[1]
+    assert said[2:4] == [
+        f"    gold/{name} is a plain Dagster asset and stands as it is. Next: dg launch --assets gold/{name}"
+        for name in ("rates", "doubled")
+    ]
+    says(cli_plan.plan, "silver/sums", as_json=True)
+    [told] = json.loads(capsys.readouterr().out)
+    assert (told["readers"], told["plain_readers"]) == (["gold/all_of_them"], ["gold/rates", "gold/doubled"])
