@@ -50,7 +50,7 @@ def write_plain(context: dg.OutputContext, lake: Storage, obj: Any) -> None:
     if slices:
         slices.check(schema)
     written, sizes = _carry_out(asset, address, frame, slices, note={"asset": asset, "run": context.run_id})
-    context.add_output_metadata({**facts_of(written, address), **_shown(context, written, slices)})
+    context.add_output_metadata({**facts_of(context, written, address), **_shown(context, written, slices)})
     for key, rows in sizes.items():
         context.step_context.add_asset_metadata(
             {"dagster/partition_row_count": rows}, asset_key=context.asset_key, partition_key=key
@@ -85,9 +85,14 @@ def load_plain(context: dg.InputContext, lake: Storage) -> Any:
     return _handed(_read(context, handle), handle.schema, slices, eager=wanted is pl.DataFrame, by_key=by_key)
 
 
-def facts_of(written: Written, address: Address) -> dict[str, Any]:
-    """What every materialization says of the commit, and of the table's partitions where they are not well chosen."""
+def facts_of(context: dg.OutputContext, written: Written, address: Address) -> dict[str, Any]:
+    """What every materialization says of the commit, and of the table's partitions where they are not well chosen.
+
+    The latter as a warning of the run, too.
+    """
     advice = partition_advice(written.handle)
+    for each in advice:
+        context.log.warning("%s: %s", context.asset_key.to_user_string(), each)
     return {
         "dagster/row_count": written.rows,
         "dagster/uri": str(address),

@@ -1,6 +1,7 @@
 """Plain `@dg.asset`s through our IO manager, as people bring them from dagster-polars, in whole runs."""
 
 import datetime as dt
+import logging
 import os
 import re
 import subprocess
@@ -413,6 +414,14 @@ def test_a_column_with_one_value_for_a_key_becomes_a_folder(world: World, case: 
     sales = giving(pl.DataFrame(row, schema_overrides={"at": TIME}), **by(column, definition))
     world.done(sales, partition_key="2024-05-01")
     assert world.table("sales").partition_by == folders
+
+
+def test_partitions_that_are_not_well_chosen_are_a_warning_of_the_run_with_the_number(world: World):
+    done = world.done(giving(PLAIN.filter(sku="b"), **by("sku", LETTERS)), partition_key="b")
+    [warning] = (each.user_message for each in world.instance.all_logs(done.run_id) if each.level == logging.WARNING)
+    assert warning.startswith("sales: 1 of 1 partition by sku hold less than 128 MB (0.0 MB on average): ")
+    [told] = (each for partition, each in metadata(done, "sales").items() if "partition_advice" in each)
+    assert warning == f"sales: {told['partition_advice']}"
 
 
 def test_a_table_of_nothing_but_its_partition_column_has_no_folders(world: World):
