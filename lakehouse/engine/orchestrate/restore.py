@@ -24,7 +24,7 @@ from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
-from lakehouse.engine.orchestrate.load import plain_in
+from lakehouse.engine.orchestrate.load import plain_below
 from lakehouse.engine.orchestrate.work import partition_position, position
 
 
@@ -196,8 +196,7 @@ def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None])
 
 def left_alone(declared: AnyTable, assets: Sequence[dg.AssetsDefinition]) -> list[str]:
     """What is said of the plain assets downstream of a table, which are not put back with it."""
-    below = dg.AssetSelection.assets(dg.AssetKey(declared.path)).downstream(include_self=False)
-    return [each.left_alone for each in plain_in(assets, below)]
+    return [each.left_alone for each in plain_below(declared, assets)]
 
 
 def restored_event(step: Step, restored: Handle) -> dg.AssetMaterialization | dg.AssetObservation:

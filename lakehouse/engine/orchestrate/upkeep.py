@@ -87,7 +87,7 @@ class Kept:
 
     done: Optimized
     swept: Sweep
-    beside: tuple[Sweep, ...]
+    beside: Mapping[str, Sweep]
     bytes_before: int
     bytes_after: int
     retention: str
@@ -96,10 +96,7 @@ class Kept:
     def facts(self) -> dict[str, object]:
         return {
             **facts_of_files(self.done),
-            **facts_of_sweep(self.swept),
-            "beside/bytes_removed": sum(each.bytes for each in self.beside),
-            "folder/bytes_before": self.bytes_before,
-            "folder/bytes_after": self.bytes_after,
+            **facts_of_sweep(self.swept, self.beside, self.bytes_before, self.bytes_after),
             **({"retention": self.retention} if self.retention else {}),
         }
 
@@ -115,7 +112,8 @@ def facts_of_files(done: Optimized) -> dict[str, object]:
     return {**of(done.before, "before"), **of(done.after, "after"), **joined}
 
 
-def facts_of_sweep(swept: Sweep) -> dict[str, object]:
+def facts_of_sweep(swept: Sweep, beside: Mapping[str, Sweep], before: int, after: int) -> dict[str, object]:
+    """What went of a table and `beside` it, and the bytes of all in its folder before and after, as metadata."""
     held = {"held_for": {name: each.told for name, each in swept.held.items()}} if swept.held else {}
     return {
         "retention_hours": swept.hours,
@@ -123,6 +121,9 @@ def facts_of_sweep(swept: Sweep) -> dict[str, object]:
         "files_removed": len(swept.files),
         "log_files_removed": len(swept.log),
         "bytes_removed": swept.bytes,
+        "beside/bytes_removed": sum(each.bytes for each in beside.values()),
+        "folder/bytes_before": before,
+        "folder/bytes_after": after,
         **held,
     }
 
@@ -219,24 +220,25 @@ def keep_up(declared: AnyTable, place: Place, policy: Policy, tables: Sequence[D
         tidy(done.handle, place.quarantine(declared))
     swept = plan_sweep(declared, done.handle, kept, tables=tables, place=place)
     beside = plan_beside(declared, swept, place)
-    for each in (swept, *beside):
+    for each in (swept, *beside.values()):
         sweep(each)
     done = replace(done, handle=promise(done.handle, hours, policy.retention_hours))
     return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()), said)
 
 
-def plan_beside(declared: AnyTable, swept: Sweep, place: Place) -> tuple[Sweep, ...]:
-    """What may go of a table's quarantine and ledger: what no version asks for that its own vacuum leaves."""
-    planned = list[Sweep]()
+def plan_beside(declared: AnyTable, swept: Sweep, place: Place) -> dict[str, Sweep]:
+    """What may go of a table's `quarantine` and `ledger`: what no version asks for that its own vacuum leaves."""
+    planned = dict[str, Sweep]()
     if isinstance(declared, Plain):
-        return ()
+        return planned
     if (aside := Handle.open(place.quarantine(declared))) is not None:
-        planned.append(replace(plan_vacuum(aside, swept.hours, {}), log={}))  # by it, rows are told that count
+        # not of its log, by which rows are told that count
+        planned["quarantine"] = replace(plan_vacuum(aside, swept.hours, {}), log={})
     ledger = Ledger.open(declared, place.ledger(declared), swept.handle)
     if ledger.handle is not None:
         since = asks_from(ledger, transactions_at(swept.handle.address, swept.oldest))
-        planned.append(plan_vacuum(ledger.handle, swept.hours, {declared.key: since}))
-    return tuple(planned)
+        planned["ledger"] = plan_vacuum(ledger.handle, swept.hours, {declared.key: since})
+    return planned
 
 
 def _sum_up(handle: Handle) -> None:

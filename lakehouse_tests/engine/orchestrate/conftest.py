@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from lakehouse import cli_table, cli_upkeep
+from lakehouse import cli_plan, cli_table, cli_upkeep
 from lakehouse.opened import Lakehouse
 from lakehouse_tests.engine.orchestrate.test_upkeep import House
 
@@ -18,7 +18,7 @@ def says(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     parts = {"assets": [*house.assets], "place": house.place, "instance": house.instance}
     vars(stands).update(parts, environment=SimpleNamespace(upkeep={}))
     said = list[str]()
-    for cli in (cli_upkeep, cli_table):
+    for cli in (cli_upkeep, cli_table, cli_plan):
         monkeypatch.setattr(cli, "Lakehouse", lambda: stands)
         monkeypatch.setattr(cli.out, "print", lambda text, **_: said.append(text))
 

@@ -1,5 +1,6 @@
 """The tables of plain assets are kept, checked and put back as ours are, by the same jobs and the same commands."""
 
+import json
 import os
 from collections.abc import Callable
 from datetime import datetime
@@ -9,9 +10,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from lakehouse import cli_table, cli_upkeep
+from lakehouse import cli_plan, cli_table, cli_upkeep
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.retention import hours_of
+from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse.engine.orchestrate.rebuild import NoSuchTable
 from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
@@ -230,3 +232,22 @@ def test_a_table_of_ours_that_was_optimized_and_vacuumed_does_not_hold_up_the_on
     assert house.rows("silver/sums") == [("n1-0", 1)]
     house.run("bronze/notes", "silver/sums")
     assert house.rows("silver/sums") == [("n1-0", 1), ("n2-0", 1)]
+
+
+def test_one_that_reads_a_table_of_ours_is_named_where_that_is_refused_for_its_columns(
+    house: Beside, says: Callable[..., str], capsys: pytest.CaptureFixture[str]
+):
+    house.land("n", 1)
+    house.run("bronze/notes", "silver/sums")
+    handle = opened(house.lake.address("silver", "sums"))
+    dropped = handle.scan().with_columns(colour=pl.lit("red"))
+    prepare_overwrite(handle, dropped, dropped.collect_schema()).commit({}, {})
+    said = says(cli_plan.plan, "silver/sums", exits=1).splitlines()
+    assert "colour (String) is dropped or renamed" in said[1]
+    assert said[2:4] == [
+        f"    gold/{name} is a plain Dagster asset and stands as it is. Next: dg launch --assets gold/{name}"
+        for name in ("rates", "doubled")
+    ]
+    says(cli_plan.plan, "silver/sums", exits=1, as_json=True)
+    [told] = json.loads(capsys.readouterr().out)
+    assert (told["readers"], told["plain_readers"]) == (["gold/all_of_them"], ["gold/rates", "gold/doubled"])
