@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 # How Polars allocates, read when it is first imported: its own setting gives what was freed back to the system after
 # half a second, and each table of a run asks for it anew, a tenth of its CPU. Ten seconds are jemalloc's own default;
-# with an arena for each core, not four, what one thread has freed is there for another. What a person has set stands.
-os.environ.setdefault("_RJEM_MALLOC_CONF", f"narenas:{os.cpu_count()},dirty_decay_ms:10000")
+# with an arena for each core, not four, what one thread has freed is there for another. So it is with all pieces of
+# 256 KiB and more, of one arena for all (jemalloc: of 8 MiB), in the same time: else each thread kept its own, and
+# with 16 of them a merge took thrice as much as with two (engine/delta/memory.py). What a person has set stands.
+os.environ.setdefault(
+    "_RJEM_MALLOC_CONF", f"narenas:{os.cpu_count()},dirty_decay_ms:10000,oversize_threshold:{256 << 10}"
+)
 
 if TYPE_CHECKING:
     from lakehouse.engine.declare.contract import Bronze, Gold, Silver, Struct, check, column

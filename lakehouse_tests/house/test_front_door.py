@@ -57,9 +57,11 @@ def test_the_front_door_is_lazy():
     assert not set(json.loads(said.stdout)) & {"polars", "pandera", "dagster", "deltalake"}
 
 
-@pytest.mark.parametrize(("set_by_hand", "arenas", "decay"), [("", os.cpu_count(), 10000), ("narenas:3", 3, 500)])
+@pytest.mark.parametrize(
+    ("set_by_hand", "arenas", "decay", "shared"), [("", os.cpu_count(), 10000, 262144), ("narenas:3", 3, 500, 8388608)]
+)
 def test_polars_is_told_how_to_allocate_unless_somebody_has(
-    monkeypatch: pytest.MonkeyPatch, set_by_hand: str, arenas: int, decay: int
+    monkeypatch: pytest.MonkeyPatch, *, set_by_hand: str, arenas: int, decay: int, shared: int
 ):
     monkeypatch.delenv("_RJEM_MALLOC_CONF", raising=False)
     if set_by_hand:
@@ -68,3 +70,4 @@ def test_polars_is_told_how_to_allocate_unless_somebody_has(
     told = child("-c", ask).stderr
     assert f"opt.narenas: {arenas}\n" in told
     assert f"opt.dirty_decay_ms: {decay} " in told
+    assert f"opt.oversize_threshold: {shared}\n" in told

@@ -24,6 +24,8 @@ LEAST = 10_000
 """Rows of which the keys are looked up at once, and that are written at once: fewer only where no more came."""
 _UNEVEN = 1.1
 _HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 2
+_FEW_THREADS, _A_THREAD = 8, 0.06
+"""So many write what two do in little more memory; each further one adds a piece in flight (measured with 2 to 32)."""
 _SORTED, _SEEN = 8, 150
 _READ_AT_ONCE = 1_000_000
 
@@ -82,10 +84,16 @@ def versions_at_once(seen: pl.DataFrame, standing: Extent | None, budget: int) -
     return -(-need // max(budget - ALWAYS - 2 * came, budget // 4)) or 1
 
 
+def _written() -> float:
+    """How many times rows are held while they are written, at most."""
+    return _WRITTEN + _A_THREAD * max(pl.thread_pool_size() - _FEW_THREADS, 0)
+
+
 @dataclass(frozen=True)
 class Need:
     """What a merge takes, in bytes, beside what the process has: of `rows` whose `keys` are looked up at once.
 
+    Measured where Polars allocates as `import lakehouse` tells it to.
     held: what the rows that come take, 0 where they are read from a file. width: of a row of the table as it is read;
     `stored`: of one in a file. in_groups: of one key many rows may go. marked: places of rows, a bit for each there is.
     """
@@ -130,8 +138,8 @@ class Need:
 
     def to_write(self, rows: int) -> int:
         """To write files with so many rows, anew or for the first time: they are read and encoded side by side."""
-        return int(ALWAYS + self.held + self.marked + _WRITTEN * rows * self.width)
+        return int(ALWAYS + self.held + self.marked + _written() * rows * self.width)
 
     def rows_within(self, budget: int) -> int:
         """How many rows may be written at once."""
-        return int((budget - self.to_write(0)) / (_WRITTEN * self.width or 1))
+        return int((budget - self.to_write(0)) / (_written() * self.width or 1))

@@ -31,6 +31,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.writes import How, plan_merge, prepare_append, prepare_merge
+from lakehouse_tests.engine.delta.cores import GIVES_BACK, check_memory_ran_out, run
 from lakehouse_tests.engine.delta.test_plan import stored, wide
 
 ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
@@ -263,15 +264,6 @@ plan, written = prepared.plan, sum(file.rows for file in prepared.added)
 told = {"way": plan.way, "slices": plan.slices > 1, "fits": plan.memory <= budget, "older": plan.older}
 print(json.dumps({**told, "rows": written}))
 """
-GIVES_BACK = {"_RJEM_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms:0,narenas:2"}
-"""Polars' allocator keeps what it has freed mapped, which the kernel counts: here it is to be counted once."""
-
-
-def run(address: Address, came: Path, budget: int, *, vectors: bool, newest_by: str = "", script: str = MERGE):
-    return subprocess.run(
-        [sys.executable, "-c", script, address.uri, str(came), str(budget), str(int(vectors)), newest_by],
-        env={**os.environ, **GIVES_BACK, "POLARS_MAX_THREADS": "2"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
 
 
 BUDGET = 130_000_000
@@ -289,7 +281,7 @@ def large(tmp_path_factory) -> tuple[Address, Path]:
 @pytest.mark.parametrize(("vectors", "newest_by"), [(False, "id"), (True, "")])
 def test_a_batch_as_large_as_the_budget_is_merged_where_the_kernel_gives_no_more(large, vectors, newest_by):
     address, came = large
-    done = run(address, came, BUDGET, vectors=vectors, newest_by=newest_by)
+    done = run(MERGE, address.uri, came, BUDGET, int(vectors), newest_by, cores=2, beside=GIVES_BACK)
     assert done.returncode == 0, done.stderr[-2_000:]
     way, written = ("deletion vectors", 1_200_000) if vectors else ("files anew", 2_400_000)
     assert json.loads(done.stdout) == {"way": way, "slices": True, "fits": True, "older": 0, "rows": written}
@@ -298,6 +290,4 @@ def test_a_batch_as_large_as_the_budget_is_merged_where_the_kernel_gives_no_more
 def test_under_the_same_limit_the_batch_held_in_memory_is_killed(large):
     held = MERGE.replace("prepared =", "came = came.collect()\nprepared =").replace("budget=budget", "budget=1 << 40")
     address, came = large
-    killed = run(address, came, BUDGET, vectors=False, script=held)
-    assert killed.returncode != 0
-    assert not killed.stdout
+    check_memory_ran_out(run(held, address.uri, came, BUDGET, 0, "", cores=2, beside=GIVES_BACK))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,6 +22,7 @@ from lakehouse.engine.delta.plan import Plan, Way
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.travel import history
 from lakehouse.engine.delta.writes import plan_merge, prepare_merge
+from lakehouse_tests.engine.delta.cores import check_memory_ran_out, run
 from lakehouse_tests.engine.delta.opening import opened
 
 ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
@@ -238,12 +236,8 @@ print(json.dumps({**told, "took": now("VmHWM") - before + int(came.estimated_siz
 """
 
 
-def merged(address: Address, batch: Path, budget: int, *, limited: bool = False, vectors: bool = False):
-    """In a process of two threads, whatever the machine has."""
-    return subprocess.run(
-        [sys.executable, "-c", MERGE, address.uri, str(batch), str(budget), str(int(limited)), str(int(vectors))],
-        env={**os.environ, "POLARS_MAX_THREADS": "2"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def merged(address: Address, batch: Path, budget: int, *, limited: bool = False, vectors: bool = False, cores: int = 2):
+    return run(MERGE, address.uri, batch, budget, int(limited), int(vectors), cores=cores)
 
 
 def wide(count: int, columns: int = 12) -> pl.DataFrame:
@@ -269,13 +263,25 @@ def large(tmp_path_factory) -> tuple[Address, Path]:
     return address, stored(address, wide(4_000_000), 250_000, 100)
 
 
-def test_a_merge_never_takes_more_memory_than_its_budget_where_the_kernel_gives_no_more(large):
+@pytest.mark.parametrize("cores", [2, 8, 16])
+def test_a_merge_never_takes_more_memory_than_its_budget_where_the_kernel_gives_no_more(large, cores):
     address, batch = large
     budget = 180_000_000
-    whole = merged(address, batch, budget, limited=True)
+    whole = merged(address, batch, budget, limited=True, cores=cores)
     assert whole.returncode == 0, whole.stderr[-2_000:]
     told = json.loads(whole.stdout)
     assert (told["way"], told["passes"], told["rows"]) == ("files anew", 16, 4_000_000)
+    assert told["took"] < told["memory"] <= budget
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cores", [2, 4, 8, 16, 32])
+@pytest.mark.parametrize("budget", [250_000_000, 400_000_000])
+def test_no_budget_is_exceeded_by_any_number_of_threads(large, budget, cores):
+    address, batch = large
+    whole = merged(address, batch, budget, limited=True, cores=cores)
+    assert whole.returncode == 0, whole.stderr[-2_000:]
+    told = json.loads(whole.stdout)
     assert told["took"] < told["memory"] <= budget
 
 
@@ -286,9 +292,7 @@ def test_under_the_same_limit_a_merge_of_all_files_at_once_is_killed(large):
         "prepared =", "from lakehouse.engine.delta import plan; plan.PLEASANT = 1 << 40\nprepared ="
     )
     with patch.dict(globals(), MERGE=unsplit):
-        killed = merged(address, batch, 180_000_000, limited=True)
-    assert killed.returncode != 0  # an allocation or a thread that it does not get
-    assert not killed.stdout
+        check_memory_ran_out(merged(address, batch, 180_000_000, limited=True))
     assert opened(address).version == before
 
 
@@ -307,10 +311,11 @@ def texts(count: int) -> pl.DataFrame:
 @pytest.mark.parametrize("rows_per_file", [50_000, 1_000_000])
 def test_the_memory_that_is_told_is_never_less_than_what_is_taken(address, *, vectors, every, made, rows_per_file):
     batch = stored(address, made(4_000_000), rows_per_file, every)
-    done = merged(address, batch, BIG, vectors=vectors)
-    assert done.returncode == 0, done.stderr[-2_000:]
-    told = json.loads(done.stdout)
-    assert told["took"] <= told["memory"]
+    for cores in (2, 8, 16, 32):
+        done = merged(address, batch, BIG, vectors=vectors, cores=cores)
+        assert done.returncode == 0, done.stderr[-2_000:]
+        told = json.loads(done.stdout)
+        assert told["took"] <= told["memory"], cores
 
 
 # ---- advice, from the history

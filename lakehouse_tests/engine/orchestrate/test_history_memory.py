@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from lakehouse.engine.delta import memory
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.history import SEEN, Made, Seen
+from lakehouse_tests.engine.delta.cores import GIVES_BACK, check_memory_ran_out, run
 
 
 class Shown(Bronze):
@@ -126,24 +124,19 @@ resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 told = made(own, seen, budget, vanished)
 print(json.dumps({"begun": told.facts["versions_begun"], "parts": "versions_made_in_parts" in told.facts}))
 """
-GIVES_BACK = {"_RJEM_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms:0,narenas:2"}
 
 
+@pytest.mark.parametrize("cores", [2, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("vanished", [Vanished.KEPT_OPEN, pytest.param(Vanished.CLOSED, marks=pytest.mark.long)])
 def test_a_history_keeps_to_its_budget_where_the_kernel_gives_no_more_and_is_killed_at_once(
-    tmp_path: Path, vanished: Vanished
+    tmp_path: Path, vanished: Vanished, cores: int
 ):
     address, count, budget = Address(str(tmp_path / "t")), 400_000, 200_000_000
     stood(address, count)
-
-    def run(most: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", MAKE, address.uri, vanished.value, str(count), str(budget), str(most)],
-            env={**os.environ, **GIVES_BACK, "POLARS_MAX_THREADS": "2"}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    kept, killed = run(budget), run(1 << 40)
+    kept, killed = (
+        run(MAKE, address.uri, vanished.value, count, budget, most, cores=cores, beside=GIVES_BACK)
+        for most in (budget, 1 << 40)
+    )
     assert kept.returncode == 0, kept.stderr[-2_000:]
     assert json.loads(kept.stdout)["parts"]
-    assert killed.returncode != 0
-    assert not killed.stdout
+    check_memory_ran_out(killed)
