@@ -71,7 +71,8 @@ def _contenders(race: Race) -> tuple[dict[str, Callable[[Path, Path], list[str]]
     """By name, the command that takes a landing into a lake; and why it is missing, of those that cannot be had."""
     of, peers = f"benchmarks.{race.graph}", str(python_of_peers() or "")
     missing = dict.fromkeys((PEER, DLT), "" if peers else "could not be installed") | {DUCKDB: why_no_duckdb()}
-    missing |= {SAIL: why_no_sail(), SPARK: why_no_spark()} if race.graph == "lines" else {}
+    both = {SAIL: why_no_sail(), SPARK: why_no_spark()}
+    missing |= both if race.graph == "lines" else dict.fromkeys(both, "its script is of flat CSV only")
     found: dict[str, Callable[[Path, Path], list[str]]] = {
         BEST: lambda *folders: python(f"{of}.best", *folders),
         USUAL: lambda *folders: python(f"{of}.usual", *folders),

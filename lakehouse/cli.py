@@ -167,12 +167,12 @@ def _tell(ran: Ran) -> bool:
     """What a run did to a table, then what is red about it. True where it needs a person."""
     from lakehouse.engine.orchestrate.status import show_aside
 
-    facts, aside = ran.facts, ran.facts.get("rows_quarantined", 0)
+    facts, aside, advice = ran.facts, ran.facts.get("rows_quarantined", 0), ran.facts.get("partition_advice")
     if ran.rows_written is not None:
         said = f"  [green]✓[/] {ran.key}: {number(ran.rows_written, 'row')} written, version {facts['delta/version']}"
-        said += "".join(f", {each}" for each in ran.remarks)
-        said += f", {ran.checks - len(ran.red)} of {ran.checks} checks green"
-        out.print(said + (f", [yellow]{aside:,} set aside[/]" if aside else ""))
+        words = [*ran.remarks, f"{ran.checks - len(ran.red)} of {ran.checks} checks green"]
+        words += [f"[yellow]{aside:,} set aside[/]"] if aside else []
+        out.print(", ".join([said, *words]) + (f"\n    [yellow]![/] {advice}" if advice else ""))
     if ran.error:
         out.print("  [red]✗[/]", end=" ")
         out.print(ran.error if ran.key in ran.error else f"{ran.key}: {ran.error}", markup=False, soft_wrap=True)

@@ -26,16 +26,22 @@ def plan(
     Exit 0: runs do it by themselves, or there is nothing to do; 1: a table must be made anew first, or is refused.
     """
     from lakehouse.engine.delta.compatibility import Answer
+    from lakehouse.engine.orchestrate.load import plain_below
     from lakehouse.engine.orchestrate.planned import planned
     from lakehouse.engine.orchestrate.rebuild import named
 
     opened = Lakehouse()
     ours = [each for each in opened.tables if each.declaration.key not in opened.read_elsewhere]
-    asked = [each.declaration for each in (ours if table is None else [named(opened.tables, table)])]
-    found = [each for each in (planned(one, opened.place.taking(one)) for one in asked) if each]
+    chosen = ours if table is None else [named(opened.tables, table)]
+    asked = {each.declaration.key: each.declaration for each in chosen}
+    found = [each for each in (planned(one, opened.place.taking(one)) for one in asked.values()) if each]
     refused = [each for each in found if each.answer in (Answer.NEW_VERSION, Answer.REFUSE)]
+    plain = {each.key: plain_below(asked[each.key], opened.assets) for each in (found if as_json else refused)}
     if as_json:
-        told = [{**asdict(each), "answer": each.answer.value} for each in found]
+        told = [
+            {**asdict(each), "answer": each.answer.value, "plain_readers": [one.key for one in plain[each.key]]}
+            for each in found
+        ]
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
         raise typer.Exit(1 if refused else 0)
     for each in found:
@@ -46,6 +52,8 @@ def plan(
         out.print(
             said if each in refused or each.version is None else f"{said}. {_cost(each)}", markup=False, soft_wrap=True
         )
+        for one in plain.get(each.key, ()):
+            out.print(f"    {one.left_alone}", style="yellow", markup=False, soft_wrap=True)
     done = f"{number(len(found) - len(refused), 'table')} changed by the next run that writes it"
     done += f", {len(refused)} refused" if refused else ""
     stay = f"{len(asked) - len(found)} as the contract says"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,6 +101,9 @@ def restore(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Also where files that would have to land again are gone.")
     ] = False,
+    accept_rebuild: Annotated[
+        bool, typer.Option("--accept-rebuild", help="Also where tables downstream will have to be made anew.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Put a table back to a version or a time, and with it how far it has read. Exit 1: refused, nothing was written.
@@ -119,8 +123,10 @@ def restore(
     is_done = all(step.is_done for step in planned.steps)
     for said in () if is_done else left_alone(declared, opened.assets):
         out.print(said, style="yellow", markup=False, soft_wrap=True)
-    if (refusal := planned.refusal(accept_loss=accept_loss)) is not None:
+    if (refusal := planned.refusal(accept_loss=accept_loss, accept_rebuild=accept_rebuild)) is not None:
         raise Refused(refusal)
+    for said in planned.left:
+        out.print(said, style="yellow", markup=False, soft_wrap=True)
     if dry_run:
         out.print("Nothing was written: --dry-run.")
         return
@@ -142,14 +148,13 @@ def check(key: Key) -> None:
     The same of its quarantine and its ledger.
     """
     from lakehouse.cli_progress import watched
-    from lakehouse.engine.orchestrate.upkeep import examine, examine_beside
+    from lakehouse.engine.orchestrate.upkeep import examine
 
     opened = Lakehouse()
-    declared, handle = opened.standing(key)
-    anew = f"lakehouse rebuild {key}" if declared else opened.plain[tuple(key.split("/"))]
+    declared, place = opened.named(key), opened.place
     with watched(told, f"Reading {key}") as tell:
-        own = examine(key, handle, declared, anew=anew, tell=lambda said: tell(f"{key}: {said}"))
-        examined = [own, *(examine_beside(declared, handle, opened.place) if declared else ())]
+        found = examine(declared, place, lambda: opened.standing(key)[1], lambda said: tell(f"{key}: {said}"))
+        own, *_ = examined = [*found]
     for each in examined:
         out.print(str(each), soft_wrap=True)
         for name, fault in each.found.faults.items():
@@ -170,24 +175,26 @@ def check(key: Key) -> None:
 
 @tables.command()
 def repair(key: Key) -> None:
-    """Make the checkpoints of a table's log anew, and those of its quarantine and ledger, from every commit.
+    """Make the checkpoints of a table's log anew, and those of its quarantine and ledger, also where it does not open.
 
-    What was there is kept in the log's folder.
+    From every commit, else from what is left of the log without those that cannot be read. What was there is kept in
+    the log's folder. Exit 1: what is left does not tell what they held, and nothing was moved.
     """
     from lakehouse.engine.delta.handle import Handle
     from lakehouse.engine.delta.heal import repair_checkpoints
-    from lakehouse.engine.orchestrate.versions import beside
+    from lakehouse.engine.delta.refused import Unreadable
+    from lakehouse.engine.orchestrate.versions import parts
 
     opened = Lakehouse()
-    declared, handle = opened.standing(key)
-    kept = beside(declared, handle, opened.place) if declared else {}
-    for name, address in {key: handle.address, **{f"{key}, its {name}": each for name, each in kept.items()}}.items():
+    with suppress(Unreadable):
+        opened.standing(key)  # refused where it was not written yet
+    for part in parts(opened.named(key), opened.place):
         try:
-            moved = repair_checkpoints(address)
+            moved = repair_checkpoints(part.address, part.afresh)
         except FileNotFoundError:  # nothing was set aside yet
             continue
         for each in moved:
             out.print(f"  {each} moved aside", markup=False, soft_wrap=True)
-        if (moved or name == key) and (again := Handle.open(address)) is not None:
+        if (moved or part.name == key) and (again := Handle.open(part.address)) is not None:
             again.checkpoint()
-            out.print(f"{name}: version {again.version} is summed up anew")
+            out.print(f"{part.name}: version {again.version} is summed up anew")

@@ -80,8 +80,12 @@ def vacuum(
         bool, typer.Option("--override-retention", help="Keep less than is promised: nobody is there who could break.")
     ] = False,
 ) -> None:
-    """Take away files that no version within the retention refers to, and the log that is older than that."""
+    """Take away files that no version within the retention refers to, and the log that is older than that.
+
+    With a table what is as old of its quarantine and its ledger.
+    """
     from lakehouse.engine.declare.table import Declaration
+    from lakehouse.engine.delta import store
     from lakehouse.engine.delta.delivery import tidy
     from lakehouse.engine.delta.retention import LEAST_HOURS, USUAL_HOURS, agreed, hours_of, promise
     from lakehouse.engine.delta.vacuum import refuse_short, sweep
@@ -106,12 +110,14 @@ def vacuum(
     if not dry_run and isinstance(declared, Declaration):
         tidy(handle, opened.place.quarantine(declared))
     planned = plan_sweep(declared, handle, hours, tables=everyone, place=opened.place)
+    beside = plan_beside(declared, planned, opened.place)
     if not dry_run:
-        for each in (*plan_beside(declared, planned, opened.place), planned):
+        for each in (*beside.values(), planned):
             sweep(each)
-        _tell(opened, declared, {**facts_of_sweep(planned), "folder/bytes_before": planned.bytes_before})
-    _say(declared, planned, "would go" if dry_run else "removed")
-    if dry_run and planned.bytes:
+        after = sum(store.sizes(handle.address).values())
+        _tell(opened, declared, facts_of_sweep(planned, beside, planned.bytes_before, after))
+    _say(declared, planned, beside, "would go" if dry_run else "removed")
+    if dry_run and any(each.bytes for each in (planned, *beside.values())):
         out.print(f"Next: lakehouse table vacuum {declared.key}", style="yellow")
 
 
@@ -154,21 +160,26 @@ def _tell(opened: Lakehouse, declared: AnyTable, facts: Mapping[str, object]) ->
     opened.instance.report_runless_asset_event(observed(declared, facts))
 
 
-def _say(declared: AnyTable, planned: Sweep, what: str) -> None:
+def _say(declared: AnyTable, planned: Sweep, beside: Mapping[str, Sweep], what: str) -> None:
     from lakehouse.engine.orchestrate.upkeep import lets_go
 
-    size, log = sum(planned.files.values()), sum(planned.log.values())
-    out.print(
-        f"{declared.key}, version {planned.handle.version}: {number(len(planned.files), 'file')} {what}, {size:,} bytes"
-        f"; of the log {number(len(planned.log), 'file')}, {log:,} bytes",
-        soft_wrap=True,
-    )
+    def line(each: Sweep, whose: str = "") -> None:
+        size, log = sum(each.files.values()), sum(each.log.values())
+        out.print(
+            f"{declared.key}, {whose}version {each.handle.version}: {number(len(each.files), 'file')} {what}, "
+            f"{size:,} bytes; of the log {number(len(each.log), 'file')}, {log:,} bytes",
+            soft_wrap=True,
+        )
+
+    line(planned)
     kept = f"Kept: versions {planned.oldest} to {planned.handle.version}, all of the last {planned.hours:,} hours"
     young = f"; {number(planned.young, 'file')} of no version, too young to go" if planned.young else ""
     out.print(kept + young, style="dim", soft_wrap=True)
     for reader, held in planned.held.items():
         said = f"Kept for {reader}, which has yet to read it, {held.told}. Next: {lets_go(reader)}"
         out.print(said, style="yellow", soft_wrap=True, markup=False)
+    for name, swept in beside.items():
+        line(swept, f"its {name}, ")
 
 
 def _files(layout: Layout) -> str:

@@ -53,7 +53,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
                 budget = self.merge_memory_mb and self.merge_memory_mb << 20
                 written = deliver(obj, budget, lambda plan: context.log.info("%s: %s", obj.table, plan))
             obj.let_go()
-        context.add_output_metadata(facts_of(written, obj.table))
+        context.add_output_metadata(facts_of(context, written, obj.table))
         if obj.refusal:
             raise dg.Failure(obj.refusal, allow_retries=False)
 

@@ -18,7 +18,7 @@ import polars as pl
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.sql_words import SQL_WORDS
-from lakehouse.engine.declare.table import REPLACED
+from lakehouse.engine.declare.table import REPLACED, launch
 from lakehouse.engine.delta.advice import partition_advice
 from lakehouse.engine.delta.batch import Spilled
 from lakehouse.engine.delta.fitting import fitted
@@ -50,7 +50,7 @@ def write_plain(context: dg.OutputContext, lake: Storage, obj: Any) -> None:
     if slices:
         slices.check(schema)
     written, sizes = _carry_out(asset, address, frame, slices, note={"asset": asset, "run": context.run_id})
-    context.add_output_metadata({**facts_of(written, address), **_shown(context, written, slices)})
+    context.add_output_metadata({**facts_of(context, written, address), **_shown(context, written, slices)})
     for key, rows in sizes.items():
         context.step_context.add_asset_metadata(
             {"dagster/partition_row_count": rows}, asset_key=context.asset_key, partition_key=key
@@ -85,9 +85,14 @@ def load_plain(context: dg.InputContext, lake: Storage) -> Any:
     return _handed(_read(context, handle), handle.schema, slices, eager=wanted is pl.DataFrame, by_key=by_key)
 
 
-def facts_of(written: Written, address: Address) -> dict[str, Any]:
-    """What every materialization says of the commit, and of the table's partitions where they are not well chosen."""
+def facts_of(context: dg.OutputContext, written: Written, address: Address) -> dict[str, Any]:
+    """What every materialization says of the commit, and of the table's partitions where they are not well chosen.
+
+    The latter as a warning of the run, too.
+    """
     advice = partition_advice(written.handle)
+    for each in advice:
+        context.log.warning("%s: %s", context.asset_key.to_user_string(), each)
     return {
         "dagster/row_count": written.rows,
         "dagster/uri": str(address),
@@ -107,7 +112,7 @@ def _carry_out(
     """The commit, and the rows of each partition. What can be refused is refused before a table is made."""
     standing = Handle.open(address)
     if standing:
-        frame = _fitted(asset, frame, standing)
+        frame = _fitted(asset, frame, standing, slices)
         if not slices:
             return overwrite(standing, frame, _turn(None), note), {}
     computed = frame if isinstance(frame, pl.DataFrame) else Spilled(frame)  # once, and it need not fit into memory
@@ -124,21 +129,17 @@ def _turn(slices: Slices | None) -> dict[str, int]:
     return {f"{REPLACED} {key}".strip(): secrets.randbits(60) for key in (slices.keys if slices else [""])}
 
 
-def _fitted(asset: str, frame: Frame, table: Handle) -> Frame:
-    try:
-        return fitted(frame, table.schema, asset)
-    except Refused as refused:
-        raise Refused(
-            f"{refused} The table of a plain asset is made anew by removing {table.address} and materializing "
-            "all of the asset."
-        ) from refused
+def _fitted(asset: str, frame: Frame, table: Handle, slices: Slices | None) -> Frame:
+    again = launch(asset, is_partitioned=bool(slices)) + (", for each of its partitions" if slices else "")
+    ways = f"Return the columns and types that the table has; or move {table.address} away, and make it anew: {again}"
+    return fitted(frame, table.schema, asset, anew=ways)
 
 
 def _create(asset: str, address: Address, frame: Frame, slices: Slices | None) -> Handle:
     schema = frame.collect_schema()
     check_names(schema, asset, words=SQL_WORDS)
     made = Handle.create(address, schema, partition_by=slices.folders(schema) if slices else ())
-    _fitted(asset, frame, made)  # another run may have been first
+    _fitted(asset, frame, made, slices)  # another run may have been first
     if made.version > 0 and not slices:
         raise Conflict(f"{asset}: another run made {address} first; nothing was committed. Run again.")
     return made

@@ -11,11 +11,14 @@ import pytest
 
 from lakehouse.engine.declare.errors import Conflict, LakehouseError, Terminal, Transient
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.declare.write import Append, Merge
 from lakehouse.engine.delta import known, quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.writes import prepare_append
 from lakehouse_tests.azurite import Azurite
 from lakehouse_tests.faults.bad_storage import BadStorage, Fault
@@ -24,7 +27,9 @@ pytestmark = pytest.mark.azurite
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "qty": pl.Int64()})
 COMMIT = ("PUT ", "_delta_log/00000000000000000002.json")
-WRITES = {"append": Append(), "merge": Merge()}
+MARKS = (Reader.DELTA_RS, Reader.DATABRICKS)
+"""Who know deletion vectors: a merge goes by them."""
+WRITES = {"append": (Append(), EVERY_READER), "merge": (Merge(), EVERY_READER), "merge by marks": (Merge(), MARKS)}
 
 
 @pytest.fixture
@@ -52,10 +57,13 @@ def standing(lake: Address) -> Handle:
     return prepare_append(Handle.create(lake / "t", SCHEMA), rows((1, 1), (2, 2))).commit({"batch": 1}, {}).handle
 
 
-def delivery(lake: Address, handle: Handle, write: Append | Merge) -> Delivery:
+def delivery(
+    lake: Address, handle: Handle, write: Append | Merge, readers: tuple[Reader, ...] = EVERY_READER
+) -> Delivery:
     return Delivery(
         table=lake / "t", quarantine=lake / "q", schema=SCHEMA, description="", handle=handle, write=write, key=("id",),
         whole=False, accepted=rows((2, 20), (3, 30)), rejected=quarantine.ROWS.to_frame(), transactions={"batch": 2},
+        readers=readers,
     )  # fmt: skip
 
 
@@ -67,7 +75,8 @@ def held(lake: Address) -> list[tuple[int, ...]]:
     return sorted(table.scan().collect().rows())
 
 
-WANTED = {"append": [(1, 1), (2, 2), (2, 20), (3, 30)], "merge": [(1, 1), (2, 20), (3, 30)]}
+MERGED = [(1, 1), (2, 20), (3, 30)]
+WANTED = {"append": [(1, 1), (2, 2), (2, 20), (3, 30)], "merge": MERGED, "merge by marks": MERGED}
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -91,10 +100,51 @@ def test_a_delivery_stands_once_however_the_storage_answers_for_a_while(  # noqa
 ):
     handle = standing(lake)
     storage.first(times, fault, *words)
-    written = deliver(delivery(lake, handle, WRITES[write]))
+    written = deliver(delivery(lake, handle, *WRITES[write]))
     assert written.version == 2
     assert storage.met[fault] == times
     assert held(lake) == WANTED[write]
+    assert bool(written.handle.vectors) == (write == "merge by marks")
+
+
+@pytest.mark.parametrize(("times", "fault"), [(3, "503"), (3, "429"), (1, "reset"), (1, "lost answer")])
+def test_so_it_does_where_what_is_not_answered_is_of_the_rows_that_are_marked(lake, storage, times, fault):
+    handle = standing(lake)
+    storage.first(times, fault, "PUT ", ".bin")
+    deliver(delivery(lake, handle, *WRITES["merge by marks"]))
+    assert storage.met[fault] == times
+    storage.first(times, fault, "GET ", ".bin")
+    assert held(lake) == MERGED
+    assert storage.met[fault] == 2 * times
+
+
+@pytest.mark.parametrize(
+    ("times", "fault", "words"),
+    [
+        (3, "503", ("PUT ", ".parquet")),
+        (1, "lost answer", ("PUT ", ".parquet")),
+        (1, "lost answer", ("PUT ", "_delta_log/00000000000000000005.json")),
+        (3, "429", ("GET ",)),
+        (2, "503", ("POST ", "comp=batch")),
+        (1, "lost answer", ("POST ", "comp=batch")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_upkeep_is_done_once_however_the_storage_answers_for_a_while(  # noqa: PLR0917 # a drawn case
+    lake, storage, times, fault, words
+):
+    handle = deliver(delivery(lake, standing(lake), *WRITES["merge by marks"])).handle
+    for batch in (3, 4):
+        handle = prepare_append(handle, rows((batch + 1, 0))).commit({"batch": batch}, {}).handle
+    known.forget(lake / "t")
+    storage.first(times, fault, *words)
+    done = compact(standing_again(lake), Aim()).handle
+    done.checkpoint()
+    sweep(plan_vacuum(done, 0, {}))
+    assert storage.met[fault] == times
+    storage.first(0, fault)
+    found = check(standing_again(lake))
+    assert (found.version, found.files, found.rows, found.faults, found.unused) == (5, 1, 5, {}, 0)
 
 
 def test_a_checkpoint_that_does_not_come_is_no_fault_of_the_table(lake, storage):

@@ -7,6 +7,7 @@ from lakehouse_tests.house.house import python_files
 REASONS = {
     "lakehouse/cli.py": "the boundary where our errors become a line on the terminal; all others are raised again",
     "lakehouse/engine/declare/trial.py": "a transform is the user's code: whatever it raises becomes a refusal at load",
+    "lakehouse/engine/delta/foreign.py": "a panic of delta-rs is told by its name alone; all others are raised again",
     "lakehouse/engine/ingest/misfit.py": "whatever a library raises at a file's bytes says that they are broken",
     "resources/key_vault.py": "what a thread meets is raised where its secret is waited for",
 }

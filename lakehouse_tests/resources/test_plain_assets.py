@@ -1,7 +1,9 @@
 """Plain `@dg.asset`s through our IO manager, as people bring them from dagster-polars, in whole runs."""
 
 import datetime as dt
+import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -414,6 +416,14 @@ def test_a_column_with_one_value_for_a_key_becomes_a_folder(world: World, case: 
     assert world.table("sales").partition_by == folders
 
 
+def test_partitions_that_are_not_well_chosen_are_a_warning_of_the_run_with_the_number(world: World):
+    done = world.done(giving(PLAIN.filter(sku="b"), **by("sku", LETTERS)), partition_key="b")
+    [warning] = (each.user_message for each in world.instance.all_logs(done.run_id) if each.level == logging.WARNING)
+    assert warning.startswith("sales: 1 of 1 partition by sku hold less than 128 MB (0.0 MB on average): ")
+    [told] = (each for partition, each in metadata(done, "sales").items() if "partition_advice" in each)
+    assert warning == f"sales: {told['partition_advice']}"
+
+
 def test_a_table_of_nothing_but_its_partition_column_has_no_folders(world: World):
     world.done(giving(pl.DataFrame({"day": ["2024-05-01"]}), **by("day", DAYS)), partition_key="2024-05-01")
     assert world.table("sales").partition_by == ()
@@ -473,8 +483,35 @@ def test_other_columns_than_the_table_has_are_refused_and_never_cast(world: Worl
     ):
         sentence = world.refused(giving(other))
         assert sentence.startswith("sales refused a frame whose columns are not the table's: ")
-        assert f"made anew by removing {world.lake.address('sales')}" in sentence
+        place = world.lake.address("sales")
+        assert sentence.endswith(
+            "writer that casts changes values silently. Return the columns and types that the table has; or move "
+            f"{place} away, and make it anew: dg launch --assets sales"
+        )
+        assert not re.search("contract|rebuild", sentence)
     assert world.rows("sales") == PLAIN.rows()
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "again"),
+    [({}, {}, ""), (by("sku", LETTERS), {"partition_key": "b"}, " --partition <key>, for each of its partitions")],
+    ids=["whole", "partitioned"],
+)
+def test_of_other_columns_both_ways_out_that_are_named_work(
+    world: World, words: dict[str, Any], asked: dict[str, Any], again: str
+):
+    frame = PLAIN.filter(sku="b")
+    world.done(giving(frame, **words), **asked)
+    wider = frame.with_columns(extra=pl.lit(1))
+    said = world.refused(giving(wider, **words), **asked)
+    assert "extra: the table has no such column (frame: Int32). Nothing was written" in said
+    assert said.endswith(f"dg launch --assets sales{again}")
+    world.done(giving(wider.drop("extra"), **words), **asked)
+    assert world.rows("sales") == frame.rows()
+    place = Path(world.lake.address("sales").uri)
+    place.rename(place.with_name("moved away"))
+    world.done(giving(wider, **words), **asked)
+    assert world.rows("sales") == wider.rows()
 
 
 @pytest.mark.parametrize("frame", [PLAIN, PLAIN.lazy()], ids=["eager", "lazy"])

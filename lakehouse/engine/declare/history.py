@@ -27,8 +27,8 @@ def _in_columns(declared: Declaration, write: History) -> Iterator[str]:
     if since is None:
         yield f"History(valid_at={write.valid_at!r}) names no column of {name}."
         return
-    if not isinstance(since.dtype, pl.Date | pl.Datetime):
-        yield f"History(valid_at={write.valid_at!r}): {since.dtype} is no time; make it a `date` or `Utc`."
+    if since.dtype not in (pl.Date(), pl.Datetime("us", "UTC")):
+        yield f"History(valid_at={write.valid_at!r}): {since.dtype} is no day or moment; make it a `date` or `Utc`."
     if not since.key or len(declared.key_columns) == 1:
         yield (
             f"History(): the key of {name} is who, and {write.valid_at!r}; mark both with column(…, key=True), since "

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import polars as pl
+from deltalake.exceptions import DeltaError
 
 from lakehouse.engine.declare.errors import LakehouseError
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
+from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Action, read_commit, read_commits
-from lakehouse.engine.delta.place import LOG, POINTER, for_polars, full, log_name, sha256_of_file, tables_within
+from lakehouse.engine.delta.log import Action, read_commit, read_commits, summed_up
+from lakehouse.engine.delta.place import LOG, POINTER, full, log_name, sha256_of_file, tables_within
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
-from lakehouse.engine.delta.vectors import read_vectors
+from lakehouse.engine.delta.vectors import Vector, read_vectors
 
 FILES_AT_ONCE = 4
 _POINTER = f"{LOG}/{POINTER}"
@@ -48,6 +52,10 @@ class Checked:
         return cls(0, 0, 0, 0, {LOG: why}, 0, 0)
 
     @property
+    def opens(self) -> bool:
+        return LOG not in self.faults
+
+    @property
     def only_sums(self) -> bool:
         """Whether nothing is damaged but what sums up the log, and can be made anew from it."""
         return all(name == _POINTER or ".checkpoint." in name for name in self.faults)
@@ -62,8 +70,14 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
     """
     there = store.sizes(handle.address)
     log = _Log(handle, there)
-    faults, sums = log.faults() | _faults_of_vectors(handle), log.sums
-    files: list[dict[str, Any]] = list(handle.files().iter_rows(named=True))
+    faults, sums = log.faults(), log.sums
+    try:
+        files: list[dict[str, Any]] = list(handle.files().iter_rows(named=True))
+        vectors = _by_file(handle.vectors)
+    except (DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        if not faults:
+            raise
+        return Checked(handle.version, 0, 0, 0, faults, 0, 0)
 
     def fault_of(file: dict[str, Any]) -> str:
         return _fault(handle, there.get(file["path"]), file, sums.get(file["path"]))
@@ -72,19 +86,27 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
         for done, (file, fault) in enumerate(zip(files, pool.map(fault_of, files), strict=True), 1):
             tell(f"{done:,} of {number(len(files), 'file')} read")
             faults |= {file["path"]: fault} if fault else {}
-    vectors = {vector.file for vector in handle.vectors.values()}
+        found = pool.map(partial(_fault_of_vectors, handle.address), vectors.values())
+        faults |= {name: fault for name, fault in zip(vectors, found, strict=True) if fault}
     used, elsewhere = {file["path"] for file in files}, (f"{LOG}/", *tables_within(there))
-    unused = [size for name, size in there.items() if name not in used | vectors and not name.startswith(elsewhere)]
+    unused = [size for name, size in there.items() if name not in used | {*vectors} and not name.startswith(elsewhere)]
     return Checked(handle.version, len(files), handle.rows, len(used & sums.keys()), faults, len(unused), sum(unused))
 
 
-def _faults_of_vectors(handle: Handle) -> dict[str, str]:
-    """What is wrong with deletion vectors; one of them says of which file."""
+def _by_file(vectors: Mapping[str, Vector]) -> dict[str, list[Vector]]:
+    """Those that lie in one file; those that lie in the log alone together."""
+    found = dict[str, list[Vector]]()
+    for vector in vectors.values():
+        found.setdefault(vector.file or "a deletion vector in the log", []).append(vector)
+    return found
+
+
+def _fault_of_vectors(address: Address, vectors: Sequence[Vector]) -> str:
     try:
-        read_vectors(handle.address, handle.vectors.values())
-    except (OSError, LakehouseError) as error:
-        return {"a deletion vector": _cannot_be_read(error)}
-    return {}
+        read_vectors(address, vectors)
+    except (OSError, ValueError, LakehouseError) as error:
+        return _cannot_be_read(error)
+    return ""
 
 
 def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str | None) -> str:
@@ -135,16 +157,14 @@ class _Log:
         """The checksums that it keeps, by path."""
 
     def faults(self) -> dict[str, str]:
-        first, faults = 0, dict[str, str]()
-        if _POINTER in self._there:
-            try:
-                first = int(msgspec.json.decode(store.read(self._handle.address, [_POINTER])[0])["version"])
-            except (ValueError, KeyError) as error:
-                faults[_POINTER] = _cannot_be_read(error)
-            else:
-                faults |= {part: fault for part, fault in self._checkpoint(first) if fault}
-                faults |= {} if faults else self._lie_of_checkpoint(first)
-        for version in range(first + (first > 0), self._handle.version + 1):
+        listed = Checkpoints(self._handle.address, self._there).up_to(self._handle.version)
+        pointed = summed_up(self._handle.address)
+        faults = {_POINTER: "cannot be read"} if pointed < 0 and _POINTER in self._there else dict[str, str]()
+        first = max(pointed, -1 if listed is None else listed)
+        if first >= 0:
+            sums = {part: fault for part, fault in self._checkpoint(first) if fault}
+            faults |= sums or self._lie_of_checkpoint(first)
+        for version in range(first + 1, self._handle.version + 1):
             if fault := self._commit(version):
                 faults[log_name(version)] = fault
         return faults
@@ -190,10 +210,11 @@ class _Log:
             yield f"{begin}parquet", "is not there"
         address = self._handle.address
         for part in parts:
-            try:
-                adds = pl.scan_parquet(full(address, [part]), glob=False, **for_polars(address)).collect()["add"]
-            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-                yield part, _cannot_be_read(error)
-                continue
+            with store.at_hand(address, part) as here:
+                try:
+                    adds = pl.read_parquet(full(here, [part])[0], glob=False)["add"]
+                except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                    yield part, _cannot_be_read(error)
+                    continue
             for add in adds.drop_nulls():
                 self._keep(add)

@@ -35,6 +35,23 @@ class Checkpoints:
         one = [name for name in parts if name.endswith(".checkpoint.parquet")]
         return one or (parts if parts and int(parts[0].split(".")[3]) == len(parts) else [])
 
+    def can_be_read(self, version: int) -> bool:
+        """Whether one is whole, and a table can be opened from it. Raises as `store.read` where its store is silent."""
+        held, needed = set[str](), {"protocol", "metaData"}
+        for part in self.parts(version):
+            with store.at_hand(self._address, part) as here:  # raises: who does not answer says nothing of the file
+                try:
+                    rows = pl.read_parquet(full(here, [part])[0], glob=False)
+                except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+                    return False
+                held |= {name for name in needed & {*rows.columns} if rows[name].drop_nulls().len()}
+        return held == needed
+
+    def broken(self) -> list[str]:
+        """The files of those that are not whole, or cannot be read. Raises as `can_be_read`."""
+        every = self._parts.items()
+        return [name for version, parts in every if not self.can_be_read(version) for name in parts]
+
     def up_to(self, version: int) -> int | None:
         """The newest one up to this version; None where the log is read from its beginning."""
         return max((each for each in self if each <= version), default=None)

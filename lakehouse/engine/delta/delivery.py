@@ -93,7 +93,7 @@ def deliver(delivery: Delivery, budget: int | None = None, tell: Tell = nobody) 
     beforehand (`prepare_merge`).
     """
     stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
-    handle = for_readers(_freed(stands, delivery.readers), delivery.readers)
+    handle = freed(stands, delivery.readers)
     if not delivery.whole:
         evolved = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)
         handle = for_readers(evolved, delivery.readers)
@@ -113,15 +113,18 @@ def deliver(delivery: Delivery, budget: int | None = None, tell: Tell = nobody) 
     return written
 
 
-def _freed(stands: Handle, readers: tuple[Reader, ...]) -> Handle:
-    """As these can read it. Raises Conflict where a rival changed rows meanwhile: what comes was worked out before."""
+def freed(stands: Handle, readers: tuple[Reader, ...]) -> Handle:
+    """As these can read it, and what is committed on it too.
+
+    Raises Conflict where a rival changed rows meanwhile: what comes was worked out before.
+    """
     freed = without_vectors(stands, readers)
     if freed.version > stands.version and not only_upkeep(freed.address, stands.version, freed.version):
         raise Conflict(
             f"{stands.address}: another writer changed its rows while its deletion vectors were folded in; nothing of "
             "ours was committed. Run again."
         )
-    return freed
+    return for_readers(freed, readers)
 
 
 def _guarded(delivery: Delivery) -> Mapping[str, int | None]:

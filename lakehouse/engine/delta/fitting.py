@@ -12,12 +12,15 @@ from lakehouse.engine.delta.compatibility import widens
 from lakehouse.engine.delta.storable import as_instance
 
 
-def fitted(rows: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, table: str) -> pl.DataFrame | pl.LazyFrame:
+def fitted(
+    rows: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, table: str, *, anew: str = ""
+) -> pl.DataFrame | pl.LazyFrame:
     """The rows with exactly the columns of `schema`, in its order. Columns of a narrower type are widened on the way.
 
     The proof is part of the same pass: whoever carries a lazy frame out meets Refused at the first value that does not
     come back as it was. Refused at once where a column is missing, unknown or of a type that does not widen into the
     table's; then the values that would change are counted, which runs a lazy frame.
+    anew: how a table is made anew that has no contract.
     """
     frame = rows.lazy().collect_schema()
     if [*frame.items()] == [*schema.items()]:
@@ -25,7 +28,7 @@ def fitted(rows: pl.DataFrame | pl.LazyFrame, schema: pl.Schema, table: str) -> 
     narrow = [name for name in schema if name in frame and frame[name] != schema[name]]
     misfits = [name for name in narrow if not widens(frame[name], schema[name])]
     if misfits or set(frame) != set(schema):
-        raise Refused(_refusal(rows.lazy(), schema, misfits, table))
+        raise Refused(_refusal(rows.lazy(), schema, misfits, table, anew=anew))
     return rows.select(
         proved(pl.col(name), frame[name], schema[name], f"{table}: {name}") if name in narrow else pl.col(name)
         for name in schema
@@ -86,26 +89,30 @@ def _lost(rows: pl.LazyFrame, name: str, before: pl.DataType, after: pl.DataType
     return int(back.collect(engine="streaming").item())
 
 
-def _refusal(rows: pl.LazyFrame, schema: pl.Schema, misfits: list[str], table: str) -> str:
-    frame = rows.collect_schema()
-    said = [*_other_names(frame, schema), *_other_types(rows, schema, misfits)]
+def _refusal(rows: pl.LazyFrame, schema: pl.Schema, misfits: list[str], table: str, *, anew: str) -> str:
+    frame, is_declared = rows.collect_schema(), not anew
+    said = [
+        *_other_names(frame, schema, is_declared=is_declared),
+        *_other_types(rows, schema, misfits, is_declared=is_declared),
+    ]
+    ways = "Cast in the transform, or, where the contract changed on purpose, make the table anew: lakehouse rebuild."
     return (
         f"{table} refused a frame whose columns are not the table's: {'; '.join(said)}. Nothing was written, since a "
-        "writer that casts changes values silently. Cast in the transform, or, where the contract changed on purpose, "
-        "make the table anew: lakehouse rebuild."
+        f"writer that casts changes values silently. {anew or ways}"
     )
 
 
-def _other_names(frame: pl.Schema, schema: pl.Schema) -> Iterator[str]:
+def _other_names(frame: pl.Schema, schema: pl.Schema, *, is_declared: bool) -> Iterator[str]:
+    added = "; a contract that declares it nullable adds it" if is_declared else ""
     yield from (
-        f"{name}: the table has no such column (frame: {dtype}); a contract that declares it nullable adds it"
+        f"{name}: the table has no such column (frame: {dtype}){added}"
         for name, dtype in frame.items()
         if name not in schema
     )
     yield from (f"{name}: missing in the frame (table: {dtype})" for name, dtype in schema.items() if name not in frame)
 
 
-def _other_types(rows: pl.LazyFrame, schema: pl.Schema, misfits: list[str]) -> Iterator[str]:
+def _other_types(rows: pl.LazyFrame, schema: pl.Schema, misfits: list[str], *, is_declared: bool) -> Iterator[str]:
     frame, count = rows.collect_schema(), rows.select(pl.len()).collect().item() if misfits else 0
     for name in misfits:
         before, after = frame[name], schema[name]
@@ -113,6 +120,6 @@ def _other_types(rows: pl.LazyFrame, schema: pl.Schema, misfits: list[str]) -> I
             lost = f"{_lost(rows, name, before, after):,}"
         except pl.exceptions.PolarsError:  # the one has no words for the other
             lost = "all"
-        wider = f"; a contract that declares {before} widens the table" if widens(after, before) else ""
+        wider = f"; a contract that declares {before} widens the table" if is_declared and widens(after, before) else ""
         said = f"{lost} of {number(count, 'value')} would change{wider}"
         yield f"{name}: {before} in the frame, {after} in the table: {said}"

@@ -75,12 +75,15 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
         return readable(address, DeltaTable(root(address), version=version, storage_options=storage_options(address)))
     except TableNotFoundError:
         return None
-    except (OSError, DeltaError) as error:
+    except BaseException as error:
+        is_panic = type(error).__name__ == "PanicException"  # Rust's, of a damaged checkpoint; it is not exported
+        if not is_panic and not isinstance(error, (OSError, DeltaError)):
+            raise
         raise_where_refused(address, error)
-        if isinstance(error, DeltaError) and _TRIED_AGAIN not in str(error):
+        if is_panic or (isinstance(error, DeltaError) and _TRIED_AGAIN not in str(error)):
             raise Unreadable(
-                f"{address} is no Delta table that can be read: {in_words(error)}. Put its log back as it was; or move "
-                "it away and make it anew: lakehouse rebuild."
+                f"{address} is no Delta table that can be read: {in_words(error)}. Put its log back as it was, or see "
+                "what mends it: lakehouse table check."
             ) from error
         raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
 

@@ -347,9 +347,9 @@ class Handle:
         """What the commit has made of the version before it is known without a look."""
         self.id, self.description = before.id, before.description
         self.schema, self.partition_by, self.has_vectors = before.schema, before.partition_by, before.has_vectors
-        self.gone = {path: places for path, places in before.gone.items() if path not in went}
-        grown = None if "_files" in vars(before) else before._grown
-        self._grown = (grown or Grown(before._files)).on(came, went)
+        kept = before.gone if "gone" in vars(before) or not went.issuperset(before.vectors) else dict[str, BitMap]()
+        self.gone = {path: places for path, places in kept.items() if path not in went}
+        self._grown = ((None if "_files" in vars(before) else before._grown) or Grown(before._files)).on(came, went)
 
     def _mark(self, marked: Mapping[str, Mark], *, looks_again: bool) -> None:
         self.has_vectors, self.gone = True, {**self.gone, **{path: mark.places for path, mark in marked.items()}}

@@ -12,18 +12,22 @@ import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import batched, takewhile, zip_longest
 from pathlib import Path
 
 import msgspec
-import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
-from lakehouse.engine.delta.place import LOG, POINTER, make_durable, root
+from lakehouse.engine.delta.checkpoints import Checkpoints
+from lakehouse.engine.delta.log import summed_up
+from lakehouse.engine.delta.place import LOG, POINTER, log_name, make_durable, root
 
-_COMMIT = re.compile(r"(\d{20})\.json")
-_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..*parquet|_last_checkpoint")
+_COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
+_CHECKPOINT = re.compile(rf"{LOG}/(\d{{20}})\.checkpoint\..*parquet")
+_TORN = re.compile(rf"{LOG}/\.torn-[0-9a-f]{{8}}-(\d{{20}})\.json")
+_READ_AT_ONCE = 64
 
 _logger = logging.getLogger(__name__)
 
@@ -32,32 +36,33 @@ def heal(address: Address) -> None:
     """Move aside what keeps a table from being opened.
 
     The newest commit, where it is empty or does not end: nobody has built on it, and since a commit gets its name when
-    it has all its bytes, nobody is writing it. Checkpoints that cannot be read, where every commit lies there: they
+    it has all its bytes, nobody is writing it. Checkpoints that cannot be read, where what is left tells the same: they
     only sum up.
     """
     log = Path(root(address), LOG)
     if address.is_local and not address.only_read and os.name != "nt" and log.is_dir():
         _heal_newest(address, log)
-        _heal_checkpoints(address, log)
+        _heal_checkpoints(address)
 
 
-def repair_checkpoints(address: Address) -> list[str]:
-    """Move every checkpoint aside, readable or not, wherever the table lies. Their names below the table's folder.
+def repair_checkpoints(address: Address, anew: str) -> list[str]:
+    """Move checkpoints aside, wherever the table lies and also where it does not open. Their names below its folder.
 
-    Refused where a commit is missing, which only they tell of.
+    All of them where every commit lies there, since one that can be read may lie; else those that cannot be read.
+    Refused where what is left of the log would not tell the same; the way out is `anew` then.
     """
     address.refuse_a_write()
-    names = [name.removeprefix(f"{LOG}/") for name in store.sizes(address)]
-    found = [name for name in names if _CHECKPOINT.fullmatch(name)]
-    if found and not _is_complete(names):
+    log = _Log(address)
+    moved = log.broken if log.lacks(-1) else log.sums
+    if moved is log.broken and (missing := log.lacks(log.base)):
         raise Refused(
-            f"{address}: commits are missing from its log, and only the checkpoints tell what they held. Nothing was "
-            "moved. Make the table anew: lakehouse rebuild."
+            f"{address}: {missing} is missing or damaged, and no checkpoint that can be read stands for it. "
+            f"Nothing was moved. Put the log back as it was; else {anew}"
         )
-    for name in found:
-        store.rename(address, f"{LOG}/{name}", f"{LOG}/{_aside(name)}")
+    for name in moved:
+        store.rename(address, name, f"{LOG}/{_aside(name.removeprefix(f'{LOG}/'))}")
     known.forget(address)
-    return [f"{LOG}/{name}" for name in found]
+    return moved
 
 
 def is_whole(commit: bytes) -> bool:
@@ -70,7 +75,7 @@ def is_whole(commit: bytes) -> bool:
 
 
 def _heal_newest(address: Address, log: Path) -> None:
-    newest = max((each for each in log.iterdir() if _COMMIT.fullmatch(each.name)), default=None)
+    newest = max((each for each in log.iterdir() if _COMMIT.fullmatch(f"{LOG}/{each.name}")), default=None)
     aside = newest and _move_if_torn(newest)
     if newest and aside:
         _logger.warning(
@@ -90,32 +95,52 @@ def _move_if_torn(newest: Path) -> Path | None:
     return None
 
 
-def _heal_checkpoints(address: Address, log: Path) -> None:
-    broken = [each.name for each in log.iterdir() if _CHECKPOINT.fullmatch(each.name) and not _is_readable(each)]
-    if not broken or not _is_complete(each.name for each in log.iterdir()):
+def _heal_checkpoints(address: Address) -> None:
+    log = _Log(address)
+    if not log.broken or log.lacks(log.base):
         return
-    for name in {*broken, POINTER}:
+    for name in log.broken:
         with suppress(FileNotFoundError):  # another heals it, too
-            _move(log / name)
-    _logger.warning("%s: %s cannot be read, and was moved aside: the log holds it all.", address, ", ".join(broken))
+            _move(Path(root(address), name))
+    said = ", ".join(log.broken)
+    _logger.warning("%s: %s cannot be read, and was moved aside: the rest of the log tells the same.", address, said)
 
 
-def _is_readable(file: Path) -> bool:
-    """Of the pointer: whether it leads to a checkpoint that is there."""
-    try:
-        if file.name == POINTER:
-            version = int(msgspec.json.decode(file.read_bytes())["version"])
-            return any(file.parent.glob(f"{version:020d}.checkpoint.*"))
-        pl.read_parquet(file, glob=False)
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return False
-    return True
+class _Log:
+    """A table's log as it is listed. `sums`: all that only sums up; `broken`: what of it cannot be read.
+
+    base: the version of the newest checkpoint that can be read, which whoever opens the table goes by without the
+    broken ones; -1 where that is the log from its beginning.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address, names, pointer = address, store.sizes(address, LOG), f"{LOG}/{POINTER}"
+        self.sums = [name for name in names if _CHECKPOINT.fullmatch(name) or name == pointer]
+        self.broken = Checkpoints(address, names).broken()
+        self._left = names.keys() - self.broken
+        begin = log_name(summed_up(address)).replace("json", "checkpoint.")
+        if pointer in names and not any(name.startswith(begin) for name in self._left):
+            self.broken.append(pointer)
+        self.base = max(Checkpoints(address, self._left), default=-1)
+
+    def lacks(self, base: int) -> str:
+        """The first commit after `base` that is missing or torn; empty where those that are there lead to the newest.
+
+        A version whose commit was torn and moved aside is none, unless a checkpoint that can be read tells of it.
+        """
+        told = _versions(_COMMIT, self._left) | _versions(_CHECKPOINT, self._left)
+        newest = max(told | (_versions(_CHECKPOINT, self.broken) - _versions(_TORN, self._left)), default=-1)
+        needed = map(log_name, range(base + 1, newest + 1))
+        for some in batched(needed, _READ_AT_ONCE):
+            there = takewhile(self._left.__contains__, some)
+            whole = map(is_whole, store.read(self._address, [*there]))
+            if lost := next((name for name, stands in zip_longest(some, whole) if not stands), ""):
+                return lost
+        return ""
 
 
-def _is_complete(names: Iterable[str]) -> bool:
-    """Whether every commit from the first one is among them."""
-    versions = sorted(int(found[1]) for name in names if (found := _COMMIT.fullmatch(name)))
-    return versions == list(range(len(versions))) and bool(versions)
+def _versions(kind: re.Pattern[str], names: Iterable[str]) -> set[int]:
+    return {int(found[1]) for name in names if (found := kind.fullmatch(name))}
 
 
 def _move(file: Path) -> Path:

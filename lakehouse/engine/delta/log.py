@@ -227,9 +227,16 @@ class Past:
         return [self.commit(each) for each in takewhile(lambda each: each > sought, self.line(version))][::-1]
 
     def transaction(self, app: str, version: int) -> int | None:
-        """The version that `app` had last committed with at `version`, None when it never had."""
+        """The version that `app` had last committed with at `version`, None when it never had.
+
+        Of what the log no longer tells a checkpoint does; FileNotFoundError where none reaches so far back.
+        """
         for each in range(version, -1, -1):
-            if (found := self.commit(each).transaction(app)) is not None:
+            try:
+                found = self.commit(each).transaction(app)
+            except FileNotFoundError:
+                return transactions_at(self.address, version).get(app)
+            if found is not None:
                 return None if found == NEVER else found
         return None
 

@@ -161,6 +161,14 @@ def without_vectors(handle: Handle, readers: Sequence[Reader]) -> Handle:
     return plain if handle.stands_as is None else as_if(plain, handle.schema)
 
 
+def folded(handle: Handle, paths: Iterable[str]) -> Iterator[DataFile]:
+    """Files written anew without the rows that their deletion vectors take away; nobody sees them yet."""
+    for path in paths:
+        files = _joined(handle, [path])
+        _refuse_other_count(handle, [path], files)
+        yield from files
+
+
 def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
     """Lay the rows of each partition by these columns along a Z-curve, in as many files as there should be.
 

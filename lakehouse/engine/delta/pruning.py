@@ -47,7 +47,7 @@ def _null_meets(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Serie
 def _ranges_meet(files: pl.DataFrame, column: str, values: pl.Series) -> pl.Series:
     """True for a file that has an unknown bound on one side and a value on the other, or a value between the two."""
     values, bounds = values.drop_nulls(), _bounds(files, column, values.dtype)
-    first, last = (pl.lit(value, values.dtype) for value in (values.min(), values.max()))
+    first, last = pl.lit(values).min(), pl.lit(values).max()
     near = bounds.filter((pl.col("low") <= last).fill_null(value=True), (pl.col("high") >= first).fill_null(value=True))
     # files hold mostly what is older than all that came: only what meets the others is sorted
     values = values.to_frame("value").filter(_in_range(pl.col("value"), near)).to_series().sort()
@@ -71,7 +71,7 @@ def _in_range(value: pl.Expr, bounds: pl.DataFrame) -> pl.Expr:
     """Whether it lies between the least and the greatest bound; true where one is not known."""
     if bounds.is_empty():
         return pl.lit(value=False)
-    low, high = bounds.schema.values()
-    least = pl.lit(None if bounds["low"].null_count() else bounds["low"].min(), low)
-    greatest = pl.lit(None if bounds["high"].null_count() else bounds["high"].max(), high)
+    # never a value of Python's: a bound may lie past the year 9999, where its datetime ends
+    known = bounds.select(pl.when(pl.all().null_count() == 0).then(pl.all()))
+    least, greatest = pl.lit(known["low"]).min(), pl.lit(known["high"]).max()
     return (value >= least).fill_null(value=True) & (value <= greatest).fill_null(value=True)

@@ -25,7 +25,7 @@ class Unreadable(Terminal):
     """The table's log or its protocol is not one that we can read or write."""
 
 
-def raise_where_refused(address: Address, error: Exception) -> None:
+def raise_where_refused(address: Address, error: BaseException) -> None:
     """Raise what the address makes of it where the store lets us not in; nothing where the error is another."""
     said = str(error)
     # Polars names the path by which it first came to the container, whichever was refused
@@ -35,7 +35,7 @@ def raise_where_refused(address: Address, error: Exception) -> None:
         raise address.refused(int(found[1][:3]), code[1] if code else found[1][4:]) from error
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """What deltalake says, in one line, without the colours of a terminal and the calls that led there."""
     said = _CALLS.split(_COLOURS.sub("", str(error)))[0]
     lines = (line.strip(" \t↳") for line in said.splitlines())

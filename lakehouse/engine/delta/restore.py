@@ -6,19 +6,22 @@ Delta's own restore leaves the transactions as they are, so that what was read s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 import msgspec
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.commit import SHA256
-from lakehouse.engine.delta.delivery import tidy
+from lakehouse.engine.delta.delivery import freed, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER, RESTORED, Action, Past, last_note, transactions_at
+from lakehouse.engine.delta.optimize import folded
+from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.travel import at_version
 from lakehouse.engine.delta.vectors import Vector
@@ -70,10 +73,14 @@ class Restore:
 def prepare_restore(now: Handle, version: int) -> Restore:
     """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files."""
     then = at_version(now, version)
+    if then is now:
+        return Restore(now, then, (), (), {})
     standing, wanted = ({path: each.vectors.get(path) for path in each.files()["path"]} for each in (now, then))
     back = [path for path in wanted if path not in standing or standing[path] != wanted[path]]
     removed = tuple(sorted(path for path in standing if path not in wanted or standing[path] != wanted[path]))
     past = Past(now.address)
+    if not now.has_vectors and any(map(wanted.get, back)) and past.origin(now.version) == past.origin(version):
+        back, removed = [], ()  # the same rows stand here without vectors
     try:
         files = _as_added(past, version, back)
         positions = _rewound(now, then)
@@ -83,6 +90,20 @@ def prepare_restore(now: Handle, version: int) -> Restore:
             "was written."
         ) from gone
     return Restore(now, then, tuple(files), removed, positions)
+
+
+def readable(prepared: Restore, readers: tuple[Reader, ...]) -> Restore:
+    """The same for a table that these read: no deletion vector comes back that one of them does not know.
+
+    Such a file is written anew, and comes with the restore itself. Where the table as it stands has vectors, they are
+    folded in beforehand, by commits of their own. Raises Conflict as `restore` does.
+    """
+    now = freed(prepared.now, readers)
+    if now.version > prepared.now.version:
+        prepared = prepare_restore(now, prepared.then.version)
+    marked = [] if can_read(readers, DELETION_VECTORS) else [each.path for each in prepared.added if each.vector]
+    anew = folded(prepared.then.leaving_out(now.unmeasured), marked)
+    return replace(prepared, now=now, added=(*(each for each in prepared.added if each.path not in marked), *anew))
 
 
 def restore(prepared: Restore, aside: Address | None) -> Handle:

@@ -65,15 +65,18 @@ def end_of(address: Address, name: str, size: int, most: int) -> bytes:
     return _read(address, store_of(address), name, range(max(0, size - most), size))
 
 
-def create(address: Address, name: str, content: bytes) -> None:
-    """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError."""
+def create(address: Address, name: str, content: bytes, *, is_ours: bool = False) -> None:
+    """A file that is there whole or not at all. Raises FileExistsError where one is there already, else OSError.
+
+    is_ours: nobody else has such a name; what is there already came of the same call, whose answer was lost.
+    """
     address.refuse_a_write()
     store = store_of(address)
     if address.is_local:
         return _create_on_disk(Path(root(address), name), content, f"{address}: {name} is there already")
     with _told(address):
         try:
-            obstore.put(store, name, content, mode="create", use_multipart=False)
+            obstore.put(store, name, content, mode="overwrite" if is_ours else "create", use_multipart=False)
         except AlreadyExistsError as taken:
             raise FileExistsError(f"{address}: {name} is there already") from taken
     return None

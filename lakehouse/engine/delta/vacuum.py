@@ -25,7 +25,7 @@ from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.halves import halves, without_halves
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
-from lakehouse.engine.delta.place import LOG, for_polars, full, root, tables_within
+from lakehouse.engine.delta.place import LOG, root, tables_within
 from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
 from lakehouse.engine.delta.travel import committed_at, version_at
 from lakehouse.engine.delta.vectors import Vector
@@ -202,7 +202,7 @@ class _Log:
         None where there is no checkpoint that can be read, or the pointer to the newest does not reach it.
         """
         base = self._checkpoints.up_to(min(first, summed_up(self._handle.address)))
-        if base is None or not self._can_be_read(base):
+        if base is None or not self._checkpoints.can_be_read(base):
             return {}
         return {
             name: self._there[name][0]
@@ -232,18 +232,6 @@ class _Log:
                 f"({str(error).partition(chr(10))[0]}), so which files are needed cannot be told. Nothing was removed. "
                 "Next: lakehouse table check"
             ) from error
-
-    def _can_be_read(self, base: int) -> bool:
-        """A checkpoint that is damaged makes the table unreadable once the log that it sums up is gone."""
-        parts = full(self._handle.address, self._checkpoints.parts(base))
-        try:
-            whole = pl.concat(
-                [pl.scan_parquet(part, glob=False, **for_polars(self._handle.address)) for part in parts],
-                how="diagonal_relaxed",
-            ).collect()
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-            return False
-        return bool(whole["metaData"].drop_nulls().len()) and bool(whole["protocol"].drop_nulls().len())
 
 
 def _refuse_unless_whole(handle: Handle, there: Listing, used: Iterable[str]) -> None:

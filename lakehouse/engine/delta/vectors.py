@@ -130,7 +130,7 @@ def write_vectors(address: Address, gone: Mapping[str, BitMap]) -> dict[str, Mar
         data = struct.pack("<IQI", _MAGIC, 1, 0) + positions.serialize()
         vectors[path] = Vector("u", where, len(content), len(data), len(positions))
         content += struct.pack(">I", len(data)) + data + struct.pack(">I", zlib.crc32(data))
-    store.create(address, _named(name), bytes(content))
+    store.create(address, _named(name), bytes(content), is_ours=True)
     if address.is_local:
         make_durable(full(address, [_named(name)]))
     return {path: Mark(vector, gone[path]) for path, vector in vectors.items()}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Cluster
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.ports import Address, Cluster
+from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.orchestrate.table import Table
 
 TABLES_AT_ONCE = 16
@@ -31,6 +33,14 @@ def unmade(tables: Sequence[Table], place: Place) -> list[str]:
 def as_read(declared: Declaration, place: Place) -> Handle | None:
     """A table as its readers find it: where the lake has none, as it stands in the one behind."""
     return or_behind(Handle.open(place.table(declared)), declared, place)
+
+
+def lies_at(declared: AnyTable, place: Place) -> Address:
+    """Where a table lies as its readers find it, whether it opens or not."""
+    own, behind = place.table(declared), None if isinstance(declared, Plain) else place.behind_of(declared)
+    with suppress(Unreadable):
+        return behind if behind and Handle.open(own) is None else own
+    return own
 
 
 def or_behind(own: Handle | None, declared: Declaration, place: Place) -> Handle | None:

@@ -10,7 +10,7 @@ from types import ModuleType
 import dagster as dg
 
 from lakehouse.engine.declare.errors import DeclarationError
-from lakehouse.engine.declare.table import Declaration, Plain
+from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
 from lakehouse.engine.orchestrate.table import Table
 
 
@@ -54,6 +54,11 @@ def plain_in(assets: Sequence[dg.AssetsDefinition], chosen: dg.AssetSelection | 
     keys = chosen.resolve(assets) if chosen else {key for each in assets for key in each.keys}
     specs = [spec for each in assets if not isinstance(each, Table) for spec in each.specs if spec.key in keys]
     return [Plain(tuple(each.key.path), partitions=each.partitions_def is not None) for each in specs]
+
+
+def plain_below(declared: AnyTable, assets: Sequence[dg.AssetsDefinition]) -> list[Plain]:
+    """Those that read a table, by way of others too."""
+    return plain_in(assets, dg.AssetSelection.assets(dg.AssetKey(declared.path)).downstream(include_self=False))
 
 
 def connections_of(tables: Sequence[Table]) -> dict[str, str]:

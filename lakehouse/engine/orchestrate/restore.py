@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +17,14 @@ from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Past
-from lakehouse.engine.delta.restore import Restore, prepare_restore, restore
+from lakehouse.engine.delta.optimize import folds
+from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.restore import Restore, prepare_restore, readable, restore
 from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
-from lakehouse.engine.orchestrate.load import plain_in
+from lakehouse.engine.orchestrate.load import plain_below
 from lakehouse.engine.orchestrate.work import partition_position, position
 
 
@@ -56,14 +59,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Later:
-    """A table that has read more of its upstreams than what will stand. `clean`: its newest version that had not."""
+    """A table that has read more of its upstreams than what will stand. `back`: to its newest version that had not.
+
+    Where none of these can be told or read any more, `lost`: the tables with which it has to be made anew.
+    """
 
     declared: Declaration
     handle: Handle
-    clean: int
+    back: Restore | None
+    lost: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.declared.key} (version {self.handle.version}; {self.clean} is its last that has none of them)"
+        if self.back:
+            said = f"{self.back.then.version} is its last that has none of them"
+        else:
+            whose = "" if self.declared.key in self.lost else f" of {', '.join(self.lost)}"
+            said = f"none without them can be read any more{whose}"
+        return f"{self.declared.key} (version {self.handle.version}; {said})"
 
 
 @dataclass(frozen=True)
@@ -85,14 +97,27 @@ class Plan:
         """The files that would have to land again, and no longer lie there as they were read."""
         return self.root.rewind.gone if self.root.rewind and not self.root.is_done else ()
 
-    def refusal(self, *, accept_loss: bool) -> str | None:
+    @property
+    def left(self) -> list[str]:
+        """What is said of the tables that cannot be put back, and keep rows of what goes until they are made anew."""
+        anew = dict.fromkeys(key for each in self._keeping for key in each.lost)
+        return [f"{key} cannot be put back, and stands as it is. Next: lakehouse rebuild {key}+" for key in anew]
+
+    @property
+    def _keeping(self) -> list[Later]:
+        return [each for each in self.later if keeps_what_it_read(each.declared)]
+
+    def refusal(self, *, accept_loss: bool, accept_rebuild: bool = False) -> str | None:
         """Why it must not be carried out, with the ways out."""
         key, version = self.root.declared.key, self.root.restore.then.version
-        if keeping := [each for each in self.later if keeps_what_it_read(each.declared)]:
+        if keeping := [each for each in self._keeping if each.back or not accept_rebuild]:
+            ways = "To put these back with it", "--downstream"
+            if self.left:
+                ways = "To put back what can be, and make the others anew next", "--downstream --accept-rebuild"
             return (
                 f"{key} was not put back to version {version}: {number(len(keeping), 'table')} downstream would keep "
-                f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. To put these "
-                f"back with it: lakehouse table restore {key} --version {version} --downstream"
+                f"rows that were made of what goes: {'; '.join(map(str, keeping))}. Nothing was written. "
+                f"{ways[0]}: lakehouse table restore {key} --version {version} {ways[1]}"
             )
         if self.gone and not accept_loss:
             return (
@@ -124,14 +149,17 @@ def plan(
 ) -> Plan:
     """What restoring a table takes. Reads the lake and lists the landing; writes nothing.
 
-    Refused where a version that is needed has lost its files or its log.
+    Refused where that version has lost its files or its log, or a reader that is declared cannot read what stands.
     """
     own = _own(declared, place)
     root = prepare_restore(own, version)
     later = _later(declared, root, tables, place)
     restores: dict[str, tuple[AnyTable, Restore]] = {declared.key: (declared, root)}
     if downstream:
-        restores |= {each.declared.key: (each.declared, prepare_restore(each.handle, each.clean)) for each in later}
+        restores |= {each.declared.key: (each.declared, each.back) for each in later if each.back}
+    for each, prepared in restores.values():
+        if not (prepared.is_done or folds(prepared.now, each.readers)):  # vectors go as it is put back
+            for_readers(prepared.now, each.readers)
     then = {key: each.then for key, (_, each) in restores.items()}
     rewind = None
     if isinstance(declared, Declaration) and declared.is_bronze:
@@ -140,34 +168,35 @@ def plan(
         Step(each, prepared, rewind if each is declared else None, tuple(_remarks(each, prepared, then, place)))
         for each, prepared in restores.values()
     ]
-    return Plan(tuple(reversed(steps)), () if downstream else tuple(later))
+    return Plan(tuple(reversed(steps)), tuple(each for each in later if not (downstream and each.back)))
 
 
 def _own(declared: AnyTable, place: Place) -> Handle:
     if (own := Handle.open(place.table(declared))) is None:
         raise Refused(f"{declared.key} was not written here yet: nothing can be put back. Next: {declared.made_by}")
-    return own
+    return own.leaving_out(declared.personal)
 
 
 def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None]) -> None:
     """Put the tables back, one commit each; `tell` is told of each. What stands as it should is left alone.
 
+    A table that one of its readers cannot read for its deletion vectors is freed of them before.
     Raises Conflict where a table was written meanwhile: those before it are put back, and to plan and carry out again
     does the rest.
     """
     for step in planned.steps:
         if step.is_done:
             continue
+        prepared = readable(step.restore, step.declared.readers)
         if step.rewind is not None:
             step.rewind.commit()
         aside = None if isinstance(step.declared, Plain) else place.quarantine(step.declared)
-        tell(step, restore(step.restore, aside))
+        tell(step, restore(prepared, aside))
 
 
 def left_alone(declared: AnyTable, assets: Sequence[dg.AssetsDefinition]) -> list[str]:
     """What is said of the plain assets downstream of a table, which are not put back with it."""
-    below = dg.AssetSelection.assets(dg.AssetKey(declared.path)).downstream(include_self=False)
-    return [each.left_alone for each in plain_in(assets, below)]
+    return [each.left_alone for each in plain_below(declared, assets)]
 
 
 def restored_event(step: Step, restored: Handle) -> dg.AssetMaterialization | dg.AssetObservation:
@@ -186,43 +215,52 @@ def restored_event(step: Step, restored: Handle) -> dg.AssetMaterialization | dg
 def _later(root: AnyTable, to: Restore, tables: Sequence[Declaration], place: Place) -> list[Later]:
     """The tables downstream that have read versions that will no longer count, upstreams first."""
     stands = {root.key: (to.now, to.then.version)}
-    found: list[Later] = []
+    found, lost = list[Later](), dict[str, tuple[str, ...]]()
     for each in tables:  # upstreams first
-        reads = {read.upstream.key for read in each.reads} & stands.keys()
+        reads = sorted({read.upstream.key for read in each.reads} & (stands.keys() | lost.keys()))
         handle = Handle.open(place.table(each)) if reads else None
         if handle is None:
             continue
-        clean = _clean(each, handle, [stands[key] for key in sorted(reads)])
-        if clean != handle.version:
-            stands[each.key] = (handle, clean)
-            found.append(Later(each, handle, clean))
+        handle = handle.leaving_out(each.personal)
+        back, anew = None, tuple(dict.fromkeys(key for read in reads for key in lost.get(read, ())))
+        if not anew:
+            back = _clean(each, handle, [stands[key] for key in reads])
+        if back is None:
+            lost[each.key] = anew or (each.key,)
+        elif back.now.version == back.then.version:
+            continue
+        else:
+            stands[each.key] = (handle, back.then.version)
+        found.append(Later(each, handle, back, lost.get(each.key, ())))
     return found
 
 
-def _clean(declared: Declaration, own: Handle, upstreams: Sequence[tuple[Handle, int]]) -> int:
-    """The newest version of a table that has read no more of its upstreams than what stood at these versions."""
-    past, theirs = Past(own.address), [(handle, version, Past(handle.address)) for handle, version in upstreams]
+def _clean(declared: Declaration, own: Handle, upstreams: Sequence[tuple[Handle, int]]) -> Restore | None:
+    """To the newest version of a table that has read no more of its upstreams than what stood at these versions.
+
+    None where the log, its checkpoints and the files that lie there reach back to none.
+    """
+    past, known = Past(own.address), own.transactions().keys()  # what it never read need not be looked for
+    theirs = [(handle, version, Past(handle.address)) for handle, version in upstreams]
 
     def is_clean(version: int) -> bool:
         return all(
             read is None or (read <= handle.version and of.grew_from(stays, read))
             for handle, stays, of in theirs
-            for app in _positions(declared, handle)
+            for app in known & _positions(declared, handle)
             for read in [past.transaction(app, version)]
         )
 
-    try:
-        return next(version for version in past.back(own.version) if is_clean(version))
-    except (FileNotFoundError, StopIteration) as gone:
-        raise Refused(
-            f"{own.address}: its log does not tell up to which version it has read its upstreams ({gone}), so what it "
-            f"was before cannot be told. Nothing was written. Make it anew afterwards: lakehouse rebuild {declared.key}"
-        ) from gone
+    with suppress(FileNotFoundError):
+        for version in filter(is_clean, past.back(own.version)):
+            with suppress(Refused):  # its files are gone: one before it may be whole
+                return prepare_restore(own, version)
+    return None
 
 
-def _positions(declared: Declaration, upstream: Handle) -> list[str]:
+def _positions(declared: Declaration, upstream: Handle) -> set[str]:
     keys = declared.partitions.keys() if declared.partitions else []
-    return [position(declared, upstream), *(partition_position(declared, upstream, key) for key in keys)]
+    return {position(declared, upstream), *(partition_position(declared, upstream, key) for key in keys)}
 
 
 def _remarks(declared: AnyTable, prepared: Restore, thens: dict[str, Handle], place: Place) -> Iterator[str]:

@@ -42,7 +42,7 @@ from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.ingest.rewind import asks_from
 from lakehouse.engine.orchestrate.catalog import shown
 from lakehouse.engine.orchestrate.history import out_of_place
-from lakehouse.engine.orchestrate.versions import beside
+from lakehouse.engine.orchestrate.versions import Part, parts
 from lakehouse.engine.orchestrate.work import is_foreign, position
 
 
@@ -87,7 +87,7 @@ class Kept:
 
     done: Optimized
     swept: Sweep
-    beside: tuple[Sweep, ...]
+    beside: Mapping[str, Sweep]
     bytes_before: int
     bytes_after: int
     retention: str
@@ -96,10 +96,7 @@ class Kept:
     def facts(self) -> dict[str, object]:
         return {
             **facts_of_files(self.done),
-            **facts_of_sweep(self.swept),
-            "beside/bytes_removed": sum(each.bytes for each in self.beside),
-            "folder/bytes_before": self.bytes_before,
-            "folder/bytes_after": self.bytes_after,
+            **facts_of_sweep(self.swept, self.beside, self.bytes_before, self.bytes_after),
             **({"retention": self.retention} if self.retention else {}),
         }
 
@@ -115,7 +112,8 @@ def facts_of_files(done: Optimized) -> dict[str, object]:
     return {**of(done.before, "before"), **of(done.after, "after"), **joined}
 
 
-def facts_of_sweep(swept: Sweep) -> dict[str, object]:
+def facts_of_sweep(swept: Sweep, beside: Mapping[str, Sweep], before: int, after: int) -> dict[str, object]:
+    """What went of a table and `beside` it, and the bytes of all in its folder before and after, as metadata."""
     held = {"held_for": {name: each.told for name, each in swept.held.items()}} if swept.held else {}
     return {
         "retention_hours": swept.hours,
@@ -123,6 +121,9 @@ def facts_of_sweep(swept: Sweep) -> dict[str, object]:
         "files_removed": len(swept.files),
         "log_files_removed": len(swept.log),
         "bytes_removed": swept.bytes,
+        "beside/bytes_removed": sum(each.bytes for each in beside.values()),
+        "folder/bytes_before": before,
+        "folder/bytes_after": after,
         **held,
     }
 
@@ -219,24 +220,25 @@ def keep_up(declared: AnyTable, place: Place, policy: Policy, tables: Sequence[D
         tidy(done.handle, place.quarantine(declared))
     swept = plan_sweep(declared, done.handle, kept, tables=tables, place=place)
     beside = plan_beside(declared, swept, place)
-    for each in (swept, *beside):
+    for each in (swept, *beside.values()):
         sweep(each)
     done = replace(done, handle=promise(done.handle, hours, policy.retention_hours))
     return Kept(done, swept, beside, before, sum(store.sizes(handle.address).values()), said)
 
 
-def plan_beside(declared: AnyTable, swept: Sweep, place: Place) -> tuple[Sweep, ...]:
-    """What may go of a table's quarantine and ledger: what no version asks for that its own vacuum leaves."""
-    planned = list[Sweep]()
+def plan_beside(declared: AnyTable, swept: Sweep, place: Place) -> dict[str, Sweep]:
+    """What may go of a table's `quarantine` and `ledger`: what no version asks for that its own vacuum leaves."""
+    planned = dict[str, Sweep]()
     if isinstance(declared, Plain):
-        return ()
+        return planned
     if (aside := Handle.open(place.quarantine(declared))) is not None:
-        planned.append(replace(plan_vacuum(aside, swept.hours, {}), log={}))  # by it, rows are told that count
+        # not of its log, by which rows are told that count
+        planned["quarantine"] = replace(plan_vacuum(aside, swept.hours, {}), log={})
     ledger = Ledger.open(declared, place.ledger(declared), swept.handle)
     if ledger.handle is not None:
         since = asks_from(ledger, transactions_at(swept.handle.address, swept.oldest))
-        planned.append(plan_vacuum(ledger.handle, swept.hours, {declared.key: since}))
-    return tuple(planned)
+        planned["ledger"] = plan_vacuum(ledger.handle, swept.hours, {declared.key: since})
+    return planned
 
 
 def _sum_up(handle: Handle) -> None:
@@ -247,24 +249,21 @@ def _sum_up(handle: Handle) -> None:
 
 @dataclass(frozen=True)
 class Examined:
-    """What reading a table whole has found. `anew`: what makes it anew, and `repair` what it sums up.
+    """What reading a table whole has found. `broken`: so many versions of a History do not follow each other."""
 
-    `broken`: so many versions of a History do not follow each other.
-    """
-
-    name: str
+    part: Part
     found: Checked
-    anew: str
-    repair: str
     advice: Sequence[str] = ()
     broken: int = 0
 
     def __str__(self) -> str:
         found, unsummed = self.found, self.found.files - self.found.summed
+        if not found.opens:
+            return f"{self.part.name} cannot be opened"
         how = f"{len(found.faults):,} damaged" if found.faults else "all as written"
         without = f"; {number(unsummed, 'file')} without a checksum" if unsummed else ""
         of = f"{number(found.files, 'file')}, {number(found.rows, 'row')}"
-        return f"{self.name}, version {found.version}: {of}, {how}{without}"
+        return f"{self.part.name}, version {found.version}: {of}, {how}{without}"
 
     @property
     def out_of_place(self) -> str:
@@ -275,7 +274,9 @@ class Examined:
         """What mends it; nothing where nothing is wrong."""
         if not self.found.faults and not self.broken:
             return ""
-        return self.repair if self.found.faults and self.found.only_sums else self.anew
+        if not self.found.opens:
+            return f"{self.part.repair}; else {self.part.afresh}"
+        return self.part.repair if self.found.faults and self.found.only_sums else self.part.anew
 
     @property
     def refusal(self) -> str:
@@ -290,28 +291,26 @@ class Examined:
 
 
 def examine(
-    name: str, handle: Handle, declared: Declaration | None, *, anew: str, tell: Callable[[str], None] = lambda _: None
-) -> Examined:
-    """Read a table's files and its log, whole; of a declared one also whether its versions follow each other."""
-    found = check(handle, tell)
-    broken = 0 if found.faults or declared is None else out_of_place(declared, handle.scan()).height
-    return Examined(name, found, anew, f"lakehouse table repair {name}", partition_advice(handle), broken)
+    declared: AnyTable, place: Place, opens: Callable[[], Handle | None], tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Examined]:
+    """Read a table's files and its log, whole, then the same of its quarantine and its ledger, those that are there.
 
-
-def examine_beside(declared: Declaration, handle: Handle, place: Place) -> Iterator[Examined]:
-    """The same of its quarantine and its ledger, those that are there."""
-    rebuild, repair = f"lakehouse rebuild {declared.key}", f"lakehouse table repair {declared.key}"
-    for name, address in beside(declared, handle, place).items():
-        ledger = name == "ledger" and (
-            f"put {address} back as it was, or move it and {handle.address} away: lakehouse run lands anew what the "
-            "landing holds"
-        )
+    Of a declared table also whether its versions follow each other. Nothing where `opens` finds no table.
+    """
+    own, *_ = every = parts(declared, place)
+    for part in every:
         try:
-            found, anew = (own := Handle.open(address)) and check(own), ledger or rebuild
+            handle = opens() if part is own else Handle.open(part.address)
         except Unreadable as why:
-            found, anew = Checked.unreadable(str(why)), f"{repair}; else {ledger or f'move {address} away: {rebuild}'}"
-        if found is not None:
-            yield Examined(f"{declared.key}, its {name}", found, anew, repair)
+            yield Examined(part, Checked.unreadable(str(why)))
+            continue
+        if handle is not None:
+            found, advice, broken = check(handle, tell), partition_advice(handle) if part is own else (), 0
+            if part is own and isinstance(declared, Declaration) and not found.faults:
+                broken = out_of_place(declared, handle.scan()).height
+            yield Examined(part, found, advice, broken)
+        elif part is own:
+            return
 
 
 def observed(declared: AnyTable, facts: Mapping[str, object]) -> dg.AssetObservation:

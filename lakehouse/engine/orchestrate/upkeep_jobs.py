@@ -16,7 +16,7 @@ from lakehouse.engine.orchestrate.rebuild import named
 from lakehouse.engine.orchestrate.restore import Step, carry_out, left_alone, plan_to, restored_event
 from lakehouse.engine.orchestrate.step import not_tried_again
 from lakehouse.engine.orchestrate.table import RETRIES, Table
-from lakehouse.engine.orchestrate.upkeep import examine, examine_beside, keep_up, observed, own_table
+from lakehouse.engine.orchestrate.upkeep import examine, keep_up, observed, own_table
 from lakehouse.engine.quality.profile import profile
 
 
@@ -60,16 +60,12 @@ def _kept(declared: AnyTable, place: Place, policy: Policy, tables: Sequence[Dec
 
 
 def _checked(declared: AnyTable, place: Place, _: Policy, __: Sequence[Declaration]) -> Told | None:
-    handle = own_table(declared, place)
-    if handle is None:
+    everything = [*examine(declared, place, lambda: own_table(declared, place))]
+    if not everything:
         return None
-    ours = declared if isinstance(declared, Declaration) else None
-    anew = f"lakehouse rebuild {declared.key}" if ours else declared.made_by
-    examined = examine(declared.key, handle, ours, anew=anew)
-    facts = dict(examined.facts)
-    if not examined.refusal:
+    facts = dict(everything[0].facts)
+    if not everything[0].refusal and (handle := own_table(declared, place)) is not None:
         facts["profile"] = as_table(profile(handle.scan(), declared.personal)[1])
-    everything = [examined, *(examine_beside(ours, handle, place) if ours else ())]
     return Told(facts, refusal=" ".join(each.refusal for each in everything if each.refusal))
 
 
@@ -120,6 +116,7 @@ class Asked(dg.Config):
     as_of: str | None = Field(None, description="The version that stood then: 2026-01-31T12:00:00Z.")
     downstream: bool = Field(False, description="Put back also what has read later versions, as far as needed.")
     accept_loss: bool = Field(False, description="Also where files that would have to land again are gone.")
+    accept_rebuild: bool = Field(False, description="Also where tables downstream will have to be made anew.")
     dry_run: bool = Field(False, description="Only say what would be done.")
 
 
@@ -148,8 +145,10 @@ def restore_job(assets: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
             planned = plan_to(root, declared, place, **asked)
             lines = [line for step in planned.steps for line in (str(step), *step.remarks)]
             said = "\n".join([*lines, *left_alone(root, assets)])
-            if (refusal := planned.refusal(accept_loss=config.accept_loss)) is not None:
+            consents = {"accept_loss": config.accept_loss, "accept_rebuild": config.accept_rebuild}
+            if (refusal := planned.refusal(**consents)) is not None:
                 raise dg.Failure(refusal, metadata={"plan": said}, allow_retries=False)
+            said = "\n".join([said, *planned.left])
             if not config.dry_run:
                 carry_out(planned, place, tell)
         context.add_output_metadata({"plan": said, "restored": done, "dry_run": config.dry_run})

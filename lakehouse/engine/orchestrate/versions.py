@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.travel import apart
-from lakehouse.engine.orchestrate.here import as_read
+from lakehouse.engine.orchestrate.here import as_read, lies_at
 from lakehouse.engine.quality.difference import Difference, difference
 
 
@@ -22,10 +23,34 @@ def standing(declared: Declaration, place: Place) -> Handle:
     return handle
 
 
-def beside(declared: Declaration, handle: Handle, place: Place) -> dict[str, Address]:
-    """Where what is kept beside a table, `handle`, would lie: its quarantine, and of a bronze table its ledger."""
-    kept = {"quarantine": place.quarantine_beside(handle.address, declared)}
-    return kept | ({"ledger": place.ledger_beside(handle.address, declared)} if declared.is_bronze else {})
+class Part(NamedTuple):
+    """A table, or what is kept beside it, and the words that mend it.
+
+    repair: its checkpoints; anew: damaged files; afresh: where it does not open.
+    """
+
+    name: str
+    address: Address
+    repair: str
+    anew: str
+    afresh: str
+
+
+def parts(declared: AnyTable, place: Place) -> list[Part]:
+    """A table as it is read here, its quarantine, and of a bronze table its ledger, whether they are there or not."""
+    own, repair = lies_at(declared, place), f"lakehouse table repair {declared.key}"
+    anew = declared.made_by if isinstance(declared, Plain) else f"lakehouse rebuild {declared.key}"
+    found = [Part(declared.key, own, repair, anew, f"move {own} away: {anew}")]
+    if isinstance(declared, Declaration):
+        aside = place.quarantine_beside(own, declared)
+        found += [Part(f"{declared.key}, its quarantine", aside, repair, anew, f"move {aside} away: {anew}")]
+    if isinstance(declared, Declaration) and declared.is_bronze:
+        ledger = place.ledger_beside(own, declared)
+        anew = (
+            f"put {ledger} back as it was, or move it and {own} away: lakehouse run lands anew what the landing holds"
+        )
+        found += [Part(f"{declared.key}, its ledger", ledger, repair, anew, anew)]
+    return found
 
 
 def between(declared: Declaration | None, one: Handle, other: Handle) -> Difference:

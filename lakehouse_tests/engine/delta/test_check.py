@@ -9,6 +9,7 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.place import log_file
 from lakehouse_tests.engine.delta.writing import append, merge
 
 ROWS = pl.LazyFrame(
@@ -81,6 +82,17 @@ def pad(address: Address, file: Path, size: int) -> None:
     """Let the log say of the file the size that it has."""
     log = Path(address.uri, "_delta_log", f"{0:020d}.json")
     log.write_text(log.read_text().replace(f'"size":{size}', f'"size":{file.stat().st_size}'))
+
+
+def test_a_log_that_begins_at_a_checkpoint_has_no_faults_also_without_the_pointer_to_it(grown: Handle):
+    for version in range(CHECKPOINT_EVERY):
+        Path(log_file(grown.address, version)).unlink()
+    assert check(grown).faults == {}
+    pointer = Path(grown.address.uri, "_delta_log/_last_checkpoint")
+    pointer.write_bytes(b"{")
+    assert (check(grown).faults, check(grown).only_sums) == ({"_delta_log/_last_checkpoint": "cannot be read"}, True)
+    pointer.unlink()
+    assert (check(grown).faults, check(grown).summed) == ({}, CHECKPOINT_EVERY + 2)
 
 
 @pytest.mark.parametrize("kind", ["json", "checkpoint.parquet"])

@@ -12,9 +12,10 @@ from deltalake import CommitProperties, write_deltalake
 
 from lakehouse.engine.declare.errors import Conflict, Refused, Transient
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.delta import heal, known, store
+from lakehouse.engine.delta import foreign, heal, known, store
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import Handle, Unreadable
+from lakehouse.engine.delta.place import POINTER
 from lakehouse.engine.delta.writes import prepare_append
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append
@@ -157,8 +158,102 @@ def test_a_checkpoint_that_nothing_stands_for_stays(summed):
     with pytest.raises(Unreadable):
         Handle.open(summed)
     assert aside(summed) == []
-    with pytest.raises(Refused, match=r"only the checkpoints tell.*lakehouse rebuild"):
-        heal.repair_checkpoints(summed)
+    with pytest.raises(Refused, match=rf"{0:020d}.json is missing .*Nothing was moved.*as it was; else make it anew$"):
+        heal.repair_checkpoints(summed, "make it anew")
+    assert aside(summed) == []
+
+
+def sums(address: Address, version: int) -> Path:
+    return log(address, f"{version:020d}.checkpoint.parquet")
+
+
+@pytest.fixture
+def cleaned(commit, address) -> Address:
+    """As upkeep leaves a log: it begins at a checkpoint, 2, and has another, 4; six rows in six versions."""
+    for number in range(1, 7):
+        commit(address, number)
+        if number in (2, 4):
+            opened(address).checkpoint()
+    for number in (0, 1):
+        log(address, number).unlink()
+    return address
+
+
+ALL = [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more", None], ids=["of no bytes", "torn", "gone"])
+def test_a_table_whose_log_was_cleaned_opens_from_the_checkpoint_before_the_damaged_one(cleaned, damage, caplog):
+    sums(cleaned, 4).unlink() if damage is None else sums(cleaned, 4).write_bytes(damage)
+    assert ids(cleaned) == ALL
+    assert aside(cleaned) == [sums(cleaned, 4).name] * (damage is not None) + ["_last_checkpoint"]
+    assert "cannot be read, and was moved aside: the rest of the log tells the same" in caplog.text
+    assert check(opened(cleaned)).faults == {}
+    by_us(cleaned, 7)
+    assert (ids(cleaned), check(opened(cleaned)).faults) == ([*ALL, 7], {})
+
+
+@pytest.mark.parametrize("lost", [3, 5, 6], ids=["before it", "after it", "the newest"])
+def test_where_a_commit_after_the_older_checkpoint_is_damaged_too_none_is_moved_and_none_stands_as_if_whole(
+    cleaned, lost
+):
+    sums(cleaned, 4).write_bytes(b"")
+    log(cleaned, lost).write_text("{") if lost < 6 else sums(cleaned, 4).rename(sums(cleaned, 7))
+    known.forget(cleaned)
+    with pytest.raises(Unreadable, match="see what mends it: lakehouse table check"):
+        Handle.open(cleaned)
+    culprit = log(cleaned, lost if lost < 6 else 7).name
+    with pytest.raises(Refused, match=rf"{culprit} is missing or damaged, .*Nothing was moved.*; else make it anew$"):
+        heal.repair_checkpoints(cleaned, "make it anew")
+    assert aside(cleaned) == []
+
+
+def test_a_repair_of_a_cleaned_log_moves_what_cannot_be_read_and_never_what_the_table_stands_on(cleaned):
+    sums(cleaned, 4).write_bytes(b"")
+    assert heal.repair_checkpoints(cleaned, "") == [f"_delta_log/{name}" for name in (sums(cleaned, 4).name, POINTER)]
+    assert sums(cleaned, 2).exists()
+    assert heal.repair_checkpoints(cleaned, "") == []
+    opened(cleaned).checkpoint()
+    assert (ids(cleaned), check(opened(cleaned)).faults) == (ALL, {})
+    for version in (2, 6):
+        sums(cleaned, version).write_bytes(b"")
+    with pytest.raises(Refused, match=rf"{0:020d}\.json is missing"):
+        heal.repair_checkpoints(cleaned, "")
+
+
+def test_a_repair_leaves_the_checkpoint_that_stands_for_a_damaged_commit(summed):
+    log(summed, 1).write_bytes(log(summed, 1).read_bytes()[:9])
+    assert ids(summed) == [1, 2]
+    assert heal.repair_checkpoints(summed, "") == []
+    assert ids(summed) == [1, 2]
+
+
+def test_of_a_torn_commit_with_a_torn_checkpoint_the_version_before_stands(summed):
+    opened(summed).checkpoint()
+    log(summed, 2).write_bytes(b"")
+    sums(summed, 2).write_bytes(b"")
+    assert ids(summed) == [1]
+    assert sorted(aside(summed)) == [sums(summed, 2).name, log(summed, 2).name, "_last_checkpoint"]
+
+
+def test_a_checkpoint_of_which_a_part_is_missing_is_not_needed(cleaned):
+    part = f"{4:020d}.checkpoint.{1:010d}.{2:010d}.parquet"
+    sums(cleaned, 4).rename(log(cleaned, part))
+    log(cleaned, POINTER).write_text('{"version":4,"size":9,"parts":2}')
+    assert ids(cleaned) == ALL
+    assert aside(cleaned) == [part, POINTER]
+
+
+def test_a_panic_of_delta_rs_over_a_checkpoint_is_an_unreadable_table(summed, monkeypatch):
+    """A single bit of a checkpoint can bring it about; it is no Exception, and deltalake does not export it."""
+
+    def panics(*_: object, **__: object) -> None:
+        raise type("PanicException", (BaseException,), {})("TokioMultiThreadExecutor has crashed: RecvError")
+
+    known.forget(summed)
+    monkeypatch.setattr(foreign, "DeltaTable", panics)
+    with pytest.raises(Unreadable, match="no Delta table that can be read: TokioMultiThreadExecutor has crashed"):
+        Handle.open(summed)
 
 
 def test_a_checkpoint_that_tells_of_other_files_is_found_and_made_anew(summed):
@@ -171,7 +266,7 @@ def test_a_checkpoint_that_tells_of_other_files_is_found_and_made_anew(summed):
     assert faults.keys() == {f"_delta_log/{checkpoint(summed).name}"}
     assert "other files than the log" in faults[f"_delta_log/{checkpoint(summed).name}"]
     assert check(opened(summed)).only_sums
-    heal.repair_checkpoints(summed)
+    heal.repair_checkpoints(summed, "make it anew")
     assert aside(summed) == [checkpoint(summed).name, "_last_checkpoint"]
     opened(summed).checkpoint()
     assert (ids(summed), check(opened(summed)).faults) == ([1, 2], {})

@@ -19,8 +19,11 @@ from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.heal import repair_checkpoints
 from lakehouse.engine.delta.optimize import Aim, compact, zorder
+from lakehouse.engine.delta.place import LOG, POINTER, log_name
 from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.travel import history
@@ -230,7 +233,7 @@ def test_a_merge_by_deletion_vectors_sends_the_vectors_alone_and_compaction_fold
     assert check(opened(lake / "t")).faults == {}
     [whole] = store.read(lake / "t", [vector])
     overwrite_blob(lake / "t", vector, whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert "its checksum is another" in check(opened(lake / "t")).faults["a deletion vector"]
+    assert "its checksum is another" in check(opened(lake / "t")).faults[vector]
     overwrite_blob(lake / "t", vector, whole)
     folded = compact(for_readers(opened(lake / "t"), known_to_all), Aim()).handle
     assert (len(folded.files()), dict(opened(lake / "t").vectors)) == (1, {})
@@ -262,3 +265,25 @@ def test_a_table_is_kept_as_on_a_disk(lake):
     assert handle.since(behind).collect()["id"].to_list() == [99]
     assert zorder(handle, ["id"], Aim(rows=4)).handle.scan().sort("id").collect().height == CHECKPOINT_EVERY + 2
     assert check(opened(lake / "t")).faults == {}
+
+
+def test_a_damaged_checkpoint_of_a_cleaned_log_is_repaired_from_the_one_before_it(lake):
+    handle = Handle.create(lake / "t", SCHEMA)
+    for number in range(4):
+        handle = append(handle, rows(number), {}, {}).handle
+        if number % 2:
+            handle.checkpoint()
+    store.remove(lake / "t", [log_name(version) for version in (0, 1)])
+    damaged = log_name(4).replace("json", "checkpoint.parquet")
+    overwrite_blob(lake / "t", damaged, store.read(lake / "t", [damaged])[0][:-9])
+    with pytest.raises(Unreadable, match="see what mends it: lakehouse table check"):
+        opened(lake / "t")
+    assert repair_checkpoints(lake / "t", "") == [damaged, f"{LOG}/{POINTER}"]
+    assert sum(name.startswith(f"{LOG}/.torn-") for name in store.sizes(lake / "t")) == 2
+    opened(lake / "t").checkpoint()
+    assert (opened(lake / "t").rows, check(opened(lake / "t")).faults) == (4, {})
+    for version in (2, 4):
+        overwrite_blob(lake / "t", log_name(version).replace("json", "checkpoint.parquet"), b"")
+    with pytest.raises(Refused, match=rf"{log_name(0)} is missing .*Nothing was moved.*; else make it anew"):
+        repair_checkpoints(lake / "t", "make it anew")
+    assert repair_checkpoints(lake / "nothing", "") == []

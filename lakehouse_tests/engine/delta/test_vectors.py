@@ -1,7 +1,9 @@
 """Rows that go by deletion vectors: the same table as where files are written anew, to every engine that reads it."""
 
 import json
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -21,11 +23,11 @@ from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.delivery import Delivery, deliver
 from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
-from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle, Unreadable
 from lakehouse.engine.delta.optimize import Aim, compact, without_vectors
 from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.protocol import for_readers
-from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.restore import prepare_restore, readable, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.sought import why_no_marks
@@ -181,6 +183,37 @@ def test_vectors_come_back_as_they_were_written_and_a_damaged_one_is_named(addre
         read_vectors(address, [marks["one"].vector])
 
 
+def test_each_damaged_file_of_vectors_is_named_by_a_check(address):
+    handle = merged(table(address, numbered(20)), rows((1, "c", 1), (2, "c", 2)))
+    handle = merged(handle, rows((11, "c", 11), (18, "c", 18)))
+    damaged, gone = sorted({str(vector.file) for vector in handle.vectors.values()})
+    file = Path(address.uri, damaged)
+    file.write_bytes(file.read_bytes()[:-3] + b"xyz")
+    Path(address.uri, gone).unlink()
+    faults = check(opened(address)).faults
+    assert sorted(faults) == [damaged, gone]
+    assert faults[damaged].endswith(f"the deletion vector {damaged} is not as it was written: its checksum is another.")
+    with pytest.raises((Damaged, FileNotFoundError)):
+        opened(address).scan().collect()
+    anew = overwrite(opened(address), numbered(5).lazy(), {}, {}).handle
+    assert (anew.scan().collect().height, check(opened(address)).faults) == (5, {}), "which is what mends it"
+
+
+def test_whichever_bit_of_a_checkpoint_falls_over_the_table_does_not_open_or_a_check_ends(address):
+    """Of what keeps the vectors from being told, and lets the table open, there is much: delta-rs reads less of it."""
+    handle = merged(table(address, numbered(20)), rows((1, "c", 1)))
+    handle.checkpoint()
+    for version in range(handle.version):
+        Path(log_file(address, version)).unlink()
+    checkpoint = Path(log_file(address, handle.version)).with_suffix(".checkpoint.parquet")
+    whole, dice, named = checkpoint.read_bytes(), random.Random(20261123), 0
+    for at in (dice.randrange(len(whole)) for _ in range(80)):
+        checkpoint.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << dice.randrange(8)]) + whole[at + 1 :])
+        with suppress(Unreadable):
+            named += f"_delta_log/{checkpoint.name}" in check(opened(address)).faults
+    assert named
+
+
 def test_the_file_of_a_deletion_vector_is_told_as_deltas_protocol_writes_it():
     """PROTOCOL.md, "Deletion Vector Descriptor Schema", its own examples."""
     file = "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
@@ -235,6 +268,34 @@ def test_for_a_reader_who_knows_no_vectors_they_are_folded_in_and_asked_for_no_m
     as_others_read(address, duckdb_rows)
     assert content(without_vectors(opened(address), EVERY_READER)) == there
     assert content(merged(opened(address), rows((8, "f", 8)))) == content_of(marked, (8, "f", 8))
+
+
+def test_what_is_put_back_for_a_reader_who_knows_no_vectors_comes_without_them_in_one_commit(
+    address, aside, duckdb_rows
+):
+    marked = merged(table(address, numbered(20)), rows((5, "c", 50), (6, "d", 60)))
+    in_order = marked.scan().collect().rows()
+    plain = without_vectors(marked, EVERY_READER).leaving_out(("qty",))
+    prepared = prepare_restore(append(plain, rows((9, "z", 9)).lazy(), {}, {}).handle.leaving_out(("qty",)), 2)
+    back = restore(readable(prepared, EVERY_READER), aside)
+    assert (back.version, back.protocol, back.has_vectors) == (prepared.now.version + 1, (1, 7), False)
+    assert opened(address).scan().collect().rows() == in_order
+    as_others_read(address, duckdb_rows)
+    assert check(back).faults == {}
+    anew = [add for add in opened(address).commit_of(back.version).of("add") if add["path"] not in marked.standing.adds]
+    assert ["qty" in add["stats"] for add in anew] == [False], "what is personal is not in the log"
+    assert prepare_restore(opened(address), marked.version).is_done
+    on = restore(prepare_restore(back, prepared.now.version), aside)
+    assert restore(prepare_restore(on, back.version), aside).scan().collect().rows() == in_order
+
+
+def test_what_is_put_back_for_readers_who_all_know_vectors_comes_with_them(address, aside):
+    marked = merged(table(address, numbered(8)), rows((5, "c", 50)))
+    plain = append(without_vectors(marked, EVERY_READER), rows((9, "z", 9)).lazy(), {}, {}).handle
+    back = restore(readable(prepare_restore(plain, marked.version), ABLE), aside)
+    assert (back.protocol, dict(back.vectors)) == ((3, 7), dict(marked.vectors))
+    freed = restore(readable(prepare_restore(back, marked.version - 1), EVERY_READER), aside)
+    assert (freed.protocol, freed.scan().collect().rows()) == ((1, 7), numbered(8).rows()), "of a table that had some"
 
 
 def test_what_a_rival_marks_while_vectors_are_folded_in_is_folded_in_too(address, monkeypatch, duckdb_rows):

@@ -1,5 +1,9 @@
+import math
 import multiprocessing
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 import pytest
@@ -165,8 +169,11 @@ NAMES = st.sampled_from(["a", "é", "Z", "\U0001f600", "x" * 33, "x" * 32 + "a",
 LINES = st.dictionaries(st.tuples(NAMES, st.integers(1, 3)), st.none() | st.integers(0, 9), max_size=12)
 
 
-def drawn(lines: dict[tuple[str, int], int | None]) -> pl.DataFrame:
-    return rows(*((name, line, qty) for (name, line), qty in lines.items()))
+def drawn(
+    lines: dict[tuple[Any, Any], int | None], order: pl.DataType = SCHEMA["order"], line: pl.DataType = SCHEMA["line"]
+) -> pl.DataFrame:
+    schema = {**SCHEMA, "order": order, "line": line}
+    return pl.DataFrame([(*key, qty) for key, qty in lines.items()], schema, orient="row")
 
 
 @settings(max_examples=30, deadline=None)
@@ -181,15 +188,46 @@ def test_merge_is_the_merge_of_plain_polars_and_twice_is_once(standing, batch, r
         assert (once.rows, twice.rows) == (len(expected), len(expected))
 
 
-@settings(max_examples=10, deadline=None)
-@given(standing=LINES, batch=LINES, deleted=st.sets(st.tuples(NAMES, st.integers(1, 3)), max_size=4))
-def test_merge_is_the_merge_of_deltalake(standing, batch, deleted):
-    gone = drawn(dict.fromkeys(key for key in deleted if key not in batch))
+EPOCH, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+ENDS: list[tuple[pl.DataType, list[Any]]] = [
+    (pl.String(), ["", "x" * 32, "x" * 32 + "a", "ÿ" * 40, "\U0001f600"]),
+    (pl.Int64(), [-(2**63), -1, 0, 2**53 + 1, 2**63 - 1]),
+    (pl.Int32(), [-(2**31), -1, 0, 2**31 - 1]),
+    (pl.Int16(), [-(2**15), -1, 0, 2**15 - 1]),
+    (pl.Int8(), [-128, -1, 0, 127]),
+    (pl.Boolean(), [False, True]),
+    (pl.Float64(), [-math.inf, -1e308, -5e-324, 0.0, 1e308, math.inf, math.nan]),
+    (pl.Date(), [date.min, date(1969, 12, 31), date(1970, 1, 1), date.max]),
+    (pl.Datetime("us", "UTC"), [datetime.min.replace(tzinfo=UTC), EPOCH, LAST.replace(microsecond=999_000), LAST]),
+    (pl.Decimal(15, 2), [Decimal(f"{sign}9999999999999.{cents}") for sign in ("", "-") for cents in (98, 99)]),
+    (pl.Decimal(38, 18), [Decimal(f"{sign}{'9' * 20}.{'9' * 17}{last}") for sign in ("", "-") for last in (8, 9)]),
+    (pl.Binary(), [b"", b"\x00", b"\xff" * 40, b"\xff" * 41]),
+]
+
+
+@st.composite
+def to_merge(draw: st.DrawFn) -> list[pl.DataFrame]:
+    """What stands, what comes, and what goes beside it; two columns of keys, each with the ends of a type.
+
+    Not -0.0 beside 0.0: deltalake's merge takes the one for smaller and passes over files that hold the other.
+    """
+    order, line = draw(st.sampled_from(ENDS)), draw(st.sampled_from(ENDS))
+    keys = st.tuples(st.sampled_from(order[1]), st.sampled_from(line[1]))
+    lines = st.dictionaries(keys, st.none() | st.integers(0, 9), max_size=12)
+    standing, batch, deleted = draw(lines), draw(lines), draw(st.sets(keys, max_size=4))
+    gone = dict.fromkeys(key for key in deleted if key not in batch)
+    return [drawn(each, order[0], line[0]) for each in (standing, batch, gone)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(frames=to_merge())
+def test_merge_is_the_merge_of_deltalake(frames):
+    standing, batch, gone = frames
     with TemporaryDirectory() as folder:
-        ours = table(Address(f"{folder}/ours"), drawn(standing), 3)
-        ours = prepare_merge(ours, drawn(batch), KEY, deleted=gone).commit({}, {}).handle
-        theirs = table(Address(f"{folder}/theirs"), drawn(standing), 3)
-        source = pl.concat([drawn(batch).with_columns(gone=False), gone.with_columns(gone=True)])
+        ours = table(Address(f"{folder}/ours"), standing, 3)
+        ours = prepare_merge(ours, batch, KEY, deleted=gone).commit({}, {}).handle
+        theirs = table(Address(f"{folder}/theirs"), standing, 3)
+        source = pl.concat([batch.with_columns(gone=False), gone.with_columns(gone=True)])
         (
             DeltaTable(theirs.address.uri)
             .merge(source, 't."order" = s."order" AND t.line = s.line', "s", "t", streamed_exec=False)
@@ -198,7 +236,14 @@ def test_merge_is_the_merge_of_deltalake(standing, batch, deleted):
             .when_not_matched_insert({f'"{name}"': f's."{name}"' for name in SCHEMA}, "NOT s.gone")
             .execute()
         )
-        assert content(ours) == content(opened(theirs.address))
+        merged, expected = (each.scan().sort(KEY).collect() for each in (ours, opened(theirs.address)))
+        assert_frame_equal(merged, expected)
+
+
+def test_a_moment_at_the_end_of_time_is_merged(address):
+    frame = pl.DataFrame({"id": [EPOCH, LAST], "qty": [1, 2]}, {"id": pl.Datetime("us", "UTC"), "qty": pl.Int64()})
+    handle = merge(table(address, frame), frame.tail(1).with_columns(qty=3).lazy(), ["id"], {}, {}).handle
+    assert content(merge(handle, frame.head(1).lazy(), ["id"], {}, {}).handle) == [(EPOCH, 1), (LAST, 3)]
 
 
 @settings(max_examples=30, deadline=None)

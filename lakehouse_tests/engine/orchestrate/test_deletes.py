@@ -20,7 +20,9 @@ from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge
+from lakehouse.engine.delta.check import check
 from lakehouse_tests.driver import House, finding, lines, red
+from lakehouse_tests.engine.delta.opening import opened
 
 
 class Event(Bronze):
@@ -228,3 +230,16 @@ def test_what_cannot_work_is_refused_with_the_way_out(transform: object, write: 
 def test_what_deletes_is_part_of_the_logic_and_changes_that_of_no_other_table():
     assert len({replace(KNOWN, write=write).logic for write in (Merge(), GOES, Merge(deletes="is_dead"))}) == 3
     assert repr(Merge()) == "Merge(replaces=None, newest_by=None)"  # which stands in the logic of tables that are there
+
+
+def test_a_rebuild_mends_a_table_whose_deletion_vectors_are_damaged(house: House):
+    for number, changes in enumerate([[("u", who, "Ann") for who in range(40)], [("d", 3, None), ("u", 5, "Bo")]]):
+        land(house, number, changes)
+        house.run(EVENT)
+        house.run(MARKED)
+    table, before = house.place.table(MARKED), stands(house, MARKED)
+    [vectors] = Path(table.uri).glob("*.bin")
+    vectors.write_bytes(vectors.read_bytes()[:-3] + b"xyz")
+    assert [*check(opened(table)).faults] == [vectors.name]
+    house.run(MARKED, rebuild=True)
+    assert (stands(house, MARKED), check(opened(table)).faults) == (before, {})

@@ -4,8 +4,9 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.declare.contract import Bronze, Silver, column
+from lakehouse.engine.declare.dtypes import Measure
 from lakehouse.engine.declare.errors import DeclarationError, Refused
 from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, Vanished
@@ -296,7 +299,7 @@ def of_last(rows: Frame[Last]) -> Frame[OfLast]:
         (no_end, History("since"), "NoEnd needs `valid_to: … = column"),
         (no_key, History("since"), "the key of NoKey is who, and 'since'"),
         (lived, History("first"), "names no column of Lived"),
-        (lived, History("orders"), "Int64 is no time"),
+        (lived, History("orders"), "Int64 is no day or moment; make it a `date` or `Utc`"),
         (lived, History("since", tracks=["county"]), "'county' is no column of Lived"),
         (of_last, History("seen"), "silver/last is written by Merge.*, which forgets what was"),
         (last, Merge(newest_by="sene"), "names no column of Last"),
@@ -306,6 +309,25 @@ def of_last(rows: Frame[Last]) -> Frame[OfLast]:
 def test_what_cannot_work_is_refused_with_the_way_out(transform: object, write: object, said: str):
     with pytest.raises(DeclarationError, match=said):
         declare(transform, write=write)  # type: ignore[arg-type] # as a table file may have it
+
+
+type Wall = Annotated[datetime, Measure(pl.Datetime("us"))]
+
+
+def test_versions_begin_at_a_moment_of_a_zone_though_the_readers_know_others():
+    class OfWall(Silver):
+        """One row per version."""
+
+        who: int = column("Customer", key=True)
+        since: Wall = column("By the clock on the wall", key=True)
+        valid_to: Wall = column("When it was no longer so", nullable=True)
+
+    def of_wall(rows: New[Shown]) -> Frame[OfWall]:
+        return rows.select("who", since=pl.col("dt").cast(pl.Datetime("us")))
+
+    said = r"time_zone=None\) is no day or moment; make it a `date` or `Utc`"
+    with pytest.raises(DeclarationError, match=said):
+        declare(of_wall, write=History("since"), readers=(Reader.DELTA_RS, Reader.DATABRICKS))
 
 
 class Loose(Bronze):

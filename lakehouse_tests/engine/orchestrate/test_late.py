@@ -16,15 +16,18 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.contract import Bronze, Silver, column
 from lakehouse.engine.declare.dtypes import Utc
+from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.formats import JsonLines
 from lakehouse.engine.declare.frames import Frame, New
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.source import Files
 from lakehouse.engine.declare.table import Declaration, declare
+from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.declare.write import Append, History, Quarantine
 from lakehouse.engine.delta.travel import as_it_stood
 from lakehouse.engine.orchestrate import things
 from lakehouse.engine.orchestrate.restore import carry_out, plan
+from lakehouse.engine.orchestrate.upkeep import keep_up
 from lakehouse.engine.orchestrate.work import Work
 from lakehouse.engine.quality.typed import Typed, typed
 from lakehouse_tests.driver import House, files_per_batch, lines
@@ -467,6 +470,38 @@ def test_what_is_restated_from_any_time_on_is_what_a_rebuild_makes(
         assert versions(house) == before
         house.run(LIVED, rebuild=True)
         assert versions(house) == before
+
+
+@pytest.mark.parametrize("chain", ["of bronze", "of silver"])
+def test_what_was_made_of_a_file_that_is_taken_back_is_gone_when_what_kept_no_old_version_is_made_anew(
+    house: House, chain: str
+):
+    tables = CHAINS[chain]
+    for name, row in (("a", (1, 0, "FR", 1)), ("bad", (1, 5, "XX", 9))):
+        land(house, name, row)
+        house.drain(*tables)
+    for each in tables[1:]:
+        keep_up(each, house.place, Policy(retention_hours=0), [])
+    told = house.open(TOLD)
+    assert told is not None
+    planned = plan(TOLD, told.version - 1, tables, house.place, downstream=True)
+    assert [step.declared for step in planned.steps] == [TOLD]
+    key = tables[1].key
+    assert planned.left == [f"{key} cannot be put back, and stands as it is. Next: lakehouse rebuild {key}+"]
+    if chain == "of silver":
+        assert f"none without them can be read any more of {key})" in (planned.refusal(accept_loss=False) or "")
+    carry_out(planned, house.place, lambda *_: None)
+    house.file("told/bad.jsonl").unlink()
+    land(house, "mended", (1, 7, "ES", 2))
+    house.drain(TOLD)
+    for each in tables[1:]:
+        with pytest.raises(Refused, match=rf"lakehouse rebuild {each.key}\+"):
+            house.run(each)
+    assert versions(house, tables[-1]) == [(1, "FR", 1, 0, 5), (1, "XX", 9, 5, None)], "until then"
+    for each in tables[1:]:
+        house.run(each, rebuild=True)
+    house.drain(*tables)
+    assert versions(house, tables[-1]) == [(1, "FR", 1, 0, 7), (1, "ES", 2, 7, None)]
 
 
 # ---- times ----

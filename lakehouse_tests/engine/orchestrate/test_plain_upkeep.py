@@ -1,22 +1,23 @@
 """The tables of plain assets are kept, checked and put back as ours are, by the same jobs and the same commands."""
 
+import json
 import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from lakehouse import cli_table, cli_upkeep
+from lakehouse import cli_plan, cli_table, cli_upkeep
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.retention import hours_of
+from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse.engine.orchestrate.rebuild import NoSuchTable
-from lakehouse.opened import Lakehouse
+from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
-from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House
+from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House, sums
 from lakehouse_tests.engine.orchestrate.test_upkeep_jobs import failure, put_back, told
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
@@ -56,7 +57,7 @@ def of_no_layer() -> pl.DataFrame:
 
 
 class Beside(House):
-    """With plain assets beside the tables, and the commands as a person calls them."""
+    """With plain assets beside the tables."""
 
     assets = (*TABLES, rates, doubled, hourly, within, elsewhere, of_no_layer)
 
@@ -76,25 +77,6 @@ class Beside(House):
 @pytest.fixture
 def house(tmp_path: Path) -> Beside:
     return Beside(tmp_path)
-
-
-@pytest.fixture
-def says(house: Beside, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What a command says, of this house."""
-    stands = Lakehouse()
-    parts = {"assets": [*house.assets], "place": house.place, "instance": house.instance}
-    vars(stands).update(parts, environment=SimpleNamespace(upkeep={}))
-    said = list[str]()
-    for cli in (cli_upkeep, cli_table):
-        monkeypatch.setattr(cli, "Lakehouse", lambda: stands)
-        monkeypatch.setattr(cli.out, "print", lambda text, **_: said.append(text))
-
-    def called(command: Callable[..., None], key: str, **words: object) -> str:
-        said.clear()
-        command(key, **words)
-        return "\n".join(said)
-
-    return called
 
 
 def test_a_night_joins_their_files_in_order_and_a_run_goes_on_from_there(house: Beside):
@@ -224,3 +206,48 @@ def test_one_that_reads_a_table_of_ours_is_named_where_that_is_put_back(house: B
     house.run("bronze/notes", "silver/sums")
     said = says(cli_table.restore, "silver/sums", version=0, dry_run=True)
     assert [line.partition(" is ")[0] for line in said.splitlines()[1:-1]] == ["gold/rates", "gold/doubled"]
+
+
+def test_a_table_of_ours_that_was_optimized_and_vacuumed_does_not_hold_up_the_one_that_it_reads(
+    house: Beside, says: Callable[..., str]
+):
+    for name in ("n1", "n2"):
+        house.land(name, 1)
+        house.run("bronze/notes", "silver/sums")
+    says(cli_upkeep.optimize, "silver/sums")
+    says(cli_upkeep.vacuum, "silver/sums", retain_hours=0, override_retention=True)
+    back = house.version("bronze/notes") - 1
+    with pytest.raises(Refused, match=f"restore bronze/notes --version {back} --downstream --accept-rebuild$"):
+        says(cli_table.restore, "bronze/notes", version=back)
+    asked = {"version": back, "downstream": True}
+    assert "none without them can be read any more" in failure(put_back(house, table="bronze/notes", **asked))
+    asked["accept_rebuild"] = True
+    left = "silver/sums cannot be put back, and stands as it is. Next: lakehouse rebuild silver/sums+"
+    dry = told(put_back(house, table="bronze/notes", **asked, dry_run=True))
+    assert left in dry["plan"].splitlines()
+    said = says(cli_table.restore, "bronze/notes", **asked).splitlines()
+    assert said[-1] == "To read again what came since: lakehouse run"
+    assert left in said
+    driver.House(house.home).run(sums.declaration, rebuild=True)
+    assert house.rows("silver/sums") == [("n1-0", 1)]
+    house.run("bronze/notes", "silver/sums")
+    assert house.rows("silver/sums") == [("n1-0", 1), ("n2-0", 1)]
+
+
+def test_one_that_reads_a_table_of_ours_is_named_where_that_is_refused_for_its_columns(
+    house: Beside, says: Callable[..., str], capsys: pytest.CaptureFixture[str]
+):
+    house.land("n", 1)
+    house.run("bronze/notes", "silver/sums")
+    handle = opened(house.lake.address("silver", "sums"))
+    dropped = handle.scan().with_columns(colour=pl.lit("red"))
+    prepare_overwrite(handle, dropped, dropped.collect_schema()).commit({}, {})
+    said = says(cli_plan.plan, "silver/sums", exits=1).splitlines()
+    assert "colour (String) is dropped or renamed" in said[1]
+    assert said[2:4] == [
+        f"    gold/{name} is a plain Dagster asset and stands as it is. Next: dg launch --assets gold/{name}"
+        for name in ("rates", "doubled")
+    ]
+    says(cli_plan.plan, "silver/sums", exits=1, as_json=True)
+    [told] = json.loads(capsys.readouterr().out)
+    assert (told["readers"], told["plain_readers"]) == (["gold/all_of_them"], ["gold/rates", "gold/doubled"])

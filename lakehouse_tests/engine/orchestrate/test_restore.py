@@ -6,21 +6,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
+from deltalake import DeltaTable, TableFeatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.declare.upkeep import Policy
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.restore import prepare_restore
 from lakehouse.engine.ingest.ledger import SCHEMA
 from lakehouse.engine.orchestrate import restore
 from lakehouse.engine.orchestrate.restore import Step, carry_out, plan
+from lakehouse.engine.orchestrate.upkeep import keep_up
 from lakehouse_tests.azurite import A_KEY
 from lakehouse_tests.driver import House, files_per_batch, lines, order
 from lakehouse_tests.engine.orchestrate.test_any_sequence_of_landings import (
@@ -44,7 +50,7 @@ def put_back(house: House, declared: Declaration, version: int, **words: bool) -
     done: list[str] = []
 
     def tell(step: Step, restored: Handle) -> None:
-        assert restored.version == step.restore.now.version + 1
+        assert restored.version - step.restore.now.version == (3 if step.restore.now.has_vectors else 1)
         done.append(step.declared.key)
 
     planned = plan(declared, version, TABLES, house.place, **words)
@@ -128,6 +134,109 @@ def test_what_is_downstream_is_listed_with_the_version_it_would_go_to(house: Hou
         assert f"{each.key} (version {at}; {at - 1} is its last that has none of them)" in refusal
     assert refusal.endswith(f"lakehouse table restore bronze/erp_orders --version {was - 1} --downstream")
     assert [version(house, each) for each in TABLES] == stood
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> House:
+    """Three files, each taken by itself, of which nothing is set aside: the log of that would be kept."""
+    house = House(tmp_path)
+    for day in (1, 2, 3):
+        land(house, day, order(str(day), (1, day, "1.50")), order("1", (1, day + 1, "2")))
+        house.drain(*TABLES)
+    return house
+
+
+def keep_nothing_old(house: House, declared: Declaration) -> None:
+    """As a night long after the last run does, and nobody of whom it knows has to read on from before."""
+    kept = keep_up(declared, house.place, Policy(retention_hours=0), [])
+    assert kept is not None
+    assert kept.swept.oldest == kept.done.handle.version
+    with pytest.raises(FileNotFoundError):
+        kept.done.handle.commit_of(kept.swept.oldest - 1)
+
+
+def lost(house: House, declared: Declaration, was: int) -> str:
+    """What is said of a table that was kept so, and has read more of bronze than what stood at version `was`."""
+    named = f"{declared.key} (version {version(house, declared)}; none without them can be read any more)"
+    again = f"lakehouse table restore bronze/erp_orders --version {was} --downstream --accept-rebuild"
+    for words in ({}, {"downstream": True}):
+        refusal = plan(ERP, was, TABLES, house.place, **words).refusal(accept_loss=False) or ""
+        assert named in refusal
+        assert refusal.endswith(f"To put back what can be, and make the others anew next: {again}")
+    return f"{declared.key} cannot be put back, and stands as it is. Next: lakehouse rebuild {declared.key}+"
+
+
+def test_a_table_downstream_that_keeps_no_version_but_its_newest_stays_so_where_it_has_not_read_what_goes(sound: House):
+    was, stood = version(sound, ERP), [version(sound, each) for each in (ORDERS, DAILY)]
+    keep_nothing_old(sound, LINES)
+    land(sound, 4, order("5", (1, 1, "5")))
+    sound.run(ERP)
+    assert put_back(sound, ERP, was) == ["bronze/erp_orders"]
+    assert [version(sound, each) for each in (ORDERS, DAILY)] == stood
+    sound.drain(*TABLES)
+    assert sound.rows(LINES)["order_no"].sort().to_list() == ["1", "2", "3", "5"]
+
+
+def test_a_version_of_which_only_a_checkpoint_tells_how_far_it_had_read_is_one_to_go_back_to(sound: House):
+    was = version(sound, ERP)
+    keep_nothing_old(sound, LINES)
+    kept = version(sound, LINES)
+    land(sound, 4, order("5", (1, 1, "5")))
+    sound.drain(*TABLES)
+    before = seen(sound)
+    [later] = [each for each in plan(ERP, was, TABLES, sound.place).later if each.declared is LINES]
+    assert str(later) == f"silver/order_lines (version {kept + 1}; {kept} is its last that has none of them)"
+    assert "silver/order_lines" in put_back(sound, ERP, was, downstream=True)
+    sound.drain(*TABLES)
+    assert seen(sound) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "between"),
+    [(LINES, TABLES), (ORDERS, [])],
+    ids=["that nobody reads, and a run comes in between", "that others read, made anew at once"],
+)
+def test_what_can_no_longer_be_put_back_is_left_by_consent_and_made_anew_afterwards(
+    sound: House, table: Declaration, between: list[Declaration]
+):
+    was = version(sound, ERP)
+    land(sound, 4, order("1", (1, 9, "9")), order("5", (1, 1, "5")))
+    sound.drain(*TABLES)
+    before = seen(sound)
+    keep_nothing_old(sound, table)
+    said, stood = lost(sound, table, was), version(sound, table)
+    planned = plan(ERP, was, TABLES, sound.place, downstream=True)
+    assert planned.refusal(accept_loss=False, accept_rebuild=True) is None
+    assert planned.left == [said]
+    carry_out(planned, sound.place, lambda *_: None)
+    assert version(sound, table) == stood
+    for each in between:
+        if each is table:
+            with pytest.raises(Refused, match=rf"lakehouse rebuild {table.key}\+"):
+                sound.run(table)
+        else:
+            sound.drain(each)
+    assert version(sound, table) == stood
+    for each in [table] if table is LINES else [table, DAILY]:
+        sound.run(each, rebuild=True)
+    sound.drain(*TABLES)
+    assert seen(sound) == before
+    sound.assert_counts_add_up(ERP)
+    assert put_back(sound, ERP, version(sound, ERP), downstream=True) == []
+
+
+def test_a_table_goes_back_further_where_files_of_its_last_clean_version_are_gone(house: House):
+    before = seen(house)
+    handle = house.open(LINES)
+    assert handle is not None
+    first = prepare_restore(handle, 1).added
+    assert first
+    (house.root / "lake/silver/order_lines" / first[0].path).unlink()
+    [step] = [each for each in plan(ERP, 1, TABLES, house.place, downstream=True).steps if each.declared is LINES]
+    assert step.restore.then.version == 0
+    put_back(house, ERP, 1, downstream=True)
+    house.drain(*TABLES)
+    assert seen(house) == before
 
 
 def test_what_is_made_anew_by_each_run_is_no_reason_to_refuse(house: House):
@@ -237,6 +346,48 @@ def test_what_its_ledger_does_not_tell_of_is_refused(house: House):
     Handle.create(house.place.ledger(ERP), SCHEMA)
     with pytest.raises(Refused, match=r"does not tell of batch 2 .*lakehouse rebuild bronze/erp_orders"):
         plan(ERP, 2, TABLES, house.place)
+
+
+@pytest.mark.parametrize("freed", [True, False], ids=["freed of vectors since", "with vectors still"])
+def test_nothing_is_put_back_that_a_reader_who_was_named_since_cannot_read(tmp_path: Path, *, freed: bool):
+    house, able = House(tmp_path), replace(ORDERS, readers=(Reader.DELTA_RS, Reader.DATABRICKS))
+    land(house, 1, *(order(str(number), (1, 1, "1")) for number in range(20)))
+    house.drain(ERP, able)
+    land(house, 2, order("7", (1, 2, "7")))
+    house.drain(ERP, able)
+    marked = house.open(able)
+    assert marked is not None
+    assert (marked.protocol, len(marked.vectors)) == ((3, 7), 1)
+    land(house, 3, order("8", (1, 3, "8")))
+    house.drain(ERP, ORDERS if freed else able)
+    commits, commit = list[tuple[int, int]](), Handle.commit
+
+    def watched(*given: Any, **words: Any) -> Handle:
+        committed = commit(*given, **words)
+        if committed.address == marked.address:
+            commits.append(committed.protocol)
+        return committed
+
+    with patch.object(Handle, "commit", watched):
+        assert put_back(house, ORDERS, marked.version) == ["silver/orders"]
+    assert commits == ([(1, 7)] if freed else [(3, 7), (1, 7), (1, 7)]), "of what could not be read before, first"
+    back = house.open(ORDERS)
+    assert back is not None
+    assert (back.protocol, back.has_vectors) == ((1, 7), False)
+    assert back.scan().collect().equals(marked.scan().collect())
+    measured = [add["stats"] for add in back.commit_of(back.version).of("add")]
+    assert ['"net_amount"' in measured[-1], '"customer_id"' in measured[-1]] == [True, False], "of what is personal"
+    assert put_back(house, ORDERS, marked.version) == []
+    house.drain(ERP, ORDERS)
+    assert house.rows(ORDERS)["net_amount"].cast(float).sum() == 18 + 14 + 24
+
+
+def test_a_table_that_asks_for_what_a_reader_does_not_know_is_not_put_back(house: House):
+    ours = house.place.table(ORDERS).uri
+    DeltaTable(ours).alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+    with pytest.raises(Refused, match=r"timestampNtz, which its readers .*synapse.* cannot read\. Nothing was written"):
+        plan(ERP, 1, TABLES, house.place, downstream=True)
+    assert put_back(house, ORDERS, version(house, ORDERS)) == [], "what stands is asked for nothing"
 
 
 def rows(house: House) -> list[str]:

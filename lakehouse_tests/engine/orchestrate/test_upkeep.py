@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,8 @@ from lakehouse import tables as business
 from lakehouse.definitions import lakehouse
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.upkeep import Policies, Policy
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.handle import Handle
@@ -115,7 +118,7 @@ class House:
     def __init__(self, home: Path, **said: dict[str, Any]) -> None:
         self.home, self.said = home, said or {"bronze": {}, "silver": {}, "gold": {}}
         self.instance = dg.DagsterInstance.ephemeral()
-        self.lake = LocalDisk(path=str(home / "lake"))
+        self.lake: Storage = LocalDisk(path=str(home / "lake"))
         self.landing = LocalDisk(path=str(home / "landing"))
         self.place = Place(self.lake, self.landing)
 
@@ -225,7 +228,7 @@ def test_a_reader_that_is_behind_reads_right_after_all_was_kept_and_cleaned(hous
     assert readers_of(notes.declaration, handle, DECLARED, house.place) == {"silver/sums": handle.version - 3}
     swept = upkeep.plan_sweep(notes.declaration, handle, 0, tables=DECLARED, place=house.place)
     assert {name: each.position for name, each in swept.held.items()} == {"silver/sums": handle.version - 3}
-    assert upkeep.facts_of_sweep(swept)["held_for"] == {"silver/sums": swept.held["silver/sums"].told}
+    assert upkeep.facts_of_sweep(swept, {}, 0, 0)["held_for"] == {"silver/sums": swept.held["silver/sums"].told}
     assert len(swept.files) == 3, "of the four that were joined one is not read yet"
     upkeep.sweep(swept)
     house.run()
@@ -290,14 +293,21 @@ def test_nor_does_it_go_by_that_where_the_night_is_tried_again(house: House, mon
     assert (facts["retention_hours"], hours_of(opened(house.place.table(sums.declaration)))) == (720, 300)
 
 
+def commanded(
+    house: House, declared: Declaration, monkeypatch: pytest.MonkeyPatch, policy: Callable[[], Policy | None]
+) -> list[str]:
+    """What the commands for this table say from here on."""
+    said, stands = list[str](), SimpleNamespace(tables=TABLES, place=house.place, instance=house.instance)
+    monkeypatch.setattr(cli_upkeep, "Lakehouse", lambda: stands)
+    monkeypatch.setattr(cli_upkeep, "_own", lambda *_: (declared, own_table(declared, house.place), policy()))
+    monkeypatch.setattr(cli_upkeep.out, "print", lambda text, **_: said.append(text))
+    return said
+
+
 def test_nor_does_a_vacuum_by_hand_unless_it_is_told_to(house: House, monkeypatch: pytest.MonkeyPatch):
     assert house.keep("silver").success
-    said, policy = list[str](), Policy(retention_hours=300)
-    stands = SimpleNamespace(tables=TABLES, place=house.place, instance=house.instance)
-    monkeypatch.setattr(cli_upkeep, "Lakehouse", lambda: stands)
-    declared = sums.declaration
-    monkeypatch.setattr(cli_upkeep, "_own", lambda *_: (declared, own_table(declared, house.place), policy))
-    monkeypatch.setattr(cli_upkeep.out, "print", lambda text, **_: said.append(text))
+    policy = Policy(retention_hours=300)
+    said = commanded(house, sums.declaration, monkeypatch, lambda: policy)
     cli_upkeep.vacuum("silver/sums")
     assert said[0] == "silver/sums: its retention is lowered from 720 to 300 hours, as `upkeep:` says now"
     assert house.observed("silver/sums")["retention_hours"] == 720
@@ -481,7 +491,7 @@ class TestALedger:
         return set(store.sizes(house.place.ledger(notes.declaration)))
 
     def sweep(self, house: House, swept: Sweep) -> None:
-        for each in upkeep.plan_beside(notes.declaration, swept, house.place):
+        for each in upkeep.plan_beside(notes.declaration, swept, house.place).values():
             sweep(each)
 
     def test_is_vacuumed_with_its_table(self, house: House):
@@ -494,11 +504,31 @@ class TestALedger:
             handle.files()["path"]
         )
         assert log_name(0) in before - left
-        assert kept.facts["beside/bytes_removed"] == sum(each.bytes for each in kept.beside) > 0
+        assert kept.facts["beside/bytes_removed"] == kept.beside["ledger"].bytes > 0
         house.land("late", 99)
         house.run("bronze/notes")
         assert sorted(str(row[1]) for row in house.rows("bronze/notes")) == sorted(map(str, [*range(14), 99]))
         assert opened(house.place.table(notes.declaration)).rows == 15
+
+    def test_is_said_to_go_before_a_vacuum_by_hand_takes_and_records_it(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ):
+        address, before = house.place.table(notes.declaration), self.listed(house)
+        said = commanded(house, notes.declaration, monkeypatch, lambda: None)
+        for dry_run in (True, False):
+            folder = sum(store.sizes(address).values())
+            cli_upkeep.vacuum("bronze/notes", dry_run=dry_run, retain_hours=0, override_retention=True)
+        [planned] = (line for line in said if "files would go" in line and "its ledger" in line)
+        [done] = (line for line in said if "files removed" in line and "its ledger" in line)
+        assert (planned.replace("would go", "removed"), len(before) > len(self.listed(house))) == (done, True)
+        gone, log = (int(text.replace(",", "")) for text in re.findall(r"([\d,]+) bytes", done))
+        told = house.observed("bronze/notes")
+        assert told["beside/bytes_removed"] == gone + log > 0
+        assert (told["folder/bytes_before"], told["folder/bytes_after"]) == (
+            folder,
+            sum(store.sizes(address).values()),
+        )
+        assert "Next: lakehouse table vacuum bronze/notes" in said
 
     def test_still_tells_of_every_version_to_which_its_table_can_be_put_back(self, house: House):
         table = opened(house.place.table(notes.declaration))

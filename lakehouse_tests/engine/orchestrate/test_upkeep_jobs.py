@@ -80,8 +80,10 @@ def test_a_table_that_cannot_be_opened_says_what_to_do_and_that_makes_it_anew(ho
     before = sorted(opened(table).scan().select("no", "pieces").collect().rows())
     break_in_the_middle(table)
     said = failure(house.launch(f"check_{declared.layer}"))
-    assert said.startswith(f"{table} is no Delta table that can be read: ")
-    assert said.endswith("Put its log back as it was; or move it away and make it anew: lakehouse rebuild.")
+    assert said.startswith(f"{declared.key} cannot be opened: _delta_log {table} is no Delta table that can be read: ")
+    repair, rebuild = f"lakehouse table repair {declared.key}", f"lakehouse rebuild {declared.key}"
+    assert said.endswith(f" Next: {repair}; else move {table} away: {rebuild}")
+    assert [*house.observed(declared.key)["check/faults"]] == ["_delta_log"]
     Path(table.uri).rename(house.home / "away")
     driver.House(house.home).run(declared, rebuild=True)
     assert sorted(opened(table).scan().select("no", "pieces").collect().rows()) == before
@@ -91,7 +93,7 @@ def test_a_quarantine_that_cannot_be_opened_fails_the_check_and_of_the_table_all
     aside = house.place.quarantine(sums.declaration)
     break_in_the_middle(aside)
     said = failure(house.launch("check_silver"))
-    assert said.startswith("silver/sums, its quarantine, version 0: 0 files, 0 rows, 1 damaged: _delta_log ")
+    assert said.startswith("silver/sums, its quarantine cannot be opened: _delta_log ")
     assert f"{aside} is no Delta table that can be read" in said
     assert said.endswith(
         f"Next: lakehouse table repair silver/sums; else move {aside} away: lakehouse rebuild silver/sums"
