@@ -96,6 +96,7 @@ def test_the_pairs_of_the_year_are_those_that_duckdb_makes(tmp_path: Path, monke
     assert stored == asked
 
 
+@pytest.mark.long
 def test_where_no_spark_is_named_all_else_is_made_and_the_table_is_loudly_left_out(tmp_path: Path):
     plain = without_spark(tmp_path)
     lakehouse("land", "--from", "2010-12-01", "--to", "2010-12-02", **plain)

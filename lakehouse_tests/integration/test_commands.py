@@ -278,6 +278,7 @@ def test_what_is_set_aside_at_landing_ends_the_run_with_1_and_the_rest_is_taken(
     assert "Nothing changed" in drained("run").stdout
 
 
+@pytest.mark.long
 def test_a_rebuild_goes_on_past_what_was_once_set_aside_and_says_what_else_is_due(
     drained: Command, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_where_nothing_landed_nothing_runs_and_the_ticks_say_so(server: DagsterD
     assert versions(server) == stood
 
 
+@pytest.mark.long
 def test_lakehouse_run_and_the_sensor_at_once_write_each_row_once(server: DagsterDev):
     known = rows(server, "silver/orders").height
     by_hand: list[subprocess.CompletedProcess[str]] = []
