@@ -71,9 +71,18 @@ def _measures(place: int, name: str, dtype: pl.DataType) -> Iterator[pl.Expr]:
     if isinstance(dtype, pl.Boolean):
         yield column.mean().alias(f"{place} mean")
         return
-    yield column.min().alias(f"{place} min")
-    yield column.max().alias(f"{place} max")
-    yield column.mean().alias(f"{place} mean")
+    yield _in_words(column.min(), dtype).alias(f"{place} min")
+    yield _in_words(column.max(), dtype).alias(f"{place} max")
+    yield _in_words(column.mean(), pl.Datetime() if isinstance(dtype, pl.Date) else dtype).alias(f"{place} mean")
+
+
+def _in_words(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A time as Python writes it, whose own end with the year 9999."""
+    if isinstance(dtype, pl.Date):
+        return value.dt.to_string("%Y-%m-%d")
+    if isinstance(dtype, pl.Datetime):
+        return value.dt.to_string("%Y-%m-%d %H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
+    return value
 
 
 def _tops(rows: pl.LazyFrame, names: Collection[str]) -> dict[str, str]:
@@ -82,7 +91,10 @@ def _tops(rows: pl.LazyFrame, names: Collection[str]) -> dict[str, str]:
     return {
         name: ", ".join(
             f"{_cut(value)} ({count:,})"
-            for value, count in frame.sort(["how many", name], descending=[True, False]).head(TOP).rows()
+            for value, count in frame.sort(["how many", name], descending=[True, False])
+            .head(TOP)
+            .with_columns(_in_words(pl.col(name), frame.schema[name]))
+            .rows()
         )
         for name, frame in zip(names, frames, strict=True)
     }

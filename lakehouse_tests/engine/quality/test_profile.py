@@ -61,3 +61,17 @@ def test_no_value_of_a_personal_column_is_told():
 def test_no_rows_are_a_profile_too():
     count, found = profile(pl.LazyFrame(schema={"id": pl.Int64(), "note": pl.String(), "tags": pl.List(pl.String())}))
     assert (count, found["nulls"].to_list(), found["min"].to_list()) == (0, [0, 0, 0], [None, None, None])
+
+
+def test_days_and_moments_are_told_as_python_writes_them_and_past_its_end():
+    moment = pl.Datetime("us", "UTC")
+    rows = pl.DataFrame(
+        {"day": [0, 3, 2_932_897], "at": [5, 2_000_000, 253_402_300_800_000_000], "local": [0, 1_000_000, 2_000_000]},
+        schema={"day": pl.Int32, "at": pl.Int64, "local": pl.Int64},
+    ).select(pl.col("day").cast(pl.Date), pl.col("at").cast(moment), pl.col("local").cast(pl.Datetime("us")))
+    _, found = profile(rows.lazy())
+    by = {each["column"]: each for each in found.to_dicts()}
+    assert (by["day"]["min"], by["day"]["max"]) == ("1970-01-01", "+10000-01-01")
+    assert by["day"]["top"] == "1970-01-01 (1), 1970-01-04 (1), +10000-01-01 (1)"
+    assert (by["at"]["min"], by["at"]["max"]) == ("1970-01-01 00:00:00.000005+00:00", "+10000-01-01 00:00:00+00:00")
+    assert (by["local"]["mean"], by["local"]["max"]) == ("1970-01-01 00:00:01", "1970-01-01 00:00:02")
