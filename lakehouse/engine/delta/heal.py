@@ -53,12 +53,13 @@ def repair_checkpoints(address: Address, anew: str) -> list[str]:
     """
     address.refuse_a_write()
     log = _Log(address)
-    moved = log.broken if log.lacks(-1) else log.sums
-    if moved is log.broken and (missing := log.lacks(log.base)):
+    is_complete = not log.lacks(-1)
+    if not is_complete and (missing := log.lacks(log.base)):
         raise Refused(
             f"{address}: {missing} is missing or damaged, and no checkpoint that can be read stands for it. "
             f"Nothing was moved. Put the log back as it was; else {anew}"
         )
+    moved = log.sums if is_complete else log.broken
     for name in moved:
         store.rename(address, name, f"{LOG}/{_aside(name.removeprefix(f'{LOG}/'))}")
     known.forget(address)
