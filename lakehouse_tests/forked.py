@@ -1,7 +1,8 @@
 """`lakehouse …` in a process of its own that finds Dagster and Polars loaded, which saves most of a command's time.
 
-It is forked from a process that has loaded it, and nothing of the project: whose code runs is what lies at `at`. That
-a Python started anew does the same is shown by those that start one: the whole slice, the pairs, two runs at once.
+It is forked from a process that has loaded it, and nothing of the project, but for the engine where a command is to run
+with the project's own: whose code runs is what lies at `at`. That a Python started anew does the same is shown by those
+that start one: the whole slice, the pairs, two runs at once.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+ROOT = Path(__file__).parents[1]
+
 
 def lakehouse(*arguments: str, at: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What the command said and how it ended, started in the folder `at`; it is told nothing on its standard input."""
-    parent = _parent()
+    parent = _parent(*["engine"] * (at == ROOT))
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         job = {"arguments": arguments, "at": str(at), "environment": {**environment}, "files": [str(out), str(err)]}
@@ -33,10 +36,10 @@ def lakehouse(*arguments: str, at: Path, environment: Mapping[str, str]) -> subp
 
 
 @cache
-def _parent() -> subprocess.Popen[str]:
-    """One for all tests of this process; it ends when its standard input does."""
+def _parent(*loaded: str) -> subprocess.Popen[str]:
+    """One for all tests of this process, or two; it ends when its standard input does."""
     started = subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, __file__, *loaded],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -53,8 +56,8 @@ def _open(pipe: IO[str] | None) -> IO[str]:
 
 def main() -> None:
     """Fork a child for each line of standard input, and answer with how it ended."""
-    sys.path[0] = str(Path(__file__).parents[1])
-    from lakehouse_tests.preloaded import assert_alone, load
+    sys.path[0] = str(ROOT)
+    from lakehouse_tests.preloaded import load, settle
 
     del sys.modules["lakehouse_tests.preloaded"], sys.modules["lakehouse_tests"]
     load()
@@ -64,7 +67,14 @@ def main() -> None:
 
     assert all((dagster, rich, typer))
     assert not {"lakehouse", "lakehouse_tests", "resources"} & sys.modules.keys()
-    assert_alone()
+    if sys.argv[1:]:
+        import lakehouse.engine.orchestrate.run
+        import lakehouse.engine.orchestrate.status
+        import lakehouse.engine.orchestrate.upkeep_jobs
+        import resources.dagster_home
+
+        assert all((lakehouse, resources))
+    settle()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

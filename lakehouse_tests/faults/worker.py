@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lakehouse_tests.preloaded import assert_alone, load
+from lakehouse_tests.preloaded import load, settle
 
 KILLED, DRAINED, FAILED = -signal.SIGKILL, 0, 3
 
@@ -33,7 +33,11 @@ Job = dict[str, Any]
 
 def main() -> None:
     load()
-    assert_alone()
+    import lakehouse.engine.delta.handle
+    import lakehouse.engine.ingest.reader
+
+    assert lakehouse
+    settle()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
