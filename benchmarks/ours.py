@@ -6,6 +6,7 @@ which is all that the promises themselves cost. Without folders landing and lake
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def main(package: str, folders: Sequence[str], *, alone: bool) -> None:
     gc.set_threshold(100_000)  # as the command does, before what is heavy is imported
+    atexit.register(gc.freeze)  # so does this
     sys.path.insert(0, os.environ.get("PATH_OF_TABLES", "."))
 
     from lakehouse.engine.declare.place import Place

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from datetime import date
 from functools import partial
 
+if any(each.startswith("ours") for each in sys.argv):
+    import lakehouse  # noqa: F401 # before Polars, as wherever it runs: it says how Polars allocates
+
 import polars as pl
 from deltalake import DeltaTable
 
