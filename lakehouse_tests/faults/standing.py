@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from lakehouse.tables.gold.daily_sales import daily_sales
 from lakehouse.tables.silver.order_lines import order_lines
 from lakehouse.tables.silver.orders import orders
 from lakehouse_tests.faults.arrivals import records_in
+from lakehouse_tests.faults.tills import tills
 from resources.local_disk import LocalDisk
 
 MARKED = replace(order_lines.declaration, readers=(Reader.DELTA_RS, Reader.DATABRICKS))
 """All who read it know deletion vectors: rows of its files go by them."""
-DECLARED = [erp_orders.declaration, MARKED, orders.declaration, daily_sales.declaration]
+EXAMPLE = [erp_orders.declaration, MARKED, orders.declaration, daily_sales.declaration]
+DECLARED = [*EXAMPLE, tills.declaration]
 BRONZE = DECLARED[0]
 
 Rows = list[tuple[object, ...]]
@@ -44,12 +47,12 @@ def place_of(home: Path) -> Place:
     return Place(lake=LocalDisk(path=str(home / "lake")), landing=LocalDisk(path=str(home / "landing")))
 
 
-def standing(home: Path | Place, *, batches: bool = True) -> Standing:
+def standing(home: Path | Place, *, batches: bool = True, tables: Sequence[Declaration] = DECLARED) -> Standing:
     """batches: with the numbers of batches, which are the same only where the same files were taken together."""
     place = place_of(home) if isinstance(home, Path) else home
     return Standing(
-        {each.key: _sorted(_open(place, each).scan().collect(), batches=batches) for each in DECLARED},
-        {each.key: _sorted(_aside(place, each), batches=batches) for each in DECLARED},
+        {each.key: _sorted(_open(place, each).scan().collect(), batches=batches) for each in tables},
+        {each.key: _sorted(_aside(place, each), batches=batches) for each in tables},
         _sorted(_ledger(place).done().drop("plan", "planned_at"), batches=batches),
     )
 
@@ -86,11 +89,11 @@ def assert_nothing_is_left_over(home: Path) -> None:
         assert {name for name in below if not name.startswith(LOG)} == used, address
 
 
-def assert_duckdb_reads_the_same(home: Path) -> None:
+def assert_duckdb_reads_the_same(home: Path, tables: Sequence[Declaration] = DECLARED) -> None:
     """Another engine counts the rows of every table and of every quarantine."""
     place = place_of(home)
-    connection = connect(DECLARED, place)
-    for each in DECLARED:
+    connection = connect(tables, place)
+    for each in tables:
         handle = _open(place, each)
         assert _count(connection, f"{each.layer}.{each.name}") == handle.scan().select(pl.len()).collect().item()
         if Handle.open(place.quarantine(each)) is not None:

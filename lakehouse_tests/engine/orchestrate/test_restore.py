@@ -37,7 +37,7 @@ from lakehouse_tests.engine.orchestrate.test_any_sequence_of_landings import (
     TABLES,
     documents,
 )
-from lakehouse_tests.faults.standing import Standing, standing
+from lakehouse_tests.faults.standing import EXAMPLE, Standing, standing
 from resources.adls import Adls
 
 
@@ -66,7 +66,7 @@ def version(house: House, declared: Declaration) -> int:
 
 
 def seen(house: House) -> Standing:
-    return standing(house.root, batches=False)
+    return standing(house.root, batches=False, tables=EXAMPLE)
 
 
 @pytest.fixture
