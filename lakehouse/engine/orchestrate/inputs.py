@@ -13,7 +13,7 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import mb, number
 from lakehouse.engine.declare.table import Declaration, Read, readers_of
 from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
-from lakehouse.engine.delta.compatibility import check_compatibility
+from lakehouse.engine.delta.compatibility import check_compatibility, nulls
 from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import only_upkeep, took_back
@@ -23,6 +23,8 @@ from lakehouse.engine.quality.typed import Typed, typed
 
 _KEPT_BYTES = 512 << 20
 """More than this is not held for the next reader."""
+_NEVER_NULL = "never_null"
+"""In the note of a commit: the columns of which no row that stands then is null."""
 _BACK = "arrivals back"
 """How many arrivals of its group came after a row's. Holds a space: no column can have this name."""
 
@@ -165,17 +167,43 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
     if found.goes_on and is_known:
         return as_if(handle, declares)
     who = f"{reader.key} reads {declared.key}, which" if reader else declared.key
-    readers = ", ".join(readers_of(declared))
     raise Refused(
         f"{who} stands with other columns than its contract declares: {found}. Nothing was read or written; version "
         f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
-        + (f" (with those that read it: {readers})" if readers else "")
+        + _with(readers_of(declared))
     )
+
+
+def _with(readers: Sequence[str]) -> str:
+    return f" (with those that read it: {', '.join(readers)})" if readers else ""
 
 
 def never_null(declared: Declaration, stands: Handle) -> frozenset[str]:
     """The paths of columns that a table cannot be given, for the rows that stay in it."""
     return frozenset() if declared.is_written_whole or not stands.rows else declared.never_null
+
+
+def kept_full(declared: Declaration) -> dict[str, str]:
+    """What a commit notes after which no row of a column that the contract says is never null is null."""
+    return {_NEVER_NULL: ", ".join(name for name in declared.schema if name in declared.never_null)}
+
+
+def refuse_nulls(declared: Declaration, own: Handle | None) -> None:
+    """Refuse a table with nulls in a column that may no longer be null, whose rows stay. Asked once of what is new.
+
+    The log says how many there are; of a column that it does not measure the rows are asked.
+    """
+    if own is None or declared.is_bronze or declared.is_written_whole or own.transaction(LOGIC) is None:
+        return
+    noted = _last_note(own).get(_NEVER_NULL)
+    kept = noted.split(", ") if isinstance(noted, str) else []
+    asked = [name for name in own.schema if name in declared.never_null and name not in kept]
+    if found := [f"{name} in {number(n, 'row')}" for name in asked if (n := nulls(own, name))]:
+        raise Refused(
+            f"{declared.key} holds nulls where its contract allows none: {', '.join(found)} of {own.rows:,}. Nothing "
+            f"was read or written; version {own.version} stands. Declare nullable=True (again), or make the table anew "
+            f"by a transform that leaves none: lakehouse rebuild {declared.key}+{_with(readers_of(declared))}"
+        )
 
 
 def changed_columns(own: Handle | None) -> dict[str, object]:

@@ -48,11 +48,13 @@ from lakehouse.engine.orchestrate.inputs import (
     changed_columns,
     earlier,
     is_idle,
+    kept_full,
     latest,
     note_of,
     open_inputs,
     partition_positions,
     positions,
+    refuse_nulls,
     refuse_other_folders,
     replaced_group,
 )
@@ -86,6 +88,7 @@ def refine(
     if not rebuild:
         own = as_declared(declared, own)
         refuse_other_folders(declared, own)
+        refuse_nulls(declared, own)
     if declared.partitions is not None:
         keys = declared.partitions.keys() if rebuild else keys
         scope = partitions_of(declared, keys)
@@ -327,7 +330,7 @@ class _Run:
             deleted=deleted,
             rejected=rejected,
             transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
-            note={"table": declared.key, **note_of(inputs)},
+            note={"table": declared.key, **note_of(inputs), **({} if keeps_standing else kept_full(declared))},
             refusal=refusal,
             notes=declared.notes,
             scope=self.replaces or NO_SLICES,

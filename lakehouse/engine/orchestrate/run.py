@@ -35,6 +35,7 @@ from lakehouse.engine.orchestrate.inputs import (
     is_idle,
     open_inputs,
     refuse_foreign_rows,
+    refuse_nulls,
     refuse_other_folders,
 )
 from lakehouse.engine.orchestrate.launcher import HOST
@@ -189,6 +190,7 @@ def stuck(declared: Declaration, place: Place) -> str | None:
         refuse_foreign_rows(declared, own)
         if not declared.is_bronze:
             refuse_other_folders(declared, own)
+            refuse_nulls(declared, own)
         for each in open_inputs(declared, own, upstreams, whole=False):
             each.stored.collect_schema()
     except Refused as why:

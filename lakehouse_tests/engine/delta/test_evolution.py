@@ -17,17 +17,19 @@ from polars.testing import assert_frame_equal
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import evolution, files
 from lakehouse.engine.delta.check import check
-from lakehouse.engine.delta.compatibility import check_compatibility
+from lakehouse.engine.delta.compatibility import check_compatibility, nulls
 from lakehouse.engine.delta.described import as_delta
 from lakehouse.engine.delta.evolution import as_if, evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import at_version, history
-from lakehouse.engine.delta.writes import prepare_overwrite
+from lakehouse.engine.delta.writes import prepare_merge, prepare_overwrite
 from lakehouse_tests.engine.delta.lattice import values, wider
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
@@ -293,3 +295,29 @@ def test_files_that_are_written_anew_leave_no_personal_values_in_the_log(address
     assert len(logged) == 1
     assert "id" in logged[0]["maxValues"]
     assert "sum" not in logged[0]["maxValues"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"partition_by": ("day",)}, {"unmeasured": ("day",)}, {"readers": (Reader.DELTA_RS, Reader.DATABRICKS)}],
+    ids=["measured", "in folders", "personal", "by vectors"],
+)
+def test_nulls_are_counted_whatever_the_log_says_of_them(address, words: dict[str, Any]):
+    days = [date(2024, 5, 1), None, date(2024, 5, 3), None, None, date(2024, 5, 6)]
+    unmeasured, rows = words.pop("unmeasured", ()), pl.DataFrame({"id": range(120), "day": days * 20})
+    handle = Handle.create(address, rows.schema, **words).leaving_out(unmeasured)
+    handle = handle.commit(write_files(handle, rows, rows_per_file=60), [], {}, {})
+    assert [nulls(handle, name) for name in rows.columns] == [0, 60]
+    came = pl.DataFrame({"id": [3], "day": [date(2024, 5, 4)]}).cast(rows.schema)
+    handle = for_readers(handle, words.get("readers", EVERY_READER)).leaving_out(unmeasured)
+    handle = prepare_merge(handle, came, ["id"]).commit({}, {}).handle
+    assert nulls(handle, "day") == 59
+    assert bool(handle.vectors) == ("readers" in words)
+    assert nulls(evolve(handle, pl.Schema({**rows.schema, "note": pl.String()}), {}), "note") == 120
+
+
+def test_nulls_that_the_log_has_counted_are_not_read(address, monkeypatch: pytest.MonkeyPatch):
+    handle, read = table(address), list[str]()
+    monkeypatch.setattr(Handle, "scan_paths", lambda _, paths: read.extend(paths) or NARROW.clear().lazy())
+    assert (nulls(handle, "price"), read) == (1, [])
+    assert (nulls(handle, "lines"), read) == (0, handle.files()["path"].to_list())

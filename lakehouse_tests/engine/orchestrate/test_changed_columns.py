@@ -16,7 +16,10 @@ from lakehouse.engine.declare.frames import Affected, Frame, New
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition
+from lakehouse.engine.delta.compatibility import Answer, nulls
 from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.orchestrate.planned import planned
 from lakehouse.engine.orchestrate.restore import carry_out, plan
 from lakehouse.engine.orchestrate.run import is_stale, stuck
 from lakehouse_tests.driver import House, lines
@@ -49,6 +52,15 @@ class SoldByShop(Silver):
 
     sale: str = column("Number", key=True)
     shop: str = column("Shop", nullable=True)
+    day: date = column("Day")
+    qty: int = column("Pieces")
+
+
+class SoldInShops(Silver):
+    """One row per sale, each in a shop."""
+
+    sale: str = column("Number", key=True)
+    shop: str = column("Shop")
     day: date = column("Day")
     qty: int = column("Pieces")
 
@@ -90,6 +102,10 @@ def sold_by_shop(rows: New[SentOnce]) -> Frame[SoldByShop]:
     return rows.select("sale", "shop", "day", "qty")
 
 
+def sold_in_shops(rows: New[SentOnce]) -> Frame[SoldInShops]:
+    return rows.select("sale", "shop", "day", "qty")
+
+
 def sold_somewhere(rows: New[SentOnce]) -> Frame[SoldSomewhere]:
     return rows.select("sale", "day", pl.col("qty").cast(pl.Int32), "shop")
 
@@ -110,12 +126,14 @@ def all_days_with_shops(rows: Frame[Sold]) -> Frame[DailyShops]:
     return all_days(rows).with_columns(shops=pl.lit(1, pl.Int64))
 
 
-sent_once.__name__, sold_by_shop.__name__, sold_somewhere.__name__ = "sent", "sold", "sold"
+sent_once.__name__ = "sent"
+sold_by_shop.__name__ = sold_in_shops.__name__ = sold_somewhere.__name__ = "sold"
 daily_by_shop.__name__, all_days_with_shops.__name__ = "daily", "all_days"
 SENT = declare(sent, write=Append(), source=Files("sent/*", formats=JsonLines()))
 SENT_ONCE = declare(sent_once, write=Append(), source=Files("sent/*", formats=JsonLines()))
 SOLD = declare(sold, write=Merge())
 SOLD_BY_SHOP = declare(sold_by_shop, write=Merge())
+SOLD_IN_SHOPS = declare(sold_in_shops, write=Merge())
 SOLD_SOMEWHERE = declare(sold_somewhere, write=Merge())
 DAILY = declare(daily, write=ReplacePartition("day"))
 DAILY_BY_SHOP = declare(daily_by_shop, write=ReplacePartition("day"))
@@ -171,12 +189,12 @@ def test_a_table_whose_contract_changed_stays_stale_until_it_is_made_anew(house:
 def test_a_version_of_before_that_a_run_goes_on_from_is_put_back_without_a_remark(house: House):
     land(house, ("3", 2, 1, "Leeds"))
     house.drain(SENT_ONCE, SOLD_BY_SHOP)
-    planned = plan(SOLD_BY_SHOP, 1, [SENT_ONCE, SOLD_BY_SHOP], house.place)
-    assert planned.root.remarks == ()
+    back = plan(SOLD_BY_SHOP, 1, [SENT_ONCE, SOLD_BY_SHOP], house.place)
+    assert back.root.remarks == ()
     [remark] = plan(SOLD_SOMEWHERE, 1, [SENT_ONCE, SOLD_SOMEWHERE], house.place).root.remarks
     assert "shop (String) is new and may not be null" in remark
     before = content(house, SOLD_BY_SHOP)
-    carry_out(planned, house.place, lambda *_: None)
+    carry_out(back, house.place, lambda *_: None)
     house.drain(SENT_ONCE, SOLD_BY_SHOP)
     assert content(house, SOLD_BY_SHOP) == before
 
@@ -232,6 +250,47 @@ def test_a_column_that_may_not_be_null_needs_a_table_made_anew_and_who_reads_it_
     assert "Nothing was read or written; version 1 stands" in said
     assert "lakehouse rebuild silver/sold+ (with those that read it: gold/daily" in said
     assert stuck(SOLD_SOMEWHERE, house.place) == said
+
+
+def test_a_column_that_may_no_longer_be_null_is_refused_where_rows_stand_that_are(house: House):
+    land(house, ("3", 2, 1, "Leeds"))
+    house.drain(SENT_ONCE, SOLD_BY_SHOP)
+    land(house, ("4", 2, 1, "Leeds"))
+    house.run(SENT_ONCE)
+    for before in (SOLD_BY_SHOP, SOLD_IN_SHOPS):
+        with pytest.raises(Refused) as refused:
+            house.run(SOLD_IN_SHOPS)
+        said = str(refused.value)
+        assert said.startswith("silver/sold holds nulls where its contract allows none: shop in 2 rows of ")
+        assert "lakehouse rebuild silver/sold+ (with those that read it: gold/daily" in said
+        assert stuck(SOLD_IN_SHOPS, house.place) == said
+        found = planned(SOLD_IN_SHOPS, house.place)
+        assert found is not None
+        assert (found.answer, found.said) == (Answer.REFUSE, said)
+        house.run(before, rebuild=before is SOLD_IN_SHOPS)
+    assert [row[:2] for row in content(house, SOLD_IN_SHOPS)] == [("3", "Leeds"), ("4", "Leeds")]
+
+
+def test_a_column_that_is_null_nowhere_is_asked_once_when_it_may_no_longer_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    house, asked = House(tmp_path), list[str]()
+
+    def asking(handle: Handle, name: str) -> int:
+        asked.append(name)
+        return nulls(handle, name)
+
+    monkeypatch.setattr("lakehouse.engine.orchestrate.inputs.nulls", asking)
+    for number, declared in enumerate([SOLD_BY_SHOP, SOLD_IN_SHOPS, SOLD_IN_SHOPS, SOLD_BY_SHOP, SOLD_IN_SHOPS]):
+        land(house, (str(number), 1, 1, "Leeds"))
+        house.drain(SENT_ONCE, declared)
+    assert asked == ["shop", "shop"]
+    land(house, ("9", 1, 1))
+    house.drain(SENT_ONCE, SOLD_BY_SHOP)
+    with pytest.raises(Refused, match=r"allows none: shop in 1 row of 6\. .* lakehouse rebuild silver/sold\+"):
+        house.run(SOLD_IN_SHOPS)
+    carry_out(plan(SOLD_BY_SHOP, 5, [SENT_ONCE, SOLD_BY_SHOP], house.place), house.place, lambda *_: None)
+    assert stuck(SOLD_IN_SHOPS, house.place) is None
 
 
 def test_a_table_that_is_written_whole_takes_also_a_column_that_may_not_be_null(house: House):
