@@ -9,7 +9,7 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class Append:
-    """Add the rows that came out. Every row read once comes out once."""
+    """Add the rows that came out. Every row read once comes out once. It looks at no row that stands: it has no key."""
 
 
 @dataclass(frozen=True)

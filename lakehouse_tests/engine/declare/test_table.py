@@ -225,8 +225,6 @@ def test_a_pair_that_would_lose_or_double_rows_is_refused(write: Write, reads: A
 @pytest.mark.parametrize(
     ("write", "reads"),
     [
-        (Append(), New[Sent]),
-        (Append(), New[Logged]),
         (Overwrite(), Frame[Told]),
         (Overwrite(), Frame[Sent]),
         (Merge(), Frame[Told]),
@@ -236,6 +234,11 @@ def test_a_pair_that_would_lose_or_double_rows_is_refused(write: Write, reads: A
 )
 def test_every_other_pair_is_a_table(write: Write, reads: Any):
     assert table(Frame[fresh(Silver, **KEYED)], reads, write=write).write == write
+
+
+@pytest.mark.parametrize("reads", [New[Sent], New[Logged]])
+def test_what_came_is_appended_to_a_table_without_a_key(reads: Any):
+    assert table(Frame[fresh(Silver, order_no=str)], reads, write=Append()).write == Append()
 
 
 # ---- refusals ----
@@ -300,7 +303,17 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an appended gold without a key": (
         lambda: table(Frame[fresh(Gold, order_no=str)], New[Sent], write=Append()),
-        "gold/fresh: a gold table states its grain; mark its columns with column(…, key=True).",
+        (
+            "gold/fresh: Append() looks at no row that stands, so that a key (which a gold table has) could be there "
+            "twice. Write Merge(), which keeps the later row of each."
+        ),
+    ),
+    "an appended table with a key": (
+        lambda: table(Frame[fresh(Silver, **KEYED)], New[Sent], write=Append()),
+        (
+            "silver/fresh: Append() looks at no row that stands, so that a key (order_no) could be there twice. Write "
+            "Merge(), which keeps the later row of each, or leave key=True away: nothing then says that a row is there"
+        ),
     ),
     "replaces of no column": (
         lambda: table(Frame[fresh(Silver, **KEYED)], New[Sent], write=Merge(replaces="order")),
