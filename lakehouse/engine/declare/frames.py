@@ -14,4 +14,7 @@ type New[C: Contract] = pl.LazyFrame
 """The rows appended since this table last consumed its upstream."""
 
 type Affected[C: Contract] = pl.LazyFrame
-"""All rows of the slices (of a day, say) in which a row came, went or changed since this table last consumed them."""
+"""All rows of the slices (of a day, say) in which a row came, went or changed since this table last consumed them.
+
+Written by `ReplacePartition` they make what a rebuild makes; `Merge` keeps the row of a key of which nothing is left.
+"""

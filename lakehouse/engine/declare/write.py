@@ -25,7 +25,8 @@ class Merge:
     correction no longer holds is gone. `newest_by` names a column whose greater value wins instead of the later
     arrival; of equal ones the later arrival does, and null is older than any. `deletes` names a further column of the
     transform's, a Boolean that the contract does not hold: where it is true, the row takes the standing one of its key
-    away and is not written; only its key is asked whether it is right.
+    away and is not written; only its key is asked whether it is right. Nothing else takes a row away: one of a key that
+    the upstream no longer has stays until a rebuild.
     """
 
     replaces: str | None = None

@@ -12,7 +12,8 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.partitions import PARTITION
 from lakehouse.engine.declare.table import Declaration, launch
-from lakehouse.engine.declare.write import Reading
+from lakehouse.engine.declare.write import Merge, Reading
+from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
 from lakehouse.engine.orchestrate.inputs import Input
 
@@ -36,6 +37,15 @@ def due_slices(declared: Declaration, inputs: Sequence[Input]) -> Slices | None:
             return None
         found.append(changed)
     return reduce(or_, found) if found else NO_SLICES
+
+
+def left_of(declared: Declaration, own: Handle | None, due: Slices | None, out: pl.DataFrame) -> dict[str, object]:
+    """How many rows a merge leaves standing of due slices of which nothing came out: a rebuild would drop them."""
+    if own is None or due is None or not isinstance(declared.write, Merge):
+        return {}
+    without = Slices(due.values.join(out, on=due.columns, how="anti", nulls_equal=True))
+    rows = without.of(own).select(pl.len()).collect().item() if len(without) else 0
+    return {"rows_left_of_nothing": rows} if rows else {}
 
 
 def partitions_of(declared: Declaration, keys: Sequence[str] | None) -> Slices:

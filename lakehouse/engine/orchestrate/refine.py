@@ -19,7 +19,7 @@ from lakehouse.engine.delta.delivery import Delivery, tidy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.delta.slices import NO_SLICES, Slices
-from lakehouse.engine.orchestrate.affected import due_slices, outside, partitions_of, refusal_of_outside
+from lakehouse.engine.orchestrate.affected import due_slices, left_of, outside, partitions_of, refusal_of_outside
 from lakehouse.engine.orchestrate.aside import broken_rows, not_yet_there, unread_rows, where_and_why
 from lakehouse.engine.orchestrate.checks import (
     CONSERVES,
@@ -359,6 +359,7 @@ class _Run:
             "rows_superseded": passed.verdict.count - passed.accepted.height,
             "rows_quarantined": passed.verdict.rejected.height + self.unread.height,
             **changed_columns(self.own),
+            **left_of(self.declared, self.own, self.scope, passed.out),
         }
         if deleted is not None:
             facts["rows_that_delete"] = deleted.height

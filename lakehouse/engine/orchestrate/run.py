@@ -51,6 +51,7 @@ _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _REMARKS = {
     "rows_superseded": "superseded by later arrivals",
     "merge/rows_older": "older than the rows that stand",
+    "rows_left_of_nothing": "left of slices of which nothing came out, which a rebuild drops",
     "files_only_the_table_kept": "of its files read from what it had kept of them",
     "rows_with_undeclared_fields": "with fields that no column declares, kept in extra",
 }

@@ -25,6 +25,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import overwrite, prepare_replace_slices
 from lakehouse.engine.orchestrate.checks import checks_of
+from lakehouse.engine.orchestrate.run import Ran
 from lakehouse.engine.orchestrate.work import LOGIC, Work
 from lakehouse_tests.driver import House, finding, red
 from lakehouse_tests.engine.delta.test_slices import of_days
@@ -271,13 +272,21 @@ def test_slices_of_two_columns(house: House):
     assert held(house, SHOP_DAYS) == [("A", 1, 2), ("A", 2, 1), ("B", 3, 1)]
 
 
-def test_a_merge_takes_the_groups_of_its_key_whole_and_keeps_what_has_no_rows_any_more(house: House):
+def test_a_merge_takes_the_groups_of_its_key_whole_and_says_what_it_keeps_that_has_no_rows_any_more(house: House):
     become(house, *THREE)
     house.run(PER_SHOP)
-    change(house, ("3", 3, "A", 9.0))
+    change(house, ("4", 3, "B", 1.0))
+    assert "rows_left_of_nothing" not in house.run(PER_SHOP).facts
+    become(house, *THREE[:2], ("3", 3, "A", 9.0))
     work = house.run(PER_SHOP)
     assert work.facts["slices"] == "2 slices (shop = A | shop = B)"
-    assert held(house, PER_SHOP) == [("A", 21.0), ("B", 9.0)]
+    assert held(house, PER_SHOP) == [("A", 21.0), ("B", 10.0)]
+    assert work.facts["rows_left_of_nothing"] == 1
+    assert Ran(PER_SHOP.key, work.facts).remarks == [
+        "1 left of slices of which nothing came out, which a rebuild drops"
+    ]
+    house.run(PER_SHOP, rebuild=True)
+    assert held(house, PER_SHOP) == [("A", 21.0)]
 
 
 # ---- rows that fail ----
