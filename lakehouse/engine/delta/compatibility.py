@@ -159,7 +159,7 @@ def _changes(old: pl.Schema, new: pl.Schema, required: frozenset[str]) -> Iterat
 def _of_column(name: str, old: pl.DataType | None, new: pl.DataType, required: frozenset[str]) -> Iterator[Change]:
     if old == new:
         return
-    if missing := sorted(required.intersection(_gained(name, old, new))):
+    if missing := sorted(required.intersection(gained(name, old, new))):
         what = f"({new}) is new" if old is None else f"gains {', '.join(missing)}, which is new"
         yield Change(name, Answer.NEW_VERSION, f"{what} and may not be null, which it is in rows that stand")
     elif old is None:
@@ -172,13 +172,13 @@ def _of_column(name: str, old: pl.DataType | None, new: pl.DataType, required: f
         yield Change(name, Answer.WIDEN, f"is widened from {old} to {new}")
 
 
-def _gained(path: str, old: pl.DataType | None, new: pl.DataType) -> Iterator[str]:
+def gained(path: str, old: pl.DataType | None, new: pl.DataType) -> Iterator[str]:
     """The paths that are in `new` and not in `old`; of what is new as a whole, its own only."""
     if old is None:
         yield path
     elif isinstance(old, pl.List) and isinstance(new, pl.List):
-        yield from _gained(f"{path}[]", as_instance(old.inner), as_instance(new.inner))
+        yield from gained(f"{path}[]", as_instance(old.inner), as_instance(new.inner))
     elif isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
         before = _fields(old)
         for name, dtype in _fields(new).items():
-            yield from _gained(f"{path}.{name}", before.get(name), dtype)
+            yield from gained(f"{path}.{name}", before.get(name), dtype)

@@ -8,7 +8,7 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
-from lakehouse.engine.delta.compatibility import widens
+from lakehouse.engine.delta.compatibility import gained, widens
 from lakehouse.engine.delta.storable import as_instance
 
 
@@ -121,5 +121,7 @@ def _other_types(rows: pl.LazyFrame, schema: pl.Schema, misfits: list[str], *, i
         except pl.exceptions.PolarsError:  # the one has no words for the other
             lost = "all"
         wider = f"; a contract that declares {before} widens the table" if is_declared and widens(after, before) else ""
-        said = f"{lost} of {number(count, 'value')} would change{wider}"
+        fields = [f"the table has no field {path}" for path in gained(name, after, before)]
+        fields += [f"{path} is missing in the frame" for path in gained(name, before, after)]
+        said = ", ".join([*fields, f"{lost} of {number(count, 'value')} would change{wider}"])
         yield f"{name}: {before} in the frame, {after} in the table: {said}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, cast
 
 import polars as pl
 
@@ -108,13 +108,22 @@ def prepare_merge(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[
 
 def batch_of(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How]) -> Batch:
     """The rows as they are merged: what a merge may not hold, and what is not computed yet, lies in a local file."""
-    replaces, budget = how.get("replaces") or (), how.get("budget")
+    replaces, budget, newest_by = how.get("replaces") or (), how.get("budget"), how.get("newest_by")
     fits = fitted(rows, handle.schema, str(handle.address))
-    if strangers := [name for name in (*key, *replaces) if name not in handle.schema]:
+    if strangers := [name for name in (*key, *replaces, newest_by) if name and name not in handle.schema]:
         raise Refused(f"{handle.address} has no column {strangers[0]} to merge by.")
+    if replaces and newest_by:
+        raise Refused(
+            f"{handle.address}: replaces={', '.join(replaces)} takes all rows of a group away, and newest_by="
+            f"{newest_by} asks each. Nothing was written. Say one of them."
+        )
+    if (deleted := how.get("deleted")) is not None:
+        keys, there = pl.Schema({name: handle.schema[name] for name in key}), deleted.columns
+        some = deleted.select(name for name in key if name in there)
+        deleted = cast("pl.DataFrame", fitted(some, keys, f"{handle.address} (deleted)"))
     budget = usual_budget() if budget is None else budget
     came = Spilled(fits) if isinstance(fits, pl.LazyFrame) else fits
-    batch = Batch(came, key, replaces, how.get("deleted"), how.get("newest_by"), budget)
+    batch = Batch(came, key, replaces, deleted, newest_by, budget)
     if isinstance(came, Spilled) or needs(handle, batch)[1] is not None:
         return batch
     return replace(batch, rows=Spilled(came))

@@ -72,6 +72,16 @@ def test_a_wider_frame_is_refused_with_both_types_and_how_many_values_would_chan
     assert said in refusal(pl.DataFrame({"x": pl.Series(values, dtype=dtype)}), {"x": table})
 
 
+def test_of_fields_that_are_named_otherwise_the_names_are_told():
+    table = pl.List(pl.Struct({"sku": pl.String(), "of": pl.Struct({"a": pl.Int64()})}))
+    frame = pl.List(pl.Struct({"sku": pl.String(), "of": pl.Struct({"b": pl.Int64()}), "note": pl.String()}))
+    said = refusal(
+        pl.DataFrame({"x": pl.Series([[{"sku": "1", "of": {"b": 1}, "note": None}]], dtype=frame)}), {"x": table}
+    )
+    names = "the table has no field x[].of.b, the table has no field x[].note, x[].of.a is missing in the frame"
+    assert f"{names}, 1 of 1 value would change" in said
+
+
 def test_every_difference_is_listed_and_no_other():
     frame = pl.DataFrame({"id": [1], "qty": [1.5], "new": ["a"]})
     said = refusal(frame, {"id": pl.Int64(), "qty": pl.Int64(), "gone": pl.String()})
@@ -81,3 +91,23 @@ def test_every_difference_is_listed_and_no_other():
     assert "id:" not in said
     assert said.endswith("Cast in the transform, or, where the contract changed on purpose, make the table anew: "
                          "lakehouse rebuild.")  # fmt: skip
+
+
+def test_keys_that_are_deleted_are_widened_as_rows_are_or_refused(address):
+    handle = (
+        prepare_append(Handle.create(address, TABLE), WIDE.with_columns(id=pl.Series([1, 2]))).commit({}, {}).handle
+    )
+    none, narrow = WIDE.clear(), pl.DataFrame({"id": [1], "more": [0]}, schema_overrides={"id": pl.Int32})
+    assert prepare_merge(handle, none, ["id"], deleted=narrow).commit({}, {}).handle.rows == 1
+    with pytest.raises(Refused, match=r"orders \(deleted\) refused .* id: String in the frame, Int64 in the table"):
+        prepare_merge(handle, none, ["id"], deleted=pl.DataFrame({"id": ["1"]}))
+    with pytest.raises(Refused, match=r"orders \(deleted\) refused .* id: missing in the frame"):
+        prepare_merge(handle, none, ["id"], deleted=pl.DataFrame({"no": ["1"]}))
+
+
+def test_a_merge_goes_by_groups_or_by_what_is_newest_and_not_by_both(address):
+    handle = Handle.create(address, TABLE)
+    with pytest.raises(Refused, match=r"replaces=day takes all rows of a group away, and newest_by=id asks each"):
+        prepare_merge(handle, WIDE, ["id"], replaces=["day"], newest_by="id")
+    with pytest.raises(Refused, match=r"has no column at to merge by"):
+        prepare_merge(handle, WIDE, ["id"], newest_by="at")
