@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -15,8 +16,8 @@ from lakehouse.engine.quality.masks import masked
 class Difference:
     """Rows that are only here, only there, or (with a key) at both places and not equal.
 
-    They are compared by the columns of both; `columns` says in words which are not. Of `personal` columns no value is
-    told.
+    They are compared by the columns of both, as far as these hold each other's values; `columns` says in words which
+    are not the same. Of `personal` columns no value is told.
     """
 
     same: int
@@ -48,7 +49,7 @@ class Difference:
             f"{self.changed.height:,} changed"
         )
         if self.columns and self._rows_are_the_same:
-            said = f"{number(self.same, 'row')}, the same in the other columns"
+            said = f"{number(self.same, 'row')}, the same where they can be compared"
         return "; ".join([*self.columns, said])
 
 
@@ -56,14 +57,15 @@ def difference(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) 
     """Compare two frames row by row; repeated rows are counted, order is not.
 
     `changed` has the key, and of each other column `<name>` (as it would be) and `<name>__was`. A key of which a
-    column is new or of another type names no rows of both: whole rows are compared then.
+    column is new, or of a type that has not all of its values, names no rows of both: whole rows are compared then.
     """
+    told, standing = tuple(_columns(standing.schema, would.schema)), _exactly_as(standing, would.schema)
+    would = _exactly_as(would, standing.schema)
     both = [name for name, dtype in would.schema.items() if standing.schema.get(name) == dtype]
-    columns = tuple(_columns(standing.schema, would.schema))
     if not both:
-        return Difference(0, gone=standing, new=would, changed=would.clear(), columns=columns)
+        return Difference(0, gone=standing, new=would, changed=would.clear(), columns=told)
     found = _of_rows(standing.select(both), would.select(both), key if set(key) <= set(both) else [])
-    return replace(found, columns=columns)
+    return replace(found, columns=told)
 
 
 def _columns(standing: pl.Schema, would: pl.Schema) -> Iterator[str]:
@@ -74,6 +76,19 @@ def _columns(standing: pl.Schema, would: pl.Schema) -> Iterator[str]:
             yield f"type of {name}: {standing[name]} -> {dtype}"
     if set(standing) == set(would) and list(standing) != list(would):
         yield f"order of the columns: {', '.join(would)}"
+
+
+def _exactly_as(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The columns with the types that they have there, where each value reads back as it was; text is not parsed."""
+    for column in rows:
+        there = schema.get(column.name, column.dtype)
+        if there == column.dtype or pl.String in (there, column.dtype):
+            continue
+        with suppress(pl.exceptions.PolarsError):  # the one has no words for the other
+            became = column.cast(there, strict=False)
+            if not became.cast(column.dtype, strict=False).ne_missing(column).any():
+                rows = rows.with_columns(became)
+    return rows
 
 
 def _of_rows(standing: pl.DataFrame, would: pl.DataFrame, key: Sequence[str]) -> Difference:

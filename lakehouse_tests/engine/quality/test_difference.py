@@ -1,8 +1,10 @@
 """The exact difference of two frames: repeated rows are counted, order is not."""
 
 from collections import Counter
+from datetime import UTC, date, datetime
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +46,8 @@ def test_columns_that_come_go_or_change_their_type_are_named_and_the_others_comp
     after = pl.DataFrame({"id": [1, 2], "by_web": [True, False], "n": ["1", "2"]})
     found = difference(before, after, ["id"])
     assert str(found) == (
-        "new column: by_web; column gone: value; type of n: Int64 -> String; 2 rows, the same in the other columns"
+        "new column: by_web; column gone: value; type of n: Int64 -> String; 2 rows, the same where they can be "
+        "compared"
     )
     assert not found.is_none
     assert str(difference(before, after.head(1), ["id"])).endswith("1 row the same, 0 new, 1 gone, 0 changed")
@@ -55,9 +58,33 @@ def test_a_key_that_changes_its_type_names_no_row_of_both():
     assert str(found) == "type of id: Int64 -> String; 0 rows the same, 1 new, 1 gone, 0 changed"
 
 
+@pytest.mark.parametrize(
+    ("was", "then", "changed"),
+    [
+        (pl.Series([1, 2, None], dtype=pl.Int32), pl.Series([1, 2**40, None]), 1),
+        (pl.Series([1, 2, None]), pl.Series([1, 2, None], dtype=pl.Int32), 0),
+        (pl.Series([1, 2**40, None]), pl.Series([1, 2, None], dtype=pl.Int32), 1),
+        (pl.Series([1, 2, None]), pl.Series([1.0, 2.5, None]), 1),
+        (pl.Series([date(2024, 5, 1)] * 3), pl.Series([datetime(2024, 5, 1, tzinfo=UTC)] * 3), 0),
+        (pl.Series([[{"a": 1}], [], None]), pl.Series([[{"a": 1, "b": "x"}], [], None]), 1),
+        (pl.Series([[{"a": 1}], [], None]), pl.Series([[{"a": 1, "b": None}], [], None]), 0),
+        (pl.Series([2**62 + 1] * 3), pl.Series([1.5] * 3), None),
+    ],
+)
+def test_values_of_two_types_are_compared_where_one_of_them_holds_all(
+    was: pl.Series, then: pl.Series, changed: int | None
+):
+    ids = pl.DataFrame({"id": pl.Series([1, 2, 3], dtype=pl.Int32)})
+    found = difference(ids.with_columns(x=was), ids.cast(pl.Int64).with_columns(x=then), ["id"])
+    types = f"type of id: Int32 -> Int64; type of x: {was.dtype} -> {then.dtype}"
+    rows = f"{3 - changed} rows the same, 0 new, 0 gone, 1 changed" if changed else "3 rows, the same where they can be"
+    assert str(found).startswith(f"{types}; {rows}")
+    assert ("x" in found.changed.columns) == (changed is not None)
+
+
 def test_columns_in_another_order_are_named():
     found = difference(pl.DataFrame({"a": [1], "b": [2]}), pl.DataFrame({"b": [2], "a": [1]}), ["a"])
-    assert str(found) == "order of the columns: b, a; 1 row, the same in the other columns"
+    assert str(found) == "order of the columns: b, a; 1 row, the same where they can be compared"
 
 
 def test_tables_without_a_column_in_common_have_no_row_in_common():
