@@ -40,7 +40,7 @@ def _in_general(declared: Declaration) -> Iterator[str]:
         yield from _in_merge(declared, write)
     if isinstance(write, History):
         yield from in_history(declared, write)
-    if declared.layer == "gold" and not declared.key_columns and not isinstance(write, Append):
+    if declared.layer == "gold" and not declared.key_columns:
         yield "a gold table states its grain; mark its columns with column(…, key=True)."
     if declared.marker in declared.schema:
         yield (
@@ -142,16 +142,10 @@ def _in_reading(declared: Declaration) -> Iterator[str]:
             yield f"it reads {upstream.key}, and a table reads its own or a lower layer."
         yield from _in_replacing(declared.write, read)
         yield from _in_what_is_read(declared, read)
-    yield from _in_appending(declared)
-
-
-def _in_appending(declared: Declaration) -> Iterator[str]:
-    is_gold, key = declared.layer == "gold", ", ".join(declared.key_columns)
-    if isinstance(declared.write, Append) and (key or is_gold):
+    if isinstance(declared.write, Append) and declared.key_columns:
         yield (
-            f"Append() looks at no row that stands, so that a key ({key or 'which a gold table has'}) could be there "
-            "twice. Write Merge(), which keeps the later row of each"
-            + ("." if is_gold else ", or leave key=True away: nothing then says that a row is there once.")
+            f"Append() looks at no row that stands, so that a key ({', '.join(declared.key_columns)}) could be there "
+            "twice. Write Merge(), which keeps the later row of each, or, below gold, leave key=True away."
         )
 
 

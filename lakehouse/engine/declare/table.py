@@ -11,15 +11,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 import polars as pl
 
 from lakehouse.engine.declare.column import never_null
-from lakehouse.engine.declare.contract import (
-    Contract,
-    columns_of,
-    grain_of,
-    key_of,
-    layer_of,
-    personal_of,
-    schema_of,
-)
+from lakehouse.engine.declare.contract import Contract, columns_of, grain_of, key_of, layer_of, personal_of, schema_of
 from lakehouse.engine.declare.errors import DeclarationError
 from lakehouse.engine.declare.frames import Affected, Frame, New
 from lakehouse.engine.declare.logic import fingerprint

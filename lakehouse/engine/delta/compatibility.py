@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from lakehouse.engine.delta.storable import as_instance, faults_of
 
-if TYPE_CHECKING:
-    from lakehouse.engine.delta.handle import Handle
-
 _DIGITS: dict[type[pl.DataType], int] = {pl.Int8: 3, pl.Int16: 5, pl.Int32: 10, pl.Int64: 19}
-"""The most that an integer has. Their order is that of their widths."""
+"""The most that an integer has."""
 
-_EXACT_AS_FLOAT: dict[type[pl.DataType], tuple[type[pl.DataType], ...]] = {
-    pl.Int8: (pl.Float32, pl.Float64),
-    pl.Int16: (pl.Float32, pl.Float64),
-    pl.Int32: (pl.Float64,),
+_HELD_BY: dict[type[pl.DataType], tuple[type[pl.DataType], ...]] = {
+    pl.Int8: (pl.Int16, pl.Int32, pl.Int64, pl.Float32, pl.Float64),
+    pl.Int16: (pl.Int32, pl.Int64, pl.Float32, pl.Float64),
+    pl.Int32: (pl.Int64, pl.Float64),
     pl.Float32: (pl.Float64,),
 }
+"""By which numbers each value of a type is held exactly."""
 
 MIDNIGHT = pl.Datetime("us", "UTC")
 """What a date may become: midnight UTC of its day."""
@@ -83,20 +80,6 @@ def check_compatibility(old: pl.Schema, new: pl.Schema, *, required: Collection[
     return Compatibility(tuple(_changes(old, new, frozenset(required))))
 
 
-def nulls(handle: Handle, column: str) -> int:
-    """How many rows are null in it: by the log, and by the rows themselves of files of which it does not say."""
-    files, counted = handle.files(), f"null_count.{column}"
-    told = pl.col(counted) if counted in files.columns else pl.lit(None, pl.Int64)
-    if f"partition.{column}" in files.columns:
-        told = pl.when(pl.col(f"partition.{column}").is_null()).then("rows").otherwise(0)
-    if "gone" in files.columns:  # a row that is gone is still counted, where there is any to count
-        told = pl.when((told == 0) | (pl.col("gone").fill_null(0) == 0)).then(told)
-    found = files.select("path", told.alias("nulls"))
-    unknown = found.filter(pl.col("nulls").is_null())["path"].to_list()
-    rest = handle.scan_paths(unknown).select(pl.col(column).null_count()).collect(engine="streaming").item()
-    return int(found["nulls"].sum() + rest)
-
-
 def widens(old: pl.DataType, new: pl.DataType) -> bool:
     """Whether every value of `old` is one of `new`, exactly: a partial order (reflexive, antisymmetric, transitive).
 
@@ -115,12 +98,10 @@ def widens(old: pl.DataType, new: pl.DataType) -> bool:
             fits = new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale
         case ((pl.Int8() | pl.Int16() | pl.Int32() | pl.Int64()), pl.Decimal()):
             fits = new.precision - new.scale >= _DIGITS[type(old)]
-        case ((pl.Int8() | pl.Int16() | pl.Int32()), (pl.Int16() | pl.Int32() | pl.Int64())):
-            fits = _DIGITS[type(new)] > _DIGITS[type(old)]
         case pl.Date(), pl.Datetime():
             fits = new == MIDNIGHT
         case _:
-            fits = type(new) in _EXACT_AS_FLOAT.get(type(old), ())
+            fits = type(new) in _HELD_BY.get(type(old), ())
     return fits
 
 

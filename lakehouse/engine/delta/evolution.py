@@ -59,6 +59,16 @@ def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[st
     return view.commit(added, removed, {}, note, rearranges=True, schema=as_delta(schema, notes))
 
 
+def nulls(handle: Handle, column: str) -> int:
+    """How many rows are null in it: by the log, and by the rows themselves of files of which it does not say."""
+    files, counted = handle.files(), f"null_count.{column}"
+    told = pl.col(counted) if counted in files.columns else pl.lit(None, pl.Int64)
+    if "gone" in files.columns:  # a row that is gone is still counted, where there is any to count
+        told = pl.when((told == 0) | (pl.col("gone").fill_null(0) == 0)).then(told)
+    rest = handle.scan_paths(files.filter(told.is_null())["path"].to_list())
+    return int(files.select(told.sum()).item() + rest.select(pl.col(column).null_count()).collect().item())
+
+
 def files_anew(view: Handle) -> list[str]:
     """The files that `evolve` writes anew to give a table the columns that it is seen with (`as_if`): all, or none.
 

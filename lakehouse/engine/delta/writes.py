@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypedDict, Unpack, cast
 
 import polars as pl
+import polars.selectors as cs
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.batch import Batch, Spilled
@@ -114,13 +115,11 @@ def batch_of(handle: Handle, rows: Rows, key: Sequence[str], **how: Unpack[How])
         raise Refused(f"{handle.address} has no column {strangers[0]} to merge by.")
     if replaces and newest_by:
         raise Refused(
-            f"{handle.address}: replaces={', '.join(replaces)} takes all rows of a group away, and newest_by="
-            f"{newest_by} asks each. Nothing was written. Say one of them."
+            f"{handle.address}: a merge goes by replaces= or by newest_by=, not by both. Nothing was written."
         )
     if (deleted := how.get("deleted")) is not None:
-        keys, there = pl.Schema({name: handle.schema[name] for name in key}), deleted.columns
-        some = deleted.select(name for name in key if name in there)
-        deleted = cast("pl.DataFrame", fitted(some, keys, f"{handle.address} (deleted)"))
+        keys, there = {name: handle.schema[name] for name in key}, deleted.select(cs.by_name(*key, require_all=False))
+        deleted = cast("pl.DataFrame", fitted(there, pl.Schema(keys), f"{handle.address} (deleted)"))
     budget = usual_budget() if budget is None else budget
     came = Spilled(fits) if isinstance(fits, pl.LazyFrame) else fits
     batch = Batch(came, key, replaces, deleted, newest_by, budget)

@@ -23,17 +23,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.ahead import Ahead
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.kept import Kept
-from lakehouse.engine.ingest.ledger import (
-    LISTED,
-    LOST,
-    READ,
-    REVISED,
-    SCHEMA,
-    UNREADABLE,
-    Ledger,
-    Plan,
-    entries_of,
-)
+from lakehouse.engine.ingest.ledger import LISTED, LOST, READ, REVISED, SCHEMA, UNREADABLE, Ledger, Plan, entries_of
 from lakehouse.engine.ingest.reader import Batch, Reader, sha256_of
 from lakehouse.engine.ingest.unpack import refuse_large
 
@@ -97,12 +87,7 @@ def _is_settled(found: Found, now: datetime, settle: timedelta) -> bool:
 
 
 def next_batch(
-    declared: Declaration,
-    storage: Storage,
-    ledger: Ledger,
-    *,
-    progress: Progress = silent,
-    ahead: Ahead | None = None,
+    declared: Declaration, storage: Storage, ledger: Ledger, *, progress: Progress = silent, ahead: Ahead | None = None
 ) -> Batch | None:
     """The batch to apply now, its plan committed: the one that waits since a crash, else the fresh files; else None.
 

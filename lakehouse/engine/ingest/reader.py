@@ -21,17 +21,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.ahead import Ahead
 from lakehouse.engine.delta.quarantine import ROWS as SET_ASIDE
 from lakehouse.engine.ingest.formats import Fitted, fit, fit_lines, parse
-from lakehouse.engine.ingest.ledger import (
-    ACCEPTED,
-    DUPLICATE,
-    LOST,
-    READ,
-    REVISED,
-    UNREADABLE,
-    Entry,
-    Ledger,
-    Plan,
-)
+from lakehouse.engine.ingest.ledger import ACCEPTED, DUPLICATE, LOST, READ, REVISED, UNREADABLE, Entry, Ledger, Plan
 from lakehouse.engine.ingest.misfit import Misfit, OverLimit
 from lakehouse.engine.ingest.parsed import Parsed
 from lakehouse.engine.ingest.unpack import Unreadable, unpack

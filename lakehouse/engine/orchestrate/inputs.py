@@ -13,8 +13,8 @@ from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.number import mb, number
 from lakehouse.engine.declare.table import Declaration, Read, readers_of
 from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
-from lakehouse.engine.delta.compatibility import check_compatibility, nulls
-from lakehouse.engine.delta.evolution import as_if
+from lakehouse.engine.delta.compatibility import check_compatibility
+from lakehouse.engine.delta.evolution import as_if, nulls
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import only_upkeep, took_back
 from lakehouse.engine.delta.slices import Slices
@@ -167,15 +167,12 @@ def as_declared(declared: Declaration, handle: Handle | None, *, reader: Declara
     if found.goes_on and is_known:
         return as_if(handle, declares)
     who = f"{reader.key} reads {declared.key}, which" if reader else declared.key
+    readers = ", ".join(readers_of(declared))
     raise Refused(
         f"{who} stands with other columns than its contract declares: {found}. Nothing was read or written; version "
         f"{handle.version} stands. Put the contract back, or make the table anew: lakehouse rebuild {declared.key}+"
-        + _with(readers_of(declared))
+        + (f" (with those that read it: {readers})" if readers else "")
     )
-
-
-def _with(readers: Sequence[str]) -> str:
-    return f" (with those that read it: {', '.join(readers)})" if readers else ""
 
 
 def never_null(declared: Declaration, stands: Handle) -> frozenset[str]:
@@ -186,24 +183,6 @@ def never_null(declared: Declaration, stands: Handle) -> frozenset[str]:
 def kept_full(declared: Declaration) -> dict[str, str]:
     """What a commit notes after which no row of a column that the contract says is never null is null."""
     return {_NEVER_NULL: ", ".join(name for name in declared.schema if name in declared.never_null)}
-
-
-def refuse_nulls(declared: Declaration, own: Handle | None) -> None:
-    """Refuse a table with nulls in a column that may no longer be null, whose rows stay. Asked once of what is new.
-
-    The log says how many there are; of a column that it does not measure the rows are asked.
-    """
-    if own is None or declared.is_bronze or declared.is_written_whole or own.transaction(LOGIC) is None:
-        return
-    noted = _last_note(own).get(_NEVER_NULL)
-    kept = noted.split(", ") if isinstance(noted, str) else []
-    asked = [name for name in own.schema if name in declared.never_null and name not in kept]
-    if found := [f"{name} in {number(n, 'row')}" for name in asked if (n := nulls(own, name))]:
-        raise Refused(
-            f"{declared.key} holds nulls where its contract allows none: {', '.join(found)} of {own.rows:,}. Nothing "
-            f"was read or written; version {own.version} stands. Declare nullable=True (again), or make the table anew "
-            f"by a transform that leaves none: lakehouse rebuild {declared.key}+{_with(readers_of(declared))}"
-        )
 
 
 def changed_columns(own: Handle | None) -> dict[str, object]:
@@ -219,9 +198,15 @@ def as_read_by(reader: Declaration, upstreams: Mapping[str, Handle | None]) -> d
     return {key: as_declared(each, upstreams[key], reader=reader) for key, each in declared.items()}
 
 
-def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
-    """Refuse a table that is stored by other columns than `partition_by=` says, and is not written whole."""
-    if own is None or own.partition_by == declared.partition_by or declared.is_written_whole:
+def refuse_what_stays(declared: Declaration, own: Handle | None) -> None:
+    """Refuse a table whose rows stay, and are null where its contract allows none, or stored otherwise than it says.
+
+    The log says how many are null, once a contract asks for it; of columns that it does not measure the rows do.
+    """
+    if own is None or declared.is_written_whole:
+        return
+    _refuse_nulls(declared, own)
+    if own.partition_by == declared.partition_by:
         return
     stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
     raise Refused(
@@ -230,6 +215,19 @@ def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
         f"written; version {own.version} stands. Put partition_by= back, or make it anew: lakehouse rebuild "
         f"{declared.key}+"
     )
+
+
+def _refuse_nulls(declared: Declaration, own: Handle) -> None:
+    if declared.is_bronze or own.transaction(LOGIC) is None:
+        return
+    kept = str(_last_note(own).get(_NEVER_NULL)).split(", ")
+    asked = [name for name in own.schema if name in declared.never_null and name not in kept]
+    if found := [f"{name} in {number(n, 'row')}" for name in asked if (n := nulls(own, name))]:
+        raise Refused(
+            f"{declared.key} holds nulls where its contract allows none: {', '.join(found)} of {own.rows:,}. Nothing "
+            f"was read or written; version {own.version} stands. Declare nullable=True (again), or make the table anew "
+            f"by a transform that leaves none: lakehouse rebuild {declared.key}+"
+        )
 
 
 def refuse_foreign_rows(declared: Declaration, own: Handle | None) -> None:

@@ -54,8 +54,7 @@ from lakehouse.engine.orchestrate.inputs import (
     open_inputs,
     partition_positions,
     positions,
-    refuse_nulls,
-    refuse_other_folders,
+    refuse_what_stays,
     replaced_group,
 )
 from lakehouse.engine.orchestrate.things import rows_of_things
@@ -87,8 +86,7 @@ def refine(
     upstreams = as_read_by(declared, upstreams)
     if not rebuild:
         own = as_declared(declared, own)
-        refuse_other_folders(declared, own)
-        refuse_nulls(declared, own)
+        refuse_what_stays(declared, own)
     if declared.partitions is not None:
         keys = declared.partitions.keys() if rebuild else keys
         scope = partitions_of(declared, keys)

@@ -14,11 +14,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    MAX_RETRIES_TAG,
-)
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, MAX_RETRIES_TAG
 
 from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
 from lakehouse.engine.declare.place import Place
@@ -35,8 +31,7 @@ from lakehouse.engine.orchestrate.inputs import (
     is_idle,
     open_inputs,
     refuse_foreign_rows,
-    refuse_nulls,
-    refuse_other_folders,
+    refuse_what_stays,
 )
 from lakehouse.engine.orchestrate.launcher import HOST
 from lakehouse.engine.orchestrate.partitions import ranges
@@ -190,8 +185,7 @@ def stuck(declared: Declaration, place: Place) -> str | None:
         own, upstreams = as_declared(declared, own), as_read_by(declared, upstreams)
         refuse_foreign_rows(declared, own)
         if not declared.is_bronze:
-            refuse_other_folders(declared, own)
-            refuse_nulls(declared, own)
+            refuse_what_stays(declared, own)
         for each in open_inputs(declared, own, upstreams, whole=False):
             each.stored.collect_schema()
     except Refused as why:

@@ -82,12 +82,11 @@ def _exactly_as(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The columns with the types that they have there, where each value reads back as it was; text is not parsed."""
     for column in rows:
         there = schema.get(column.name, column.dtype)
-        if there == column.dtype or pl.String in (there, column.dtype):
-            continue
-        with suppress(pl.exceptions.PolarsError):  # the one has no words for the other
-            became = column.cast(there, strict=False)
-            if not became.cast(column.dtype, strict=False).ne_missing(column).any():
-                rows = rows.with_columns(became)
+        if there != column.dtype and pl.String not in (there, column.dtype):
+            with suppress(pl.exceptions.PolarsError):  # the one has no words for the other
+                became = column.cast(there, strict=False)
+                if not became.cast(column.dtype, strict=False).ne_missing(column).any():
+                    rows = rows.with_columns(became)
     return rows
 
 

@@ -44,11 +44,7 @@ class SqlError(WrongUsage):
 
 
 def connect(
-    declarations: Sequence[Declaration],
-    place: Place,
-    plain: Sequence[Sequence[str]] = (),
-    *,
-    as_of: str | None = None,
+    declarations: Sequence[Declaration], place: Place, plain: Sequence[Sequence[str]] = (), *, as_of: str | None = None
 ) -> duckdb.DuckDBPyConnection:
     """A connection with the views `bronze.…`, `silver.…`, `gold.…` of the tables that were written, as they stand now.
 

@@ -303,16 +303,13 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an appended gold without a key": (
         lambda: table(Frame[fresh(Gold, order_no=str)], New[Sent], write=Append()),
-        (
-            "gold/fresh: Append() looks at no row that stands, so that a key (which a gold table has) could be there "
-            "twice. Write Merge(), which keeps the later row of each."
-        ),
+        "gold/fresh: a gold table states its grain; mark its columns with column(…, key=True).",
     ),
     "an appended table with a key": (
         lambda: table(Frame[fresh(Silver, **KEYED)], New[Sent], write=Append()),
         (
             "silver/fresh: Append() looks at no row that stands, so that a key (order_no) could be there twice. Write "
-            "Merge(), which keeps the later row of each, or leave key=True away: nothing then says that a row is there"
+            "Merge(), which keeps the later row of each, or, below gold, leave key=True away."
         ),
     ),
     "replaces of no column": (

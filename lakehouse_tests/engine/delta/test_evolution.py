@@ -20,9 +20,9 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import evolution, files
 from lakehouse.engine.delta.check import check
-from lakehouse.engine.delta.compatibility import check_compatibility, nulls
+from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.described import as_delta
-from lakehouse.engine.delta.evolution import as_if, evolve
+from lakehouse.engine.delta.evolution import as_if, evolve, nulls
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle

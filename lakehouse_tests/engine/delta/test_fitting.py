@@ -107,7 +107,7 @@ def test_keys_that_are_deleted_are_widened_as_rows_are_or_refused(address):
 
 def test_a_merge_goes_by_groups_or_by_what_is_newest_and_not_by_both(address):
     handle = Handle.create(address, TABLE)
-    with pytest.raises(Refused, match=r"replaces=day takes all rows of a group away, and newest_by=id asks each"):
+    with pytest.raises(Refused, match=r"goes by replaces= or by newest_by=, not by both"):
         prepare_merge(handle, WIDE, ["id"], replaces=["day"], newest_by="id")
     with pytest.raises(Refused, match=r"has no column at to merge by"):
         prepare_merge(handle, WIDE, ["id"], newest_by="at")

@@ -16,8 +16,9 @@ from lakehouse.engine.declare.frames import Affected, Frame, New
 from lakehouse.engine.declare.source import Files, Snapshots
 from lakehouse.engine.declare.table import Declaration, declare
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition
-from lakehouse.engine.delta.compatibility import Answer, nulls
+from lakehouse.engine.delta.compatibility import Answer
 from lakehouse.engine.delta.delivery import deliver
+from lakehouse.engine.delta.evolution import nulls
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.planned import planned
 from lakehouse.engine.orchestrate.restore import carry_out, plan
@@ -262,7 +263,7 @@ def test_a_column_that_may_no_longer_be_null_is_refused_where_rows_stand_that_ar
             house.run(SOLD_IN_SHOPS)
         said = str(refused.value)
         assert said.startswith("silver/sold holds nulls where its contract allows none: shop in 2 rows of ")
-        assert "lakehouse rebuild silver/sold+ (with those that read it: gold/daily" in said
+        assert "lakehouse rebuild silver/sold+" in said
         assert stuck(SOLD_IN_SHOPS, house.place) == said
         found = planned(SOLD_IN_SHOPS, house.place)
         assert found is not None
