@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
+import polars.selectors as cs
 from pyroaring import BitMap
 
 from lakehouse.engine.declare.number import number
@@ -53,7 +54,8 @@ class Slices:
 
     def __str__(self) -> str:
         """`2 slices (day = 2024-05-01; day = 2024-05-03)`; the first few by name."""
-        named = ["; ".join(f"{name} = {value}" for name, value in row.items()) for row in self._first.to_dicts()]
+        first = self.values.head(_NAMED).with_columns(cs.temporal().cast(pl.String))  # Python's end with the year 9999
+        named = ["; ".join(f"{name} = {value}" for name, value in row.items()) for row in first.to_dicts()]
         more = ["…"] if len(self) > _NAMED else []
         return f"{number(len(self), 'slice')}" + (f" ({' | '.join([*named, *more])})" if named else "")
 
@@ -114,10 +116,6 @@ class Slices:
             for some in alike.values()
         ]
         return pl.any_horizontal(terms)
-
-    @property
-    def _first(self) -> pl.DataFrame:
-        return self.values.head(_NAMED)
 
     @staticmethod
     def _one(values: pl.Series) -> pl.Expr:

@@ -188,6 +188,12 @@ def test_slices_say_which_they_are():
     assert str(NO_SLICES) == "0 slices"
 
 
+def test_slices_of_times_that_python_does_not_know_say_which_they_are():
+    at = pl.Series("at", [datetime(2024, 5, 1, 5, tzinfo=UTC), None], dtype=pl.Datetime("us", "UTC"))
+    assert str(Slices(at.to_frame())) == "2 slices (at = 2024-05-01 05:00:00.000000+00:00 | at = None)"
+    assert str(Slices(at.dt.offset_by("9000y").to_frame()[:1])) == "1 slice (at = +11024-05-01 05:00:00.000000+00:00)"
+
+
 values = st.tuples(st.none() | st.integers(1, 3), st.none() | st.sampled_from(["x", "y"]))
 
 
