@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.hashed import row_hash
-from lakehouse.engine.delta.log import Commit, read_commits, rows_in
+from lakehouse.engine.delta.log import Commit, read_commits, rows_in, standing_at
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.vectors import Vector, all_but, read_vectors
@@ -35,6 +36,7 @@ type _Pieces = dict[str, BitMap]
 # They hold a space, so that no column of a table can have these names (check_storable).
 _SIGN, _ROWS = "came or went", "sum of their hashes"
 _NAMED = 5
+_COLUMNS = itemgetter("schemaString", "partitionColumns")  # what lets deletion vectors in leaves these as they are
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until:
 
 
 def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces], list[_Pieces]] | None:
-    """The files of which rows came, and those of which rows went. None where the table was made anew.
+    """The files of which rows came, and those of which rows went. None where other columns came with rows.
 
     Columns that were added or widened meanwhile leave the rows as they were: what went is then read as it was stored.
     """
@@ -167,8 +169,9 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces
         added, removed = (
             [each for each in commit.of(kind) if each.get("dataChange", True)] for kind in ("add", "remove")
         )
-        if any(commit.of("metaData")):
-            if (added or removed) and not any(map(Vector.of, added)):  # which are let in by such an action
+        for metadata in commit.of("metaData"):
+            before = standing_at(handle.address, commit.version - 1).metadata if added or removed else metadata
+            if _COLUMNS(metadata) != _COLUMNS(before):
                 return None
             is_evolved = True
         # one that is put back came, and was carried away before: so it counts as often as it was said to come
