@@ -17,6 +17,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.statistics import LONGEST_TEXT, measure
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append
 
 EVERY = pl.Schema(
     {
@@ -157,6 +158,17 @@ def test_a_partitioned_table_is_refused_in_a_folder_that_looks_like_a_partition(
 def test_a_partition_value_that_would_come_back_as_null_is_refused(address, value):
     with pytest.raises(Refused, match="reads it back as null"):
         committed(address, pl.DataFrame({"day": [value, "x"], "id": [1, 2]}), partition_by=["day"])
+
+
+def test_a_value_too_long_for_a_folder_is_refused_with_its_length_and_not_tried_again(address):
+    longest = "ä" * 41 + "abcde"  # each ä is %C3%A4 there
+    handle = committed(address, pl.DataFrame({"day": [longest, "b"], "id": [1, 2]}), partition_by=["day"])
+    assert handle.scan().filter(day=longest).collect()["id"].to_list() == [1]
+    too_long = pl.LazyFrame({"day": [f"{longest}f"], "id": [3]})
+    with pytest.raises(
+        Refused, match=r"hold day = ä{20}…: its 47 characters take 256 bytes as a folder, .* Nothing was"
+    ):
+        append(handle, too_long, {}, {})
 
 
 @pytest.mark.parametrize("dtype", [pl.Int32(), pl.Date(), pl.String()], ids=str)
