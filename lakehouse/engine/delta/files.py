@@ -156,6 +156,8 @@ class _Names:
         folder = f"{quote(column, safe='')}={_NO_VALUE if value is None else quote(value, safe='')}"
         if value in ("", _NO_VALUE):
             self._unfit = f"{column} = {value!r}: Delta reads it back as null"
+        elif isinstance(keys.schema[column], pl.Date) and keys[column].dt.year().is_between(1, 9999).item() is False:
+            self._unfit = f"{column} = {value}: T-SQL and Python know days of the years 1 to 9999 only"
         elif value and len(folder) > _LONGEST_NAME:
             its = f"its {len(value)} characters take {len(folder)} bytes as a folder"
             self._unfit = f"{column} = {value[:20]}…: {its}, which may have {_LONGEST_NAME} in its name"
