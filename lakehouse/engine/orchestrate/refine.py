@@ -362,7 +362,7 @@ class _Run:
         if deleted is not None:
             facts["rows_that_delete"] = deleted.height
         if self.scope is not None:
-            facts["slices"] = str(self.scope)
+            facts["slices"] = str(replace(self.scope, values=masked(self.scope.values, self.declared.personal)))
         for each in self.rows:
             since, handle = each.input.since, each.input.handle
             if handle is not None:
