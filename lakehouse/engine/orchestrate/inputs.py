@@ -218,10 +218,10 @@ def refuse_what_stays(declared: Declaration, own: Handle | None) -> None:
 
 
 def _refuse_nulls(declared: Declaration, own: Handle) -> None:
-    if declared.is_bronze or own.transaction(LOGIC) is None:
-        return
     kept = str(_last_note(own).get(_NEVER_NULL)).split(", ")
     asked = [name for name in own.schema if name in declared.never_null and name not in kept]
+    if not asked or declared.is_bronze or own.transaction(LOGIC) is None:
+        return
     if found := [f"{name} in {number(n, 'row')}" for name in asked if (n := nulls(own, name))]:
         raise Refused(
             f"{declared.key} holds nulls where its contract allows none: {', '.join(found)} of {own.rows:,}. Nothing "
