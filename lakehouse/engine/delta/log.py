@@ -30,6 +30,8 @@ COLUMNS = "columns"
 """In the note of a commit that gives the table other columns: how."""
 MERGED = "merged"
 """In the note of a merge: how many rows came, and the way that it took."""
+NEVER_NULL = "never_null"
+"""In the note of a commit: the columns of which no row that stands then is null."""
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64

@@ -13,7 +13,7 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, Commit, read_commits, rows_in
+from lakehouse.engine.delta.log import NEVER_NULL, UPKEEP, Commit, read_commits, rows_in
 from lakehouse.engine.delta.place import LOG, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
@@ -173,5 +173,5 @@ def _row(commit: Commit) -> tuple[object, ...]:
         len(added),
         sum(each["size"] for each in added),
         sum(1 for _ in commit.of("remove")),
-        ", ".join(f"{name} {text}" for name, text in note.items() if name != "table"),
+        ", ".join(f"{name} {text}" for name, text in note.items() if name not in ("table", NEVER_NULL)),
     )

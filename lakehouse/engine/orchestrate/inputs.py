@@ -16,15 +16,13 @@ from lakehouse.engine.declare.write import Merge, Reading, ReplacePartition
 from lakehouse.engine.delta.compatibility import check_compatibility
 from lakehouse.engine.delta.evolution import as_if, nulls
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import only_upkeep, took_back
+from lakehouse.engine.delta.log import NEVER_NULL, only_upkeep, took_back
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
 
 _KEPT_BYTES = 512 << 20
 """More than this is not held for the next reader."""
-_NEVER_NULL = "never_null"
-"""In the note of a commit: the columns of which no row that stands then is null."""
 _BACK = "arrivals back"
 """How many arrivals of its group came after a row's. Holds a space: no column can have this name."""
 
@@ -182,7 +180,7 @@ def never_null(declared: Declaration, stands: Handle) -> frozenset[str]:
 
 def kept_full(declared: Declaration) -> dict[str, str]:
     """What a commit notes after which no row of a column that the contract says is never null is null."""
-    return {_NEVER_NULL: ", ".join(name for name in declared.schema if name in declared.never_null)}
+    return {NEVER_NULL: ", ".join(name for name in declared.schema if name in declared.never_null)}
 
 
 def changed_columns(own: Handle | None) -> dict[str, object]:
@@ -218,7 +216,7 @@ def refuse_what_stays(declared: Declaration, own: Handle | None) -> None:
 
 
 def _refuse_nulls(declared: Declaration, own: Handle) -> None:
-    kept = str(_last_note(own).get(_NEVER_NULL)).split(", ")
+    kept = str(_last_note(own).get(NEVER_NULL)).split(", ")
     asked = [name for name in own.schema if name in declared.never_null and name not in kept]
     if not asked or declared.is_bronze or own.transaction(LOGIC) is None:
         return
