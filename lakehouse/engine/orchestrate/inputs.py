@@ -18,7 +18,7 @@ from lakehouse.engine.delta.evolution import as_if, nulls
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER_NULL, only_upkeep, took_back
 from lakehouse.engine.delta.slices import Slices
-from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
+from lakehouse.engine.orchestrate.work import LOGIC, is_made_otherwise, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
 
 _KEPT_BYTES = 512 << 20
@@ -196,36 +196,37 @@ def as_read_by(reader: Declaration, upstreams: Mapping[str, Handle | None]) -> d
     return {key: as_declared(each, upstreams[key], reader=reader) for key, each in declared.items()}
 
 
-def refuse_what_stays(declared: Declaration, own: Handle | None) -> None:
-    """Refuse a table whose rows stay, and are null where its contract allows none, or stored otherwise than it says.
+def refuse_other_ways(declared: Declaration, own: Handle | None) -> None:
+    """Refuse a table that was written otherwise than `partition_by=`, `write=` and its key say, and is not made whole.
 
-    The log says how many are null, once a contract asks for it; of columns that it does not measure the rows do.
+    What else its logic says may change: rows that stand stay right as rows of such a table.
     """
     if own is None or declared.is_written_whole:
         return
-    _refuse_nulls(declared, own)
-    if own.partition_by == declared.partition_by:
+    if own.partition_by != declared.partition_by:
+        stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
+        cost = f"{number(own.files().height, 'file')} ({number(own.rows, 'row')}, {mb(own.bytes)})"
+        why = f"is stored by {stands}, and partition_by= says {said}: {cost} would have to be written anew"
+    elif is_made_otherwise(declared, own):
+        now = f"{type(declared.write).__name__}() of today"
+        why = f"was made with another write= or key than {now}, which cannot go on from its {number(own.rows, 'row')}"
+    elif null := _nulls(declared, own):
+        why = f"holds nulls where its contract does not say nullable=True: {null} of {own.rows:,}"
+    else:
         return
-    stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
     raise Refused(
-        f"{declared.key} is stored by {stands}, and partition_by= says {said}: {number(own.files().height, 'file')} "
-        f"({number(own.rows, 'row')}, {mb(own.bytes)}) would have to be written anew. Nothing was read or "
-        f"written; version {own.version} stands. Put partition_by= back, or make it anew: lakehouse rebuild "
-        f"{declared.key}+"
+        f"{declared.key} {why}. Nothing was read or written; version {own.version} stands. Put that back, or make it "
+        f"anew: lakehouse rebuild {declared.key}+"
     )
 
 
-def _refuse_nulls(declared: Declaration, own: Handle) -> None:
+def _nulls(declared: Declaration, own: Handle) -> str:
+    """The columns that may not be null and are, with how many rows; of those only that the last commit did not note."""
     kept = str(_last_note(own).get(NEVER_NULL)).split(", ")
     asked = [name for name in own.schema if name in declared.never_null and name not in kept]
     if not asked or declared.is_bronze or own.transaction(LOGIC) is None:
-        return
-    if found := [f"{name} in {number(n, 'row')}" for name in asked if (n := nulls(own, name))]:
-        raise Refused(
-            f"{declared.key} holds nulls where its contract allows none: {', '.join(found)} of {own.rows:,}. Nothing "
-            f"was read or written; version {own.version} stands. Declare nullable=True (again), or make the table anew "
-            f"by a transform that leaves none: lakehouse rebuild {declared.key}+"
-        )
+        return ""
+    return ", ".join(f"{name} in {number(n, 'row')}" for name in asked if (n := nulls(own, name)))
 
 
 def refuse_foreign_rows(declared: Declaration, own: Handle | None) -> None:
@@ -238,15 +239,12 @@ def refuse_foreign_rows(declared: Declaration, own: Handle | None) -> None:
         )
 
 
-def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:
-    """How far each upstream is consumed once this run's commit stands."""
-    return {position(declared, each.handle): each.handle.version for each in inputs if each.handle is not None}
-
-
-def partition_positions(declared: Declaration, inputs: Sequence[Input], keys: Sequence[str]) -> dict[str, int]:
-    """How far each upstream is consumed by each of these partitions once this run's commit stands."""
+def positions(declared: Declaration, inputs: Sequence[Input], keys: Sequence[str]) -> dict[str, int]:
+    """How far each upstream is consumed, by each of its partitions where it has some, once this run's commit stands."""
     there = [each.handle for each in inputs if each.handle is not None]
-    return {partition_position(declared, handle, key): handle.version for handle in there for key in keys}
+    if declared.partitions is not None:
+        return {partition_position(declared, handle, key): handle.version for handle in there for key in keys}
+    return {position(declared, handle): handle.version for handle in there}
 
 
 def note_of(inputs: Sequence[Input]) -> dict[str, str]:

@@ -262,7 +262,9 @@ def test_a_column_that_may_no_longer_be_null_is_refused_where_rows_stand_that_ar
         with pytest.raises(Refused) as refused:
             house.run(SOLD_IN_SHOPS)
         said = str(refused.value)
-        assert said.startswith("silver/sold holds nulls where its contract allows none: shop in 2 rows of ")
+        assert said.startswith(
+            "silver/sold holds nulls where its contract does not say nullable=True: shop in 2 rows of "
+        )
         assert "lakehouse rebuild silver/sold+" in said
         assert stuck(SOLD_IN_SHOPS, house.place) == said
         found = planned(SOLD_IN_SHOPS, house.place)
@@ -288,7 +290,7 @@ def test_a_column_that_is_null_nowhere_is_asked_once_when_it_may_no_longer_be(
     assert asked == ["shop", "shop"]
     land(house, ("9", 1, 1))
     house.drain(SENT_ONCE, SOLD_BY_SHOP)
-    with pytest.raises(Refused, match=r"allows none: shop in 1 row of 6\. .* lakehouse rebuild silver/sold\+"):
+    with pytest.raises(Refused, match=r"nullable=True: shop in 1 row of 6\. .* lakehouse rebuild silver/sold\+"):
         house.run(SOLD_IN_SHOPS)
     carry_out(plan(SOLD_BY_SHOP, 5, [SENT_ONCE, SOLD_BY_SHOP], house.place), house.place, lambda *_: None)
     assert stuck(SOLD_IN_SHOPS, house.place) is None
