@@ -71,7 +71,8 @@ def version_at(handle: Handle, at: datetime) -> int:
         if (then := committed_at(commit)) is not None and then <= at:
             return commit.version
     since = f": version {oldest.version} is of {committed_at(oldest)}" if oldest else ""
-    raise Refused(f"{handle.address} was not there at {at:%Y-%m-%d %H:%M:%S} UTC, as far as its log tells{since}.")
+    said = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    raise Refused(f"{handle.address} was not there at {said}, as far as its log tells{since}.")
 
 
 def at_version(handle: Handle, version: int) -> Handle:
@@ -136,7 +137,7 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
 
 
 def time_of(text: str) -> datetime:
-    """What a person said. Raises WrongUsage for what is no time, or one of no zone."""
+    """What a person said, in UTC. Raises WrongUsage for what is no time, or one of no zone."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -144,7 +145,10 @@ def time_of(text: str) -> datetime:
     if time.tzinfo is None:
         said = time.isoformat()
         raise WrongUsage(f"as of {text}: of which zone? Say {said}Z for UTC, or an offset such as {said}+01:00.")
-    return time
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise WrongUsage(f"as of {text}: of no year of UTC, 1 to 9999. Say it as in 2026-01-31T12:00:00Z.") from None
 
 
 def _commits(handle: Handle) -> Iterator[Commit]:

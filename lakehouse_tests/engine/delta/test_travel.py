@@ -106,6 +106,19 @@ def test_the_version_of_a_time_is_the_newest_that_was_committed_by_then(grown: H
         version_at(grown, datetime(2020, 1, 1, tzinfo=UTC))
 
 
+@pytest.mark.parametrize("said", ["2020-10-14T18:00:00+05:00", "2020-10-14T13:00:00Z", "2020-10-14T01:00:00-12:00"])
+def test_a_time_of_another_zone_is_told_in_utc(grown: Handle, said: str):
+    for then in (datetime.fromisoformat(said), time_of(said)):
+        with pytest.raises(Refused, match=r"was not there at 2020-10-14 13:00:00 UTC, as far as"):
+            version_at(grown, then)
+
+
+@pytest.mark.parametrize("said", ["9999-12-31T23:00:00-12:00", "0001-01-01T00:00:00+05:00"])
+def test_a_time_that_utc_does_not_have_is_refused(said: str):
+    with pytest.raises(WrongUsage, match=r"of no year of UTC, 1 to 9999\. Say it as in"):
+        time_of(said)
+
+
 @pytest.mark.parametrize("said", ["2026-01-31", "2026-01-31T12:00", "2026-01-31 12:00:05.25"])
 def test_a_time_of_no_zone_is_refused_with_one_that_is_taken(said: str):
     with pytest.raises(WrongUsage, match=r"Say \S+Z for UTC, or an offset such as \S+\+01:00\.") as refused:
