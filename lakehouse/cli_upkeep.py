@@ -12,6 +12,7 @@ import typer
 from lakehouse.cli_table import Key, tables
 from lakehouse.drawn import draw_rows
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.upkeep import MOST_HOURS
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def vacuum(
     *,
     dry_run: DryRun = False,
     retain_hours: Annotated[
-        int | None, typer.Option("--retain-hours", min=0, help="Keep so much. Default: what the table promises.")
+        int | None,
+        typer.Option(
+            "--retain-hours", min=0, max=MOST_HOURS, help="Keep so much, 100 years at most. Default: what it promises."
+        ),
     ] = None,
     override_retention: Annotated[
         bool, typer.Option("--override-retention", help="Keep less than is promised: nobody is there who could break.")

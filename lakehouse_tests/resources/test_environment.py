@@ -110,6 +110,13 @@ def test_an_unknown_key_says_the_known_ones_and_which_was_meant(home):
     assert "connections, key_vault_name, cloud, reads_from, spark, sources, upkeep, merge_memory_mb, " in sentence
 
 
+def test_a_retention_of_more_than_a_hundred_years_is_refused_before_a_table_promises_it(home):
+    keeps = LOCAL + "upkeep: {silver: {retention_hours: %d}}\n"
+    assert "upkeep.silver.retention_hours: Input should be less than or equal to 876000." in said(home, keeps % 876_001)
+    (home / "environments/mine.yaml").write_text(keeps % 876_000)
+    assert load_environment("mine").upkeep["silver"].retention_hours == 876_000
+
+
 def test_what_carries_out_scripts_for_spark_is_named_by_its_kind(home):
     sentence = said(home, LOCAL + "spark: {kind: sial}\n")
     assert "spark.kind must be one of sail, databricks (did you mean sail?)" in sentence
