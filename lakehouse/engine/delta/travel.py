@@ -92,7 +92,12 @@ def at_version(handle: Handle, version: int) -> Handle:
 
 def as_it_stood(handle: Handle, said: str) -> Handle:
     """The table at a version, `12`, or at a time, `2026-01-31T12:00:00Z`. Refused where there is no such."""
-    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, time_of(said)))
+    return at_version(handle, int(said)) if said.removeprefix("-").isdecimal() else at_time(handle, said)
+
+
+def at_time(handle: Handle, said: str) -> Handle:
+    """The table as it stood at a time. Raises WrongUsage for what is none; Refused where the table was not there."""
+    return at_version(handle, version_at(handle, time_of(said)))
 
 
 def _opened(handle: Handle, version: int) -> Handle:
@@ -141,7 +146,8 @@ def time_of(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
+        way = "; a version of a table is its --version (table show, table restore)" if text.isdecimal() else ""
+        raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z{way}.") from None
     if time.tzinfo is None:
         said = time.isoformat()
         raise WrongUsage(f"as of {text}: of which zone? Say {said}Z for UTC, or an offset such as {said}+01:00.")

@@ -11,7 +11,16 @@ from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
-from lakehouse.engine.delta.travel import apart, at_version, history, time_of, told_from, version_at
+from lakehouse.engine.delta.travel import (
+    apart,
+    as_it_stood,
+    at_time,
+    at_version,
+    history,
+    time_of,
+    told_from,
+    version_at,
+)
 from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
@@ -119,13 +128,21 @@ def test_a_time_that_utc_does_not_have_is_refused(said: str):
         time_of(said)
 
 
-@pytest.mark.parametrize("said", ["2026-01-31", "2026-01-31T12:00", "2026-01-31 12:00:05.25"])
+@pytest.mark.parametrize("said", ["2026-01-31", "20260131", "2026-01-31T12:00", "2026-01-31 12:00:05.25"])
 def test_a_time_of_no_zone_is_refused_with_one_that_is_taken(said: str):
     with pytest.raises(WrongUsage, match=r"Say \S+Z for UTC, or an offset such as \S+\+01:00\.") as refused:
         time_of(said)
     told = str(refused.value).split()
     utc, offset = time_of(told[told.index("Say") + 1]), time_of(told[-1].rstrip("."))
     assert (utc.tzinfo, utc - offset) == (UTC, timedelta(hours=1))
+
+
+def test_a_number_is_no_time_but_a_version_where_one_may_be_meant(grown: Handle):
+    with pytest.raises(WrongUsage, match=r"as of 2: not a time\. .*; a version of a table is its --version"):
+        at_time(grown, "2")
+    with pytest.raises(WrongUsage, match=r"as of noon: not a time\. Say it as in 2026-01-31T12:00:00Z\.$"):
+        at_time(grown, "noon")
+    assert (as_it_stood(grown, "2").version, at_time(grown, "9999-12-31T00:00:00Z").version) == (2, 3)
 
 
 def test_only_the_files_are_read_in_which_two_versions_differ(grown: Handle):

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from lakehouse import cli_plan, cli_table, cli_upkeep
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.writes import prepare_overwrite
-from lakehouse.engine.orchestrate.rebuild import NoSuchTable
+from lakehouse.engine.orchestrate.rebuild import NoSuchTable, read_as_of
 from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House, sums
@@ -199,6 +199,16 @@ def test_of_one_with_partitions_an_observation_says_that_it_was_put_back(house: 
     assert len(house.rows("gold/hourly-rates")) == 4
     with pytest.raises(Refused, match=r"gold/rates was not written here yet: .* Next: dg launch --assets gold/rates"):
         says(cli_table.restore, "gold/rates", version=1)
+
+
+def test_where_a_time_is_asked_for_no_version_is_taken(house: Beside, says: Callable[..., str]):
+    house.run("gold/rates")
+    for command in (cli_table.show, cli_table.restore):
+        with pytest.raises(WrongUsage, match=r"as of 1: not a time\. .* its --version \(table show, table restore\)"):
+            says(command, "gold/rates", as_of="1")
+    assert "as of 1: not a time." in failure(put_back(house, table="gold/rates", as_of="1"))
+    with pytest.raises(WrongUsage, match=r"as of 1: not a time\."):
+        read_as_of(sums.declaration, "1", [sums])
 
 
 def test_one_that_reads_a_table_of_ours_is_named_where_that_is_put_back(house: Beside, says: Callable[..., str]):
