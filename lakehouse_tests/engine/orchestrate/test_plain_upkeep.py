@@ -145,6 +145,11 @@ def test_by_hand_they_are_laid_by_columns_and_lose_what_is_not_promised_but_no_f
     assert f"{key}, version 3: 3 files, of which 3 small (100%): 3 would become 1" in says(
         cli_upkeep.optimize, key, dry_run=True
     )
+    for asked in (",", "", " ", "dollars,,at", "dollars,"):
+        with pytest.raises(
+            WrongUsage, match=rf"--zorder '{asked}' leaves out a column\. Say them as in --zorder count"
+        ):
+            says(cli_upkeep.optimize, key, zorder=asked)
     assert f"{key}, version 3 to 4: 3 files" in says(cli_upkeep.optimize, key, zorder="dollars,at")
     house.grow_old(key)
     assert f"{key}, version 4: 0 files removed" in says(cli_upkeep.vacuum, key), "each is of a version that is young"
