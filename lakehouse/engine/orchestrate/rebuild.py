@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -47,11 +47,11 @@ def selected(assets: Sequence[dg.AssetsDefinition], selection: str) -> tuple[lis
     return [each for each in known.values() if each.key in chosen], plain_in(assets, words)
 
 
-def named(tables: Sequence[Table], key: str) -> Table:
-    """The table with this key."""
+def named(tables: Sequence[Table], key: str, plain: Iterable[str] = ()) -> Table:
+    """The table with this key. plain: the keys of plain assets that might have been meant as well."""
     known = {each.declaration.key: each for each in tables}
     if key not in known:
-        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join(known) or 'none is declared yet'}.")
+        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join([*known, *plain]) or 'none is declared yet'}.")
     return known[key]
 
 

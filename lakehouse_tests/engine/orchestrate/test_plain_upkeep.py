@@ -120,8 +120,14 @@ def test_neither_a_night_nor_a_command_takes_what_another_has_written_where_an_a
     for command in (cli_upkeep.optimize, cli_upkeep.vacuum):
         with pytest.raises(Refused, match=r"gold/elsewhere was not written yet by a run of it\. Next: dg launch --ass"):
             says(command, "gold/elsewhere")
-    with pytest.raises(NoSuchTable, match="'gold/elsewher' names no table"):
-        says(cli_upkeep.optimize, "gold/elsewher")
+
+
+def test_who_misspells_one_is_told_its_name_beside_those_of_the_tables(house: Beside, says: Callable[..., str]):
+    known = "'gold/rate' names no table. Known: bronze/notes, silver/sums, gold/all_of_them, gold/rates, "
+    for command in (cli_upkeep.optimize, cli_table.history):
+        with pytest.raises(NoSuchTable, match=known):
+            says(command, "gold/rate")
+    assert known in failure(put_back(house, table="gold/rate", version=1))
 
 
 def test_a_weekly_check_reads_them_and_names_what_makes_a_damaged_one_anew(house: Beside):
