@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
-from urllib.parse import unquote
 
 import polars as pl
 
@@ -111,8 +110,8 @@ def _merges(handle: Handle) -> Iterator[_Merge]:
 
 
 def _told(commit: Commit) -> _Merge:
-    marked = commit.marked
+    marked = {each["path"] for each in commit.of("add") if each.get("deletionVector")}
     lost = [each.get("size") or 0 for each in commit.of("remove")]
-    written = sum(each["size"] for each in commit.of("add") if unquote(each["path"]) not in marked)
+    written = sum(each["size"] for each in commit.of("add") if each["path"] not in marked)
     came, _, way = str(commit.info[MERGED]).partition(" by ")
     return _Merge(int(came.split()[0].replace(",", "")), len(lost), sum(lost), written, way == Way.ANEW)
