@@ -34,10 +34,7 @@ def dagster_home(home: Path | None = None) -> Path:
     in_postgres = environment.dagster_storage == "postgres"
     folder = (home or lakehouse_home()) / "dagster"
     if "?" in str(folder) and not in_postgres:
-        raise SettingsError(
-            f"{folder} cannot hold Dagster's history: to SQLite a path ends at its first ?. Let LAKEHOUSE_HOME name a "
-            "folder without one."
-        )
+        raise SettingsError(f"{folder}: to SQLite this ends at the ?. Let LAKEHOUSE_HOME name a folder without one.")
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
     stands = settings.read_text(encoding="utf-8") if settings.exists() else ""

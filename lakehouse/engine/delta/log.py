@@ -56,12 +56,6 @@ class Commit:
         return self.transactions.get(app)
 
     @property
-    def marked(self) -> set[str]:
-        """The files that stay, and only have another deletion vector: it removes and adds them."""
-        added, removed = ({unquote(each["path"]) for each in self.of(kind)} for kind in ("add", "remove"))
-        return added & removed
-
-    @property
     def restored(self) -> int | None:
         """The version whose rows this one holds, where it put the table back."""
         return int(self.info[RESTORED]) if RESTORED in self.info else None

@@ -48,8 +48,7 @@ def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
         with suppress(FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
             before = standing_at(handle.address, commits[-1].version - 1)
             held |= {path: _rows(add) for path, add in before.adds.items()}
-    told = [_row(commit, held) for commit in reversed(commits)]
-    return pl.DataFrame(told[::-1], schema=HISTORY, orient="row")
+    return pl.DataFrame([_row(commit, held) for commit in reversed(commits)], schema=HISTORY, orient="row").reverse()
 
 
 def _rows(add: Action) -> int | None:
@@ -71,8 +70,7 @@ def version_at(handle: Handle, at: datetime) -> int:
         if (then := committed_at(commit)) is not None and then <= at:
             return commit.version
     since = f": version {oldest.version} is of {committed_at(oldest)}" if oldest else ""
-    said = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    raise Refused(f"{handle.address} was not there at {said}, as far as its log tells{since}.")
+    raise Refused(f"{handle.address} was not there at {at.astimezone(UTC):%F %T} UTC, as far as its log tells{since}.")
 
 
 def at_version(handle: Handle, version: int) -> Handle:
@@ -145,37 +143,26 @@ def time_of(text: str) -> datetime:
     """What a person said, in UTC. Raises WrongUsage for what is no time, or one of no zone."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        in_utc = time.astimezone(UTC)
+    except (ValueError, OverflowError):
         way = "; a version of a table is its --version (table show, table restore)" if text.isdecimal() else ""
-        raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z{way}.") from None
+        why = f"not a time of the years 1 to 9999. Say it as in 2026-01-31T12:00:00Z{way}."
+        raise WrongUsage(f"as of {text}: {why}") from None
     if time.tzinfo is None:
         said = time.isoformat()
         raise WrongUsage(f"as of {text}: of which zone? Say {said}Z for UTC, or an offset such as {said}+01:00.")
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise WrongUsage(f"as of {text}: of no year of UTC, 1 to 9999. Say it as in 2026-01-31T12:00:00Z.") from None
+    return in_utc
 
 
 def _commits(handle: Handle) -> Iterator[Commit]:
     """The newest first, until the first one or the first that is no longer in the log."""
-    last = handle.version
-    while last >= 0:
-        first = max(0, last - _AT_ONCE + 1)
+    for last in range(handle.version, -1, -_AT_ONCE):
         try:
-            commits = read_commits(handle.address, first, last)
+            yield from reversed(read_commits(handle.address, max(0, last - _AT_ONCE + 1), last))
         except FileNotFoundError:
-            yield from _one_by_one(handle, last)
-            return
-        yield from reversed(commits)
-        last = first - 1
-
-
-def _one_by_one(handle: Handle, last: int) -> Iterator[Commit]:
-    for version in range(last, -1, -1):
-        try:
-            yield handle.commit_of(version)
-        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                for version in range(last, -1, -1):
+                    yield handle.commit_of(version)
             return
 
 
@@ -188,7 +175,7 @@ def _row(commit: Commit, held: dict[str, int | None]) -> tuple[object, ...]:
     """held: the rows of each file as it stood before. It is brought up to this version."""
     added, removed = ({unquote(each["path"]): each for each in commit.of(kind)} for kind in ("add", "remove"))
     was = {path: held.pop(path, None) for path in removed}
-    for path in (marked := commit.marked):
+    for path in (marked := added.keys() & removed):
         was[path] = _rows({**added[path], "deletionVector": removed[path].get("deletionVector")})
     held |= {path: _rows(add) for path, add in added.items()}
     moved = {unquote(each["path"]) for each in changing(commit)}

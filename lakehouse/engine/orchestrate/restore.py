@@ -138,12 +138,10 @@ def plan_to(
     downstream: bool = False,
 ) -> Plan:
     """`plan` for a version or a time. Raises WrongUsage where neither is said, or both."""
-    if version is not None and as_of is None:
-        then = at_version(_own(declared, place), version)
-    elif as_of is not None and version is None:
-        then = at_time(_own(declared, place), as_of)
-    else:
+    if (version is None) == (as_of is None):
         raise WrongUsage("Say to which version: --version 12 or --as-of 2026-01-31T12:00:00Z (lakehouse table history)")
+    own = _own(declared, place)
+    then = at_version(own, version or 0) if as_of is None else at_time(own, as_of)
     return plan(declared, then.version, tables, place, downstream=downstream)
 
 

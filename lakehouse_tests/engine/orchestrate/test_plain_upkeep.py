@@ -215,10 +215,13 @@ def test_of_one_with_partitions_an_observation_says_that_it_was_put_back(house: 
 def test_where_a_time_is_asked_for_no_version_is_taken(house: Beside, says: Callable[..., str]):
     house.run("gold/rates")
     for command in (cli_table.show, cli_table.restore):
-        with pytest.raises(WrongUsage, match=r"as of 1: not a time\. .* its --version \(table show, table restore\)"):
+        with pytest.raises(
+            WrongUsage,
+            match=r"as of 1: not a time of the years 1 to 9999\. .* its --version \(table show, table restore\)",
+        ):
             says(command, "gold/rates", as_of="1")
-    assert "as of 1: not a time." in failure(put_back(house, table="gold/rates", as_of="1"))
-    with pytest.raises(WrongUsage, match=r"as of 1: not a time\."):
+    assert "as of 1: not a time of" in failure(put_back(house, table="gold/rates", as_of="1"))
+    with pytest.raises(WrongUsage, match=r"as of 1: not a time of the years 1 to 9999\."):
         read_as_of(sums.declaration, "1", [sums])
 
 
