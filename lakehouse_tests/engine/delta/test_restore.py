@@ -8,6 +8,7 @@ from deltalake import DeltaTable
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
@@ -15,14 +16,17 @@ from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.log import only_upkeep, took_back
 from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.place import log_file
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
-from lakehouse.engine.delta.travel import history
+from lakehouse.engine.delta.travel import at_version, history
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
 
+ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
 
 
@@ -116,6 +120,27 @@ def test_a_version_whose_files_are_gone_is_refused_and_the_file_named(grown: Han
     with pytest.raises(Refused, match=rf"version 2 can no longer be read: 1 file of it missing, {gone} among"):
         prepare_restore(grown, 2)
     assert opened(grown.address).version == 3
+
+
+@pytest.fixture
+def marked(address: Address) -> Handle:
+    """Version 1 holds 40 rows; each of versions 2, 3 and 4 changes one of them, by a deletion vector."""
+    handle = append(Handle.create(address, SCHEMA, readers=ABLE), rows(*range(40)), {}, {}).handle
+    for each in (1, 2, 3):
+        handle = merge(for_readers(handle, ABLE), rows(each, note="second"), ["id"], {}, {}).handle
+    return handle
+
+
+def test_a_version_whose_deletion_vectors_are_gone_is_refused_though_its_rows_lie_there(marked: Handle):
+    by_version = {version: at_version(marked, version).vectors for version in (2, 3, 4)}
+    sweep(plan_vacuum(marked, 0, {}))
+    for version in (2, 3):
+        [gone] = by_version[version].values()
+        for asked in (at_version, prepare_restore):
+            with pytest.raises(Refused, match=rf"version {version} can no .*: 1 file of it missing, {gone.file} among"):
+                asked(marked, version)
+    assert at_version(marked, 1).scan().collect().height == 40
+    assert opened(marked.address).vectors == by_version[4]
 
 
 def test_a_restore_that_was_worked_out_before_another_write_changes_nothing(grown: Handle, aside: Address):
