@@ -79,7 +79,8 @@ def prepare_restore(now: Handle, version: int) -> Restore:
     back = [path for path in wanted if path not in standing or standing[path] != wanted[path]]
     removed = tuple(sorted(path for path in standing if path not in wanted or standing[path] != wanted[path]))
     past = Past(now.address)
-    if not now.has_vectors and any(map(wanted.get, back)) and past.origin(now.version) == past.origin(version):
+    is_folded = not now.has_vectors and any(map(wanted.get, back)) and now.schema == then.schema
+    if is_folded and past.origin(now.version) == past.origin(version):
         back, removed = [], ()  # the same rows stand here without vectors
     try:
         files = _as_added(past, version, back)

@@ -8,16 +8,16 @@ from deltalake import DeltaTable
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.log import only_upkeep, took_back
-from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.optimize import Aim, compact, without_vectors
 from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.protocol import for_readers
-from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.restore import prepare_restore, readable, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
 from lakehouse.engine.delta.travel import at_version, history
@@ -141,6 +141,26 @@ def test_a_version_whose_deletion_vectors_are_gone_is_refused_though_its_rows_li
                 asked(marked, version)
     assert at_version(marked, 1).scan().collect().height == 40
     assert opened(marked.address).vectors == by_version[4]
+
+
+@pytest.mark.parametrize("readers", [ABLE, EVERY_READER])
+def test_narrower_columns_come_back_with_the_files_of_then_also_where_only_those_were_changed(
+    address: Address, aside: Address, readers: tuple[Reader, ...]
+):
+    """A run of which every row is set aside folds the vectors in and widens the columns, and changes no row."""
+    narrow = rows(*range(40)).with_columns(qty=pl.lit(1, pl.Int32))
+    handle = Handle.create(address, narrow.collect_schema(), readers=ABLE)
+    handle = append(handle, narrow, {}, {}).handle
+    handle = merge(for_readers(handle, ABLE), narrow.head(1), ["id"], {}, {}).handle
+    assert handle.vectors
+    wide = pl.Schema({**handle.schema, "qty": pl.Int64()})
+    widened = append(evolve(without_vectors(handle, EVERY_READER), wide, {}), rows().with_columns(qty=1), {}, {}).handle
+    restored = restore(readable(prepare_restore(widened, handle.version), readers), aside)
+    for each in (restored, opened(address)):
+        assert (each.schema, each.scan().collect().rows()) == (handle.schema, handle.scan().collect().rows())
+    assert prepare_restore(restored, handle.version).is_done
+    forth = put_back(restored, widened.version, aside)
+    assert (forth.schema, forth.scan().collect().height) == (wide, 40)
 
 
 def test_a_restore_that_was_worked_out_before_another_write_changes_nothing(grown: Handle, aside: Address):
