@@ -5,7 +5,7 @@ Delta's own restore leaves the transactions as they are, so that what was read s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
@@ -57,6 +57,14 @@ class Restore:
     def rows_gone(self) -> int:
         return self.now.rows_of(self.removed) if self.removed else 0
 
+    def look_again(self) -> None:
+        """Refused where a vacuum took meanwhile what is to come back, as it may of a version that nothing promises.
+
+        Right before the commit, after which the newest version holds it: only a vacuum that is at work then still takes
+        what it had planned to.
+        """
+        at_version(self.now, self.then.version)
+
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str] | None = None) -> Handle:
         """The next version of `now`, else Conflict. It notes what `then` had noted, so that readers find it."""
         said = {**last_note(self.then.address, self.then.version), **(note or {}), RESTORED: str(self.then.version)}
@@ -107,14 +115,18 @@ def readable(prepared: Restore, readers: tuple[Reader, ...]) -> Restore:
     return replace(prepared, now=now, added=(*(each for each in prepared.added if each.path not in marked), *anew))
 
 
-def restore(prepared: Restore, aside: Address | None) -> Handle:
+def restore(prepared: Restore, aside: Address | None, first: Callable[[], None] | None = None) -> Handle:
     """Put a table back, and what it had set aside `aside` with it: a copy, that counts from this version on.
 
-    aside: None where nothing is ever set aside. Raises Conflict when the table has moved since; nothing of it landed.
+    aside: None where nothing is ever set aside. first: what is to be committed before it, once all that comes back was
+    seen to lie there still. Refused where it does not; Conflict when the table has moved since: nothing of it landed.
     """
-    if aside is None:
+    prepared.look_again()
+    rows = None if aside is None else quarantine.read_then(prepared.then, aside)
+    if first is not None:
+        first()
+    if aside is None or rows is None:
         return prepared.commit({})
-    rows = quarantine.read_then(prepared.then, aside)
     attempt = quarantine.write(prepared.now, aside, rows, whole=True)
     restored = prepared.commit(attempt.transactions)
     tidy(restored, aside)

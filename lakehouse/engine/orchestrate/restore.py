@@ -188,10 +188,8 @@ def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None])
         if step.is_done:
             continue
         prepared = readable(step.restore, step.declared.readers)
-        if step.rewind is not None:
-            step.rewind.commit()
         aside = None if isinstance(step.declared, Plain) else place.quarantine(step.declared)
-        tell(step, restore(prepared, aside))
+        tell(step, restore(prepared, aside, step.rewind and step.rewind.commit))
 
 
 def left_alone(declared: AnyTable, assets: Sequence[dg.AssetsDefinition]) -> list[str]:

@@ -171,6 +171,17 @@ def test_a_restore_that_was_worked_out_before_another_write_changes_nothing(grow
     assert ids(opened(grown.address).scan()) == ids(later.scan())
 
 
+def test_a_restore_whose_files_a_vacuum_took_since_it_was_worked_out_changes_nothing(grown: Handle, aside: Address):
+    prepared = readable(prepare_restore(grown, 2), EVERY_READER)
+    gone = prepared.added[0].path
+    sweep(plan_vacuum(grown, 0, {}))
+    for beside in (None, aside):
+        with pytest.raises(Refused, match=rf"version 2 can no longer be read: 1 file of it missing, {gone} among"):
+            restore(prepared, beside)
+    assert opened(grown.address).version == grown.version
+    assert opened(grown.address).scan().collect().height == 3
+
+
 def test_what_a_table_promises_is_not_taken_back_with_its_columns(grown: Handle, aside: Address):
     reshaped = evolve(promise(grown, 999), pl.Schema({**SCHEMA, "more": pl.Int64()}), {})
     restored = put_back(reshaped, 3, aside)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.upkeep import Policy
+from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.restore import prepare_restore
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.ingest.ledger import SCHEMA
-from lakehouse.engine.orchestrate import restore
 from lakehouse.engine.orchestrate.restore import Step, carry_out, plan
 from lakehouse.engine.orchestrate.upkeep import keep_up
 from lakehouse_tests.azurite import A_KEY
@@ -274,7 +276,7 @@ def test_a_reader_of_new_rows_that_was_not_put_back_is_refused_and_told_the_way_
 
 def test_until_a_restore_that_was_cut_short_is_finished_no_file_is_taken(house: House):
     before, was = seen(house), version(house, ERP)
-    with patch.object(restore, "restore", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+    with patch.object(quarantine, "write", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
         carry_out(plan(ERP, 2, TABLES, house.place), house.place, lambda *_: None)
     with pytest.raises(
         Conflict, match=r"a restore was cut short.*lakehouse table restore bronze/erp_orders --version 2"
@@ -287,6 +289,38 @@ def test_until_a_restore_that_was_cut_short_is_finished_no_file_is_taken(house: 
     assert version(house, ERP) == was + 1
     house.drain(*TABLES)
     assert seen(house) == before
+
+
+@pytest.fixture
+def bronze(tmp_path: Path) -> House:
+    """Three files, each taken by itself, the first with a line that is set aside; put back to the second, and run."""
+    house = House(tmp_path)
+    for day in (1, 2, 3):
+        land(house, day, order(str(day), (1, day, "1.50")), *(["{"] if day == 1 else []))
+        house.drain(ERP)
+    put_back(house, ERP, 2)
+    house.drain(ERP)
+    return house
+
+
+def opened(address: Address) -> Handle:
+    handle = Handle.open(address)
+    assert handle is not None
+    return handle
+
+
+@pytest.mark.parametrize("part", [Place.table, Place.ledger, Place.quarantine])
+def test_what_a_vacuum_takes_after_the_plan_is_missed_before_the_ledger_is_put_back(
+    bronze: House, part: Callable[[Place, Declaration], Address]
+):
+    for laid in (Place.table, Place.ledger):
+        compact(opened(laid(bronze.place, ERP)), Aim())
+    before, planned = standing(bronze.root, tables=[ERP]), plan(ERP, 2, [ERP], bronze.place)
+    sweep(plan_vacuum(opened(part(bronze.place, ERP)), 0, {}))
+    with pytest.raises(Refused, match=r"version \d can no longer be read: \d files? of it missing"):
+        carry_out(planned, bronze.place, lambda *_: None)
+    bronze.drain(ERP)
+    assert standing(bronze.root, tables=[ERP]) == before
 
 
 def test_of_two_at_once_one_is_told_that_the_other_was_first(house: House):
