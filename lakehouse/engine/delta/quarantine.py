@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
@@ -25,7 +26,6 @@ from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.travel import at_version
 
 # What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.
 ROWS = pl.Schema(
@@ -114,28 +114,29 @@ def asks_from(table: Handle, address: Address) -> int | None:
     return None if versions.is_empty() else min(table.version, *versions.to_list())
 
 
-def read_then(then: Handle, address: Address) -> pl.DataFrame:
+def read_then(then: Handle, address: Address) -> pl.LazyFrame:
     """The rows that were set aside from a table as it stood at an earlier version, `then`; shape ROWS.
 
     Refused where their files are gone.
     """
     newest = _opened(address)
     if newest is None:
-        return ROWS.to_frame()
+        return pl.LazyFrame(schema=ROWS)
     past, last = Past(address), newest.version
     for version in range(newest.version, -1, -1):  # up to the first that looked further than `then`
         decided = past.commit(version).transaction(_decided(then))
         if decided is not None and decided <= then.version:
             break
         last = last if decided is None else version - 1
-    quarantine = at_version(newest, max(last, 0))
-    try:
-        return quarantine.scan_paths(_standing(then, quarantine)["path"].to_list()).select(*ROWS).collect()
-    except FileNotFoundError as gone:
+    quarantine = Handle.open(address, max(last, 0)) or newest
+    paths = _standing(then, quarantine)["path"].to_list()
+    if missing := sorted({*paths} - store.sizes(address).keys()):
         raise Refused(
-            f"{address}: what was set aside of version {then.version} of {then.address} is no longer there ({gone}). "
-            "Nothing was written. Restore a later version, or make the table anew: lakehouse rebuild."
-        ) from gone
+            f"{then.address} cannot be put back to version {then.version}: of what was set aside of it ({address}), "
+            f"{number(len(missing), 'file')} missing, {missing[0]} among them. Nothing was written. Restore a later "
+            "version, or make the table anew: lakehouse rebuild."
+        )
+    return quarantine.scan_paths(paths).select(*ROWS)
 
 
 def is_its_own(app: str) -> bool:

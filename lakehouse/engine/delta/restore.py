@@ -78,8 +78,11 @@ class Restore:
         )
 
 
-def prepare_restore(now: Handle, version: int) -> Restore:
-    """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files."""
+def prepare_restore(now: Handle, version: int, aside: Address | None = None) -> Restore:
+    """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files.
+
+    aside: where rows are set aside; refused, too, where those of then have lost theirs.
+    """
     then = at_version(now, version)
     if then is now:
         return Restore(now, then, (), (), {})
@@ -98,7 +101,10 @@ def prepare_restore(now: Handle, version: int) -> Restore:
             f"{now.address} cannot be put back to version {version}: the log of that time is gone ({gone}). Nothing "
             "was written."
         ) from gone
-    return Restore(now, then, tuple(files), removed, positions)
+    prepared = Restore(now, then, tuple(files), removed, positions)
+    if aside is not None and not prepared.is_done:
+        quarantine.read_then(then, aside)
+    return prepared
 
 
 def readable(prepared: Restore, readers: tuple[Reader, ...]) -> Restore:
@@ -122,7 +128,7 @@ def restore(prepared: Restore, aside: Address | None, first: Callable[[], None] 
     seen to lie there still. Refused where it does not; Conflict when the table has moved since: nothing of it landed.
     """
     prepared.look_again()
-    rows = None if aside is None else quarantine.read_then(prepared.then, aside)
+    rows = None if aside is None else quarantine.read_then(prepared.then, aside).collect()
     if first is not None:
         first()
     if aside is None or rows is None:
