@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
-from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.files import write_files
@@ -105,13 +104,13 @@ def count(table: Handle, address: Address) -> int:
     return 0 if quarantine is None else int(_standing(table, quarantine)["rows"].sum())
 
 
-def asks_from(table: Handle, address: Address) -> int | None:
-    """From which version on the table's log says which of these rows count; None where nothing hangs on it."""
-    quarantine = _opened(address)
+def asks_from(table: Handle, address: Address, oldest: int) -> int:
+    """From which version on the log says which of these rows count, at any version since `oldest`; at most that."""
+    quarantine = _beside(table, address, oldest)
     if quarantine is None or quarantine.files().is_empty():
-        return None
+        return oldest
     versions = quarantine.files().filter(pl.col("min.version") > _looked_up_to(table, quarantine))["min.version"]
-    return None if versions.is_empty() else min(table.version, *versions.to_list())
+    return min(oldest, *versions.to_list())
 
 
 def read_then(then: Handle, address: Address) -> pl.LazyFrame:
@@ -119,22 +118,15 @@ def read_then(then: Handle, address: Address) -> pl.LazyFrame:
 
     Refused where their files are gone.
     """
-    newest = _opened(address)
-    if newest is None:
+    quarantine = _beside(then, address, then.version)
+    if quarantine is None:
         return pl.LazyFrame(schema=ROWS)
-    past, last = Past(address), newest.version
-    for version in range(newest.version, -1, -1):  # up to the first that looked further than `then`
-        decided = past.commit(version).transaction(_decided(then))
-        if decided is not None and decided <= then.version:
-            break
-        last = last if decided is None else version - 1
-    quarantine = Handle.open(address, max(last, 0)) or newest
     paths = _standing(then, quarantine)["path"].to_list()
     if missing := sorted({*paths} - store.sizes(address).keys()):
         raise Refused(
-            f"{then.address} cannot be put back to version {then.version}: of what was set aside of it ({address}), "
-            f"{number(len(missing), 'file')} missing, {missing[0]} among them. Nothing was written. Restore a later "
-            "version, or make the table anew: lakehouse rebuild."
+            f"{then.address} cannot be put back to version {then.version}: of what was set aside of it, in {address}, "
+            f"{missing[0]} is gone. Nothing was written. Restore a later version, or make the table anew: lakehouse "
+            "rebuild."
         )
     return quarantine.scan_paths(paths).select(*ROWS)
 
@@ -155,6 +147,19 @@ def _opened(address: Address) -> Handle | None:
         except FileNotFoundError:
             return None
     return Handle.open(address)
+
+
+def _beside(table: Handle, address: Address, version: int) -> Handle | None:
+    """The quarantine as it was when this version of the table stood, before anybody looked further."""
+    if (newest := _opened(address)) is None:
+        return None
+    past, last = Past(address), newest.version
+    for each in range(newest.version, -1, -1):
+        decided = past.commit(each).transaction(_decided(table))
+        if decided is not None and decided <= version:
+            break
+        last = last if decided is None else each - 1
+    return newest if last == newest.version else Handle.open(address, max(last, 0))
 
 
 def _create(address: Address) -> Handle:

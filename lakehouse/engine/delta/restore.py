@@ -43,11 +43,8 @@ class Restore:
     @property
     def is_done(self) -> bool:
         """Whether nothing differs."""
-        return not (self.added or self.removed or self.transactions or self.reshapes)
-
-    @property
-    def reshapes(self) -> bool:
-        return (self.then.schema, self.then.partition_by) != (self.now.schema, self.now.partition_by)
+        is_in_shape = (self.then.schema, self.then.partition_by) == (self.now.schema, self.now.partition_by)
+        return is_in_shape and not (self.added or self.removed or self.transactions)
 
     @property
     def rows_back(self) -> int:
@@ -56,14 +53,6 @@ class Restore:
     @property
     def rows_gone(self) -> int:
         return self.now.rows_of(self.removed) if self.removed else 0
-
-    def look_again(self) -> None:
-        """Refused where a vacuum took meanwhile what is to come back, as it may of a version that nothing promises.
-
-        Right before the commit, after which the newest version holds it: only a vacuum that is at work then still takes
-        what it had planned to.
-        """
-        at_version(self.now, self.then.version)
 
     def commit(self, transactions: Mapping[str, int], note: Mapping[str, str] | None = None) -> Handle:
         """The next version of `now`, else Conflict. It notes what `then` had noted, so that readers find it."""
@@ -127,7 +116,8 @@ def restore(prepared: Restore, aside: Address | None, first: Callable[[], None] 
     aside: None where nothing is ever set aside. first: what is to be committed before it, once all that comes back was
     seen to lie there still. Refused where it does not; Conflict when the table has moved since: nothing of it landed.
     """
-    prepared.look_again()
+    # of a version that nothing promises a vacuum may have taken files since; only one at work right now does so still
+    at_version(prepared.now, prepared.then.version)
     rows = None if aside is None else quarantine.read_then(prepared.then, aside).collect()
     if first is not None:
         first()

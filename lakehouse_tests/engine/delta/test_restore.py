@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +25,7 @@ from lakehouse.engine.delta.travel import at_version, history
 from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.test_vacuum import DAY, WEEK, aged
 from lakehouse_tests.engine.delta.writing import append, merge
 
 ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
@@ -314,6 +316,19 @@ class TestWhatWasSetAside:
         first = append(handle, rows(1), attempt.transactions, {}).handle
         second = append(first, rows(2), {}, {}).handle
         assert set_aside(put_back(second, 1, aside), aside) == ["won"]
+
+    def test_comes_back_with_the_oldest_version_that_a_vacuum_leaves(self, address: Address, aside: Address):
+        """Which of the first rows count is told by the log of version 1: nobody looked until the last ones came."""
+        handle = Handle.create(address, SCHEMA)
+        for number in range(1, CHECKPOINT_EVERY + 5):
+            rejected = refused(f"v{number}") if number in (1, CHECKPOINT_EVERY + 4) else quarantine.ROWS.to_frame()
+            attempt = quarantine.write(handle, aside, rejected, whole=False)
+            handle = append(handle, rows(number), attempt.transactions, {}).handle
+        handle = aged(handle, dict.fromkeys(range(CHECKPOINT_EVERY + 3), 20 * DAY))
+        swept = plan_vacuum(handle, WEEK, {}, log_from=partial(quarantine.asks_from, handle, aside))
+        sweep(swept)
+        assert swept.oldest == CHECKPOINT_EVERY + 2
+        assert set_aside(restore(prepare_restore(handle, swept.oldest, aside), aside), aside) == ["v1"]
 
 
 def refused(row: str) -> pl.DataFrame:
