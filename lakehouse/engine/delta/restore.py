@@ -5,9 +5,8 @@ Delta's own restore leaves the transactions as they are, so that what was read s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import unquote
 
 import msgspec
 
@@ -15,7 +14,6 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import quarantine
-from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.delivery import freed, tidy
 from lakehouse.engine.delta.handle import Handle
@@ -83,7 +81,7 @@ def prepare_restore(now: Handle, version: int, aside: Address | None = None) -> 
     if is_folded and past.origin(now.version) == past.origin(version):
         back, removed = [], ()  # the same rows stand here without vectors
     try:
-        files = _as_added(past, version, back)
+        files = [_data_file(path, then.standing.adds[path]) for path in back]
         positions = _rewound(now, then)
     except FileNotFoundError as gone:
         raise Refused(
@@ -129,36 +127,8 @@ def restore(prepared: Restore, aside: Address | None, first: Callable[[], None] 
     return restored
 
 
-def _as_added(past: Past, version: int, paths: Sequence[str]) -> Iterator[DataFile]:
-    """Files as the log told of them when they came last, in the order given."""
-    found, sought = dict[str, Action](), set(paths)
-    for adds in _adds(past, version) if sought else ():
-        for add in adds:
-            if (path := unquote(add["path"])) in sought:
-                sought.remove(path)
-                found[path] = add
-        if not sought:
-            break
-    if sought:
-        raise FileNotFoundError(f"nothing tells of {min(sought)}")
-    for path in paths:
-        yield _data_file(path, found[path])
-
-
-def _adds(past: Past, version: int) -> Iterator[Iterable[Action]]:
-    """Those of each version that the log tells of, newest first; of those before, what a checkpoint sums up."""
-    for at in range(version, -1, -1):
-        try:
-            yield past.commit(at).of("add")
-        except FileNotFoundError:
-            checkpoints = Checkpoints(past.address)
-            if (summed_up := checkpoints.up_to(version)) is None:
-                raise
-            yield checkpoints.actions(summed_up, "add")
-            return
-
-
 def _data_file(path: str, add: Action) -> DataFile:
+    """A file as the log told of it when it came last."""
     statistics = add.get("stats") or "{}"
     rows = msgspec.json.decode(statistics).get("numRecords", 0)
     tags: Mapping[str, str] = add.get("tags") or {}
