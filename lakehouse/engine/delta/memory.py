@@ -29,8 +29,8 @@ ALWAYS = 50_000_000
 LEAST = 10_000
 """Rows of which the keys are looked up at once, and that are written at once: fewer only where no more came."""
 _UNEVEN = 1.1
-_HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 2.5
-_FEW_THREADS, _A_THREAD = 8, 0.15
+_HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 3
+_FEW_THREADS, _A_THREAD = 8, 0.185
 """So many write what two do in little more memory; each further one adds a piece in flight (measured with 2 to 32)."""
 _KEPT = 10_000_000
 """Bytes that each thread from the third on keeps of a batch in a file, which it reads part by part."""

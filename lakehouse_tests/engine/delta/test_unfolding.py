@@ -1,4 +1,4 @@
-"""Texts that files make small are counted as they unfold in memory, whatever the batch holds; by a process of its own."""
+"""Texts that files make small are counted as they unfold in memory, whatever the batch holds; by its own process."""
 
 from __future__ import annotations
 
