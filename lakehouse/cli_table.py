@@ -58,13 +58,13 @@ def show(
 ) -> None:
     """Rows of a table as it stands, or as it stood at a version or a time."""
     from lakehouse.engine.declare.errors import WrongUsage
-    from lakehouse.engine.delta.travel import as_it_stood
+    from lakehouse.engine.delta.travel import at_time, at_version
 
     if version is not None and as_of is not None:
         raise WrongUsage("--version and --as-of both name a version: say one of them.")
     _, handle = Lakehouse().standing(key)
-    said = str(version) if version is not None else as_of
-    then = handle if said is None else as_it_stood(handle, said)
+    then = handle if version is None else at_version(handle, version)
+    then = then if as_of is None else at_time(handle, as_of)
     rows = then.scan().head(limit).collect()
     draw_rows(rows.columns, rows.rows())
     out.print(f"{rows.height:,} of {number(then.rows, 'row')} of {key}, version {then.version}", style="dim")

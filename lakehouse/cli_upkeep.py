@@ -12,6 +12,7 @@ import typer
 from lakehouse.cli_table import Key, tables
 from lakehouse.drawn import draw_rows
 from lakehouse.engine.declare.number import number
+from lakehouse.engine.declare.upkeep import MOST_HOURS
 from lakehouse.opened import Lakehouse, out, told
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def optimize(
     key: Key,
     *,
     zorder: Annotated[
-        str, typer.Option("--zorder", metavar="COLUMNS", help="Lay rows by these, up to four: country,day")
-    ] = "",
+        str | None, typer.Option("--zorder", metavar="COLUMNS", help="Lay rows by these, up to four: country,day")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Join small files, the order of rows kept; or lay rows so that filters on some columns read few files.
@@ -38,14 +39,20 @@ def optimize(
     Without --zorder by the columns that the table's file says, if it says any (zorder=).
     """
     from lakehouse.cli_progress import watched
+    from lakehouse.engine.declare.errors import WrongUsage
     from lakehouse.engine.declare.upkeep import Policy
     from lakehouse.engine.orchestrate.upkeep import facts_of_files, laid_by, would_do
     from lakehouse.engine.orchestrate.upkeep import optimize as optimized
 
+    asked = [name.strip() for name in zorder.split(",")] if zorder is not None else []
+    if "" in asked:
+        raise WrongUsage(
+            f"--zorder {zorder!r} leaves out a column. Say them as in --zorder country,day, or leave it away."
+        )
     opened = Lakehouse()
     declared, handle, said = _own(opened, key)
     policy = said or Policy()
-    columns = laid_by(declared, handle, [name.strip() for name in zorder.split(",") if name.strip()])
+    columns = laid_by(declared, handle, asked)
     if dry_run:
         planned = would_do(declared, handle, policy, columns)
         out.print(f"{declared.key}, version {handle.version}: {planned}", soft_wrap=True)
@@ -74,7 +81,10 @@ def vacuum(
     *,
     dry_run: DryRun = False,
     retain_hours: Annotated[
-        int | None, typer.Option("--retain-hours", min=0, help="Keep so much. Default: what the table promises.")
+        int | None,
+        typer.Option(
+            "--retain-hours", min=0, max=MOST_HOURS, help="Keep so much, 100 years at most. Default: what it promises."
+        ),
     ] = None,
     override_retention: Annotated[
         bool, typer.Option("--override-retention", help="Keep less than is promised: nobody is there who could break.")

@@ -135,7 +135,7 @@ class Lakehouse:
         from lakehouse.engine.orchestrate.rebuild import named
 
         plain = {each.key: each for each in plain_in(self.assets)}
-        return plain.get(key) or named(self.tables, key).declaration
+        return plain.get(key) or named(self.tables, key, plain).declaration
 
     def standing(self, key: str) -> tuple[Declaration | None, Handle]:
         """A table as it is read here; a plain asset has no declaration. Refused where it was not written yet."""

@@ -28,11 +28,13 @@ UNSIGNED = "805b7b5a76ebeac6"
 def dagster_home(home: Path | None = None) -> Path:
     """Make `<home>/dagster` ready for the environment, and return it. An edited dagster.yaml is left alone.
 
-    Raises SettingsError where an edited one keeps the history elsewhere than the environment says.
+    Raises SettingsError where an edited one keeps the history elsewhere than the environment says, or SQLite cannot.
     """
     environment = load_environment()
     in_postgres = environment.dagster_storage == "postgres"
     folder = (home or lakehouse_home()) / "dagster"
+    if "?" in str(folder) and not in_postgres:
+        raise SettingsError(f"{folder}: to SQLite this ends at the ?. Let LAKEHOUSE_HOME name a folder without one.")
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "dagster.yaml"
     stands = settings.read_text(encoding="utf-8") if settings.exists() else ""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from lakehouse.engine.declare.near import did_you_mean
 from lakehouse.engine.declare.ports import Switch
+from lakehouse.engine.declare.upkeep import MOST_HOURS
 from resources import redaction, settings_file
 from resources.clouds import CloudName
 from resources.connections import Adls as AdlsConnections
@@ -74,7 +75,7 @@ class Upkeep(Strict):
     share of a partition's files that must be small before they are joined.
     """
 
-    retention_hours: int = Field(720, ge=168)
+    retention_hours: int = Field(720, ge=168, le=MOST_HOURS)
     target_mb: int = Field(128, ge=1, le=4096)
     small_ratio: float = Field(0.25, ge=0, le=1)
 

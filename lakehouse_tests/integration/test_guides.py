@@ -126,7 +126,7 @@ def test_the_guide_to_restoring_shows_what_the_commands_say(home: Path):
 def without_times(lines: list[str]) -> list[str]:
     """Without the moments of commits, and the bytes of files, which hang on the version of a library."""
     moments = [re.sub(r"[-\d]+ [:.\d]+\+00:00", "…", line) for line in lines]
-    return [re.sub(r"(… WRITE \d+ \d+) \d+", r"\1 …", line) for line in moments]
+    return [re.sub(r"(… WRITE \d+ \d+ \d+) \d+", r"\1 …", line) for line in moments]
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def child(code: str, home: object) -> list[str]:
 
 
 def test_the_history_is_synced_at_checkpoints_and_not_after_every_event(tmp_path):
-    *logs, synchronous = child(WORK, tmp_path)
+    *logs, synchronous = child(WORK, tmp_path / "what a URL would read #1 %23 & more")
     assert [each.partition(" ")[2] for each in logs] == ["log kept"] * 3
     assert synchronous == "synchronous 1"
 

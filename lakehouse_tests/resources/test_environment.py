@@ -76,6 +76,13 @@ def test_a_home_that_is_named_relatively_is_made_absolute(monkeypatch, tmp_path)
     assert lakehouse_home() == tmp_path / "here"
 
 
+def test_a_home_in_which_sqlite_finds_no_history_is_refused_before_anything_is_made_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "which?"))
+    with pytest.raises(SettingsError, match=r"which\?/dagster: to SQLite this ends .* LAKEHOUSE_HOME"):
+        dagster_home()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_environment_says_the_known_ones_and_every_place_it_looked(home):
     with pytest.raises(SettingsError) as caught:
         load_environment("productoin")
@@ -108,6 +115,13 @@ def test_an_unknown_key_says_the_known_ones_and_which_was_meant(home):
     sentence = said(home, LOCAL + "excutor: in_process\n")
     assert "excutor is not known (did you mean executor?)" in sentence
     assert "connections, key_vault_name, cloud, reads_from, spark, sources, upkeep, merge_memory_mb, " in sentence
+
+
+def test_a_retention_of_more_than_a_hundred_years_is_refused_before_a_table_promises_it(home):
+    keeps = LOCAL + "upkeep: {silver: {retention_hours: %d}}\n"
+    assert "upkeep.silver.retention_hours: Input should be less than or equal to 876000." in said(home, keeps % 876_001)
+    (home / "environments/mine.yaml").write_text(keeps % 876_000)
+    assert load_environment("mine").upkeep["silver"].retention_hours == 876_000
 
 
 def test_what_carries_out_scripts_for_spark_is_named_by_its_kind(home):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+MOST_HOURS = 876_000
+"""A hundred years: more than that no calendar goes back."""
+
 
 @dataclass(frozen=True)
 class Policy:

@@ -71,6 +71,7 @@ class Change:
     """What one version changes. `rearranges`: the same rows lie in other files; `note` is kept with the version.
 
     `metadata`: the action that gives the table other columns, `protocol` the one that asks more of its readers.
+    `unmeasured`: columns of which no value goes into the log, not even of files that were measured before.
     """
 
     added: Sequence[DataFile]
@@ -82,6 +83,7 @@ class Change:
     metadata: Action | None = None
     protocol: Action | None = None
     marked: Sequence[Marked] = ()
+    unmeasured: Sequence[str] = ()
 
     @property
     def milliseconds(self) -> int:
@@ -91,7 +93,7 @@ class Change:
 def land(base: Handle, change: Change) -> str:
     """Commit exactly the next version, or raise Conflict. Gives the mark that it goes by."""
     identity, version = secrets.token_hex(8), base.version + 1
-    change = replace(change, note={**change.note, COMMIT_ID: identity})
+    change = replace(change, note={**change.note, COMMIT_ID: identity}, unmeasured=base.unmeasured)
     try:
         _refuse_another_table(base)
         put(base.address, version, change)
@@ -143,7 +145,7 @@ def _actions(change: Change) -> Iterator[Action]:
                 "size": file.size,
                 "modificationTime": at,
                 "dataChange": changes,
-                "stats": file.statistics,
+                "stats": _without_values(file.statistics, change.unmeasured),
                 **({"tags": {SHA256: file.sha256}} if file.sha256 else {}),
                 **({"deletionVector": file.vector.action} if file.vector else {}),
             }
@@ -153,11 +155,21 @@ def _actions(change: Change) -> Iterator[Action]:
     for add, vector in change.marked:
         was = Gone(unquote(add["path"]), add["path"], add["size"], add["partitionValues"], Vector.of(add))
         yield {"remove": _remove(was, at, changes=changes)}
-        bounds = {**_EXACT.decode(add["stats"]), "tightBounds": False}  # they bound, and need not occur any more
-        fewer = {"deletionVector": vector.action, "dataChange": changes, "stats": _AS_NUMBERS.encode(bounds).decode()}
-        yield {"add": {**add, **fewer}}
+        bounds = _without_values(add["stats"], change.unmeasured, tightBounds=False)  # they need not occur any more
+        yield {"add": {**add, "deletionVector": vector.action, "dataChange": changes, "stats": bounds}}
     for app, number in change.transactions.items():
         yield {"txn": {"appId": app, "version": number}}
+
+
+def _without_values(statistics: str, unmeasured: Sequence[str], **more: bool) -> str:
+    """Delta's statistics JSON without the ends of these columns; how many nulls they have stays."""
+    if not (unmeasured or more):
+        return statistics
+    told = _EXACT.decode(statistics)
+    for ends in (told[kind] for kind in ("minValues", "maxValues") if kind in told):
+        for name in unmeasured:
+            ends.pop(name, None)
+    return _AS_NUMBERS.encode({**told, **more}).decode()
 
 
 def _remove(gone: Gone, at: int, *, changes: bool) -> Action:

@@ -32,6 +32,7 @@ ROWS_PER_FILE = 1_000_000
 _OF_THE_STORE = ("os error", "transport error", "underlying IO error")
 """What Polars' Parquet writer says of a full disk, in the rows of a file and in its footer, and of bytes that could not
 be sent: a ComputeError to it."""
+_LONGEST_NAME = 255  # of a folder on a disk, in bytes; quoted, a byte that is no ASCII letter or digit is three
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -87,6 +88,7 @@ def write_files(
     except (OSError, pl.exceptions.ComputeError) as error:
         if isinstance(error, pl.exceptions.ComputeError) and not any(sign in str(error) for sign in _OF_THE_STORE):
             raise
+        names.refuse_unfit()
         raise_where_refused(handle.address, error)
         raise Unreachable(f"{handle.address}: data files could not be written: {error}. Nothing changed.") from error
     names.refuse_unfit()
@@ -151,15 +153,21 @@ class _Names:
 
     def _folder(self, keys: pl.DataFrame, column: str) -> str:
         value = keys[column].cast(pl.String).item()
+        folder = f"{quote(column, safe='')}={_NO_VALUE if value is None else quote(value, safe='')}"
         if value in ("", _NO_VALUE):
-            self._unfit = f"{column} = {value!r}"
-        return f"{quote(column, safe='')}={_NO_VALUE if value is None else quote(value, safe='')}"
+            self._unfit = f"{column} = {value!r}: Delta reads it back as null"
+        elif isinstance(keys.schema[column], pl.Date) and keys[column].dt.year().is_between(1, 9999).item() is False:
+            self._unfit = f"{column} = {value}: T-SQL and Python know days of the years 1 to 9999 only"
+        elif value and len(folder) > _LONGEST_NAME:
+            its = f"its {len(value)} characters take {len(folder)} bytes as a folder"
+            self._unfit = f"{column} = {value[:20]}…: {its}, which may have {_LONGEST_NAME} in its name"
+        return folder
 
     def refuse_unfit(self) -> None:
         if self._unfit is not None:
             raise Refused(
-                f"{self._handle.address} is partitioned and cannot hold {self._unfit}: Delta reads it back as null. "
-                "Nothing was committed. Give such rows another value."
+                f"{self._handle.address} is partitioned and cannot hold {self._unfit}. Nothing was committed. Give "
+                "such rows another value, or partition by another column."
             )
 
     def relative(self, path: str) -> str:

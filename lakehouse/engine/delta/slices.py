@@ -11,17 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
+import polars.selectors as cs
 from pyroaring import BitMap
 
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.hashed import row_hash
-from lakehouse.engine.delta.log import Commit, read_commits, rows_in
+from lakehouse.engine.delta.log import Commit, read_commits, rows_in, standing_at
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.vectors import Vector, all_but, read_vectors
@@ -34,6 +36,7 @@ type _Pieces = dict[str, BitMap]
 # They hold a space, so that no column of a table can have these names (check_storable).
 _SIGN, _ROWS = "came or went", "sum of their hashes"
 _NAMED = 5
+_COLUMNS = itemgetter("schemaString", "partitionColumns")  # what lets deletion vectors in leaves these as they are
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Slices:
 
     def __str__(self) -> str:
         """`2 slices (day = 2024-05-01; day = 2024-05-03)`; the first few by name."""
-        named = ["; ".join(f"{name} = {value}" for name, value in row.items()) for row in self._first.to_dicts()]
+        first = self.values.head(_NAMED).with_columns(cs.temporal().cast(pl.String))  # Python's end with the year 9999
+        named = ["; ".join(f"{name} = {value}" for name, value in row.items()) for row in first.to_dicts()]
         more = ["…"] if len(self) > _NAMED else []
         return f"{number(len(self), 'slice')}" + (f" ({' | '.join([*named, *more])})" if named else "")
 
@@ -115,10 +119,6 @@ class Slices:
         ]
         return pl.any_horizontal(terms)
 
-    @property
-    def _first(self) -> pl.DataFrame:
-        return self.values.head(_NAMED)
-
     @staticmethod
     def _one(values: pl.Series) -> pl.Expr:
         column, known = pl.col(values.name), values.drop_nulls().unique()
@@ -160,7 +160,7 @@ def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until:
 
 
 def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces], list[_Pieces]] | None:
-    """The files of which rows came, and those of which rows went. None where the table was made anew.
+    """The files of which rows came, and those of which rows went. None where other columns came with rows.
 
     Columns that were added or widened meanwhile leave the rows as they were: what went is then read as it was stored.
     """
@@ -169,8 +169,9 @@ def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces
         added, removed = (
             [each for each in commit.of(kind) if each.get("dataChange", True)] for kind in ("add", "remove")
         )
-        if any(commit.of("metaData")):
-            if (added or removed) and not any(map(Vector.of, added)):  # which are let in by such an action
+        for metadata in commit.of("metaData"):
+            before = standing_at(handle.address, commit.version - 1).metadata if added or removed else metadata
+            if _COLUMNS(metadata) != _COLUMNS(before):
                 return None
             is_evolved = True
         # one that is put back came, and was carried away before: so it counts as often as it was said to come

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 import polars as pl
 from pyroaring import BitMap
@@ -13,11 +14,11 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import UPKEEP, Commit, read_commits, rows_in
+from lakehouse.engine.delta.log import UPKEEP, Action, Commit, changing, read_commits, rows_in, standing_at
 from lakehouse.engine.delta.place import LOG, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.retention import hours_of
-from lakehouse.engine.delta.vectors import all_but
+from lakehouse.engine.delta.vectors import Vector, all_but
 
 HISTORY = pl.Schema(
     {
@@ -25,6 +26,7 @@ HISTORY = pl.Schema(
         "committed_at": pl.Datetime("us", "UTC"),
         "operation": pl.String,
         "rows_added": pl.Int64,
+        "rows_removed": pl.Int64,
         "files_added": pl.Int64,
         "bytes_added": pl.Int64,
         "files_removed": pl.Int64,
@@ -35,12 +37,23 @@ _AT_ONCE = 64
 
 
 def history(handle: Handle, most: int | None = None) -> pl.DataFrame:
-    """The newest `most` versions that the log still tells of, newest first. Shape (n, 8): HISTORY.
+    """The newest `most` versions that the log still tells of, newest first. Shape (n, 9): HISTORY.
 
-    rows_added is null where a file does not say how many it holds; files that only rearrange rows count as files.
+    Rows of a file that is written anew come and go; where it only has another deletion vector, those of the vector do,
+    and no file. Files that only rearrange rows count as files. Rows are null where the log does not tell them.
     """
-    told = [_row(commit) for commit, _ in zip(_commits(handle), range(most or handle.version + 1), strict=False)]
-    return pl.DataFrame(told, schema=HISTORY, orient="row")
+    commits = [commit for commit, _ in zip(_commits(handle), range(most or handle.version + 1), strict=False)]
+    held = dict[str, int | None]()
+    if any(True for commit in commits for _ in commit.of("remove")):
+        with suppress(FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            before = standing_at(handle.address, commits[-1].version - 1)
+            held |= {path: _rows(add) for path, add in before.adds.items()}
+    return pl.DataFrame([_row(commit, held) for commit in reversed(commits)], schema=HISTORY, orient="row").reverse()
+
+
+def _rows(add: Action) -> int | None:
+    held, vector = rows_in(add), Vector.of(add)
+    return held if held is None or vector is None else held - vector.rows
 
 
 def told_from(handle: Handle) -> int:
@@ -57,7 +70,7 @@ def version_at(handle: Handle, at: datetime) -> int:
         if (then := committed_at(commit)) is not None and then <= at:
             return commit.version
     since = f": version {oldest.version} is of {committed_at(oldest)}" if oldest else ""
-    raise Refused(f"{handle.address} was not there at {at:%Y-%m-%d %H:%M:%S} UTC, as far as its log tells{since}.")
+    raise Refused(f"{handle.address} was not there at {at.astimezone(UTC):%F %T} UTC, as far as its log tells{since}.")
 
 
 def at_version(handle: Handle, version: int) -> Handle:
@@ -77,7 +90,12 @@ def at_version(handle: Handle, version: int) -> Handle:
 
 def as_it_stood(handle: Handle, said: str) -> Handle:
     """The table at a version, `12`, or at a time, `2026-01-31T12:00:00Z`. Refused where there is no such."""
-    return at_version(handle, int(said) if said.removeprefix("-").isdecimal() else version_at(handle, time_of(said)))
+    return at_version(handle, int(said)) if said.removeprefix("-").isdecimal() else at_time(handle, said)
+
+
+def at_time(handle: Handle, said: str) -> Handle:
+    """The table as it stood at a time. Raises WrongUsage for what is none; Refused where the table was not there."""
+    return at_version(handle, version_at(handle, time_of(said)))
 
 
 def _opened(handle: Handle, version: int) -> Handle:
@@ -122,36 +140,29 @@ def apart(one: Handle, other: Handle) -> tuple[pl.LazyFrame, pl.LazyFrame, int]:
 
 
 def time_of(text: str) -> datetime:
-    """What a person said. Raises WrongUsage for what is no time, or one of no zone."""
+    """What a person said, in UTC. Raises WrongUsage for what is no time, or one of no zone."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        raise WrongUsage(f"as of {text}: not a time. Say it as in 2026-01-31T12:00:00Z.") from None
+        in_utc = time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        way = "; a version of a table is its --version (table show, table restore)" if text.isdecimal() else ""
+        why = f"not a time of the years 1 to 9999. Say it as in 2026-01-31T12:00:00Z{way}."
+        raise WrongUsage(f"as of {text}: {why}") from None
     if time.tzinfo is None:
         said = time.isoformat()
         raise WrongUsage(f"as of {text}: of which zone? Say {said}Z for UTC, or an offset such as {said}+01:00.")
-    return time
+    return in_utc
 
 
 def _commits(handle: Handle) -> Iterator[Commit]:
     """The newest first, until the first one or the first that is no longer in the log."""
-    last = handle.version
-    while last >= 0:
-        first = max(0, last - _AT_ONCE + 1)
+    for last in range(handle.version, -1, -_AT_ONCE):
         try:
-            commits = read_commits(handle.address, first, last)
+            yield from reversed(read_commits(handle.address, max(0, last - _AT_ONCE + 1), last))
         except FileNotFoundError:
-            yield from _one_by_one(handle, last)
-            return
-        yield from reversed(commits)
-        last = first - 1
-
-
-def _one_by_one(handle: Handle, last: int) -> Iterator[Commit]:
-    for version in range(last, -1, -1):
-        try:
-            yield handle.commit_of(version)
-        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                for version in range(last, -1, -1):
+                    yield handle.commit_of(version)
             return
 
 
@@ -160,18 +171,31 @@ def committed_at(commit: Commit) -> datetime | None:
     return datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None
 
 
-def _row(commit: Commit) -> tuple[object, ...]:
-    added = list(commit.of("add"))
-    new = [rows_in(each) for each in added if each.get("dataChange", True)]
+def _row(commit: Commit, held: dict[str, int | None]) -> tuple[object, ...]:
+    """held: the rows of each file as it stood before. It is brought up to this version."""
+    added, removed = ({unquote(each["path"]): each for each in commit.of(kind)} for kind in ("add", "remove"))
+    was = {path: held.pop(path, None) for path in removed}
+    for path in (marked := added.keys() & removed):
+        was[path] = _rows({**added[path], "deletionVector": removed[path].get("deletionVector")})
+    held |= {path: _rows(add) for path, add in added.items()}
+    moved = {unquote(each["path"]) for each in changing(commit)}
+    sides = [(was.get(path, 0), held.get(path, 0)) for path in moved]
     note = commit.note
     note = {UPKEEP: note[UPKEEP]} if UPKEEP in note else note  # what a run left before it is told there
     return (
         commit.version,
         committed_at(commit),
         commit.info.get("operation"),
-        None if None in new else sum(each for each in new if each is not None),
-        len(added),
-        sum(each["size"] for each in added),
-        sum(1 for _ in commit.of("remove")),
+        _more((now, then) for then, now in sides),
+        _more(sides),
+        len(added.keys() - marked),
+        sum(add["size"] for path, add in added.items() if path not in marked),
+        len(removed.keys() - marked),
         ", ".join(f"{name} {text}" for name, text in note.items() if name != "table"),
     )
+
+
+def _more(sides: Iterable[tuple[int | None, int | None]]) -> int | None:
+    """By how much the first of each two is more than the second, summed up."""
+    counts = [0 if one == 0 else None if one is None or other is None else max(one - other, 0) for one, other in sides]
+    return None if None in counts else sum(each for each in counts if each is not None)

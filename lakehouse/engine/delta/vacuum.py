@@ -20,6 +20,7 @@ import polars as pl
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.upkeep import MOST_HOURS
 from lakehouse.engine.delta import store
 from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.halves import halves, without_halves
@@ -79,7 +80,7 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
 
     log_from: a version from which on the log is needed by others. Refused where the table is not whole.
     """
-    there, until = store.listed(handle.address), datetime.now(UTC) - timedelta(hours=hours)
+    there, until = store.listed(handle.address), datetime.now(UTC) - timedelta(hours=min(hours, MOST_HOURS))
     log = _Log(handle, there)
     oldest = log.standing_at(until)
     readers = {name: position for name, position in readers.items() if log.reaches_back_to(position)}

@@ -23,11 +23,8 @@ from lakehouse.engine.delta.memory import usual_budget, versions_at_once
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
 from lakehouse.engine.orchestrate.winners import parted
-from lakehouse.engine.orchestrate.work import EXAMPLES, Finding
+from lakehouse.engine.orchestrate.work import A_DAY, EXAMPLES, SEEN, Finding, seen_until
 from lakehouse.engine.quality.masks import masked
-
-SEEN = "seen at"
-"""The transaction that says up to which time the table has seen: days or microseconds from 1970 on."""
 
 FOLLOWS = (
     "Each version begins before it ends; where it ends the next one of its thing begins, and the last one is open. "
@@ -89,8 +86,8 @@ class Seen:
 
         Nothing is late where the table is made anew.
         """
-        first = _number(self._times.min())
-        is_earlier = self._before is not None and first is not None and first <= self._before
+        first = self._times.to_physical().min()
+        is_earlier = self._before is not None and isinstance(first, int) and first <= self._before
         return self.own is not None and (is_earlier or takes_back)
 
     @property
@@ -168,8 +165,8 @@ class Seen:
         }
         others = beside.select(*key, VALID_TO).join(made.lazy(), on=key, how="anti")
         broken = out_of_place(self.declared, pl.concat([others, made.lazy().select(*key, VALID_TO)]))
-        times = [time for time in (_number(self._times.max()), self._before) if time is not None]
-        return Made(made, broken, facts, {SEEN: max(times)} if times else {})
+        times = [time for time in (self._times.to_physical().max(), self._before) if isinstance(time, int)]
+        return Made(made, broken, facts, {SEEN: max(times) * self._unit} if times else {})
 
     @cached_property
     def _how(self) -> Versions:
@@ -179,9 +176,16 @@ class Seen:
     def _times(self) -> pl.Series:
         return self.accepted[self.write.valid_at]
 
+    @property
+    def _unit(self) -> int:
+        """How many microseconds one is of what `valid_at` counts."""
+        return A_DAY if self._times.dtype == pl.Date else 1
+
     @cached_property
     def _before(self) -> int | None:
-        return self.own.transaction(SEEN) if self.own else None
+        """Up to which time the table has seen, as `valid_at` counts."""
+        seen = seen_until(self.own) if self.own else None
+        return None if seen is None else seen // self._unit
 
     @property
     def _closes(self) -> bool:
@@ -224,15 +228,12 @@ class Seen:
             yield out.select(pl.col(self.write.valid_at).unique()).collect().to_series()
 
 
-def _may_be_gone(write: History) -> bool:
-    return write.vanished is Vanished.CLOSED or write.deletes is not None
-
-
 def out_of_place(declared: Declaration, versions: pl.LazyFrame) -> pl.DataFrame:
     """The keys of versions that do not follow each other as FOLLOWS says. None of other tables."""
     if not isinstance(declared.write, History):
         return pl.DataFrame()
-    return versions_of(declared, declared.write).broken(versions, gapless=not _may_be_gone(declared.write))
+    may_be_gone = declared.write.vanished is Vanished.CLOSED or declared.write.deletes is not None
+    return versions_of(declared, declared.write).broken(versions, gapless=not may_be_gone)
 
 
 def broken_versions(name: str, declared: Declaration, made: Made | None) -> Finding:
@@ -250,7 +251,8 @@ def refusal_of_versions(declared: Declaration, made: Made, *, stands: str) -> st
     return (
         f"{declared.key} refused what it would write: {number(made.broken.height, 'version')} would overlap the next "
         f"one, leave a gap before it or end before it begins, as {first}. What stands of these things was not written "
-        f"by a run of this table. Nothing was written; {stands}. Make it anew: lakehouse rebuild {declared.key}+"
+        f"by a run of this table as it is declared. Nothing was written; {stands}. "
+        f"Make it anew: lakehouse rebuild {declared.key}+"
     )
 
 
@@ -259,7 +261,3 @@ def versions_of(declared: Declaration, write: History) -> Versions:
     who = tuple(name for name in declared.key_columns if name != write.valid_at)
     others = [name for name in declared.schema if name not in (*declared.key_columns, VALID_TO)]
     return Versions(who, write.valid_at, tuple(write.tracks or others), write.deletes)
-
-
-def _number(time: object) -> int | None:
-    return None if time is None else int(pl.Series([time]).to_physical().item())

@@ -18,7 +18,7 @@ from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import only_upkeep, took_back
 from lakehouse.engine.delta.slices import Slices
-from lakehouse.engine.orchestrate.work import LOGIC, partition_position, position
+from lakehouse.engine.orchestrate.work import LOGIC, is_made_otherwise, partition_position, position
 from lakehouse.engine.quality.typed import Typed, typed
 
 _KEPT_BYTES = 512 << 20
@@ -191,16 +191,25 @@ def as_read_by(reader: Declaration, upstreams: Mapping[str, Handle | None]) -> d
     return {key: as_declared(each, upstreams[key], reader=reader) for key, each in declared.items()}
 
 
-def refuse_other_folders(declared: Declaration, own: Handle | None) -> None:
-    """Refuse a table that is stored by other columns than `partition_by=` says, and is not written whole."""
-    if own is None or own.partition_by == declared.partition_by or declared.is_written_whole:
+def refuse_other_ways(declared: Declaration, own: Handle | None) -> None:
+    """Refuse a table that was written otherwise than `partition_by=`, `write=` and its key say, and is not made whole.
+
+    What else its logic says may change: rows that stand stay right as rows of such a table.
+    """
+    if own is None or declared.is_written_whole:
         return
-    stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
+    if own.partition_by != declared.partition_by:
+        stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
+        cost = f"{number(own.files().height, 'file')} ({number(own.rows, 'row')}, {mb(own.bytes)})"
+        why = f"is stored by {stands}, and partition_by= says {said}: {cost} would have to be written anew"
+    elif is_made_otherwise(declared, own):
+        now = f"{type(declared.write).__name__}() of today"
+        why = f"was made with another write= or key than {now}, which cannot go on from its {number(own.rows, 'row')}"
+    else:
+        return
     raise Refused(
-        f"{declared.key} is stored by {stands}, and partition_by= says {said}: {number(own.files().height, 'file')} "
-        f"({number(own.rows, 'row')}, {mb(own.bytes)}) would have to be written anew. Nothing was read or "
-        f"written; version {own.version} stands. Put partition_by= back, or make it anew: lakehouse rebuild "
-        f"{declared.key}+"
+        f"{declared.key} {why}. Nothing was read or written; version {own.version} stands. Put that back, or make it "
+        f"anew: lakehouse rebuild {declared.key}+"
     )
 
 
@@ -214,15 +223,12 @@ def refuse_foreign_rows(declared: Declaration, own: Handle | None) -> None:
         )
 
 
-def positions(declared: Declaration, inputs: Sequence[Input]) -> dict[str, int]:
-    """How far each upstream is consumed once this run's commit stands."""
-    return {position(declared, each.handle): each.handle.version for each in inputs if each.handle is not None}
-
-
-def partition_positions(declared: Declaration, inputs: Sequence[Input], keys: Sequence[str]) -> dict[str, int]:
-    """How far each upstream is consumed by each of these partitions once this run's commit stands."""
+def positions(declared: Declaration, inputs: Sequence[Input], keys: Sequence[str]) -> dict[str, int]:
+    """How far each upstream is consumed, by each of its partitions where it has some, once this run's commit stands."""
     there = [each.handle for each in inputs if each.handle is not None]
-    return {partition_position(declared, handle, key): handle.version for handle in there for key in keys}
+    if declared.partitions is not None:
+        return {partition_position(declared, handle, key): handle.version for handle in there for key in keys}
+    return {position(declared, handle): handle.version for handle in there}
 
 
 def note_of(inputs: Sequence[Input]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.optimize import folds
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.orchestrate.inputs import as_declared, never_null, refuse_foreign_rows, refuse_other_folders
+from lakehouse.engine.orchestrate.inputs import as_declared, never_null, refuse_foreign_rows, refuse_other_ways
 from lakehouse.engine.orchestrate.work import is_foreign
 
 
@@ -62,7 +62,7 @@ def _carried_out(declared: Declaration, own: Handle, found: Compatibility) -> tu
     is_freed, is_theirs = folds(own, declared.readers), is_foreign(declared, own)
     view = as_declared(declared, own if is_freed else for_readers(own, declared.readers)) or own
     refuse_foreign_rows(declared, own)
-    refuse_other_folders(declared, own)
+    refuse_other_ways(declared, own)
     said, anew = [str(found)] if found.changes else [], files_anew(view)
     if own.partition_by != declared.partition_by:
         said = [*said, f"it is stored by {', '.join(declared.partition_by) or 'no column'} from then on"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -12,6 +12,7 @@ from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration, Plain
 from lakehouse.engine.declare.write import Reading
+from lakehouse.engine.delta.travel import time_of
 from lakehouse.engine.orchestrate.as_of import NOW, as_they_stood
 from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.here import as_read
@@ -46,11 +47,11 @@ def selected(assets: Sequence[dg.AssetsDefinition], selection: str) -> tuple[lis
     return [each for each in known.values() if each.key in chosen], plain_in(assets, words)
 
 
-def named(tables: Sequence[Table], key: str) -> Table:
-    """The table with this key."""
+def named(tables: Sequence[Table], key: str, plain: Iterable[str] = ()) -> Table:
+    """The table with this key. plain: the keys of plain assets that might have been meant as well."""
     known = {each.declaration.key: each for each in tables}
     if key not in known:
-        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join(known) or 'none is declared yet'}.")
+        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join([*known, *plain]) or 'none is declared yet'}.")
     return known[key]
 
 
@@ -70,6 +71,7 @@ def read_as_of(declared: Declaration, time: str | None, made: Sequence[Table]) -
     keys = {each.declaration.key for each in made}
     if time is None:
         return {}
+    time_of(time)  # refused here where it is none: of the run config a number is a version
     if declared.is_bronze:
         raise NoSuchTable(f"{declared.key} reads files and no table, of which none is kept as it was at {time}.")
     return {read.upstream.key: time for read in declared.reads if read.upstream.key not in keys}

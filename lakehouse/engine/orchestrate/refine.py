@@ -41,7 +41,6 @@ from lakehouse.engine.orchestrate.corrections import (
 from lakehouse.engine.orchestrate.counting import Counted, ask, counted
 from lakehouse.engine.orchestrate.history import Made, Seen, broken_versions, refusal_of_versions
 from lakehouse.engine.orchestrate.inputs import (
-    Input,
     Rows,
     as_declared,
     as_read_by,
@@ -51,14 +50,13 @@ from lakehouse.engine.orchestrate.inputs import (
     latest,
     note_of,
     open_inputs,
-    partition_positions,
     positions,
-    refuse_other_folders,
+    refuse_other_ways,
     replaced_group,
 )
 from lakehouse.engine.orchestrate.things import rows_of_things
 from lakehouse.engine.orchestrate.winners import last_of_each_key, parted
-from lakehouse.engine.orchestrate.work import LOGIC, Finding, Work
+from lakehouse.engine.orchestrate.work import LOGIC, WAY, Finding, Work, way_of
 from lakehouse.engine.quality.masks import masked
 from lakehouse.engine.quality.verdict import Verdict
 
@@ -85,7 +83,7 @@ def refine(
     upstreams = as_read_by(declared, upstreams)
     if not rebuild:
         own = as_declared(declared, own)
-        refuse_other_folders(declared, own)
+        refuse_other_ways(declared, own)
     if declared.partitions is not None:
         keys = declared.partitions.keys() if rebuild else keys
         scope = partitions_of(declared, keys)
@@ -326,26 +324,21 @@ class _Run:
             accepted=accepted,
             deleted=deleted,
             rejected=rejected,
-            transactions={**(self._positions(inputs) if moves_on else {}), **self._logic(whole=whole)},
+            transactions={**(positions(declared, inputs, self.keys) if moves_on else {}), **self._logic(whole=whole)},
             note={"table": declared.key, **note_of(inputs)},
             refusal=refusal,
             notes=declared.notes,
             scope=self.replaces or NO_SLICES,
             partition_by=declared.partition_by,
-            unless_moved=() if whole or not self.keys else (LOGIC, *self._positions(inputs)),
+            unless_moved=() if whole or not self.keys else (LOGIC, *positions(declared, inputs, self.keys)),
             unmeasured=declared.personal,
             readers=declared.readers,
         )
 
-    def _positions(self, inputs: Sequence[Input]) -> dict[str, int]:
-        if self.declared.partitions is not None:
-            return partition_positions(self.declared, inputs, self.keys)
-        return positions(self.declared, inputs)
-
     def _logic(self, *, whole: bool) -> dict[str, int]:
-        """Which logic made the table: set where it is made whole, and with the first of its partitions."""
+        """Which logic made it, and in which way: set where it is made whole, and with the first of its partitions."""
         is_first = self.declared.partitions is not None and (self.own is None or self.own.transaction(LOGIC) is None)
-        return {LOGIC: self.declared.logic} if whole or is_first else {}
+        return {LOGIC: self.declared.logic, WAY: way_of(self.declared)} if whole or is_first else {}
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
         accepted, deleted = parted(self.declared, passed.accepted)
@@ -360,7 +353,7 @@ class _Run:
         if deleted is not None:
             facts["rows_that_delete"] = deleted.height
         if self.scope is not None:
-            facts["slices"] = str(self.scope)
+            facts["slices"] = str(replace(self.scope, values=masked(self.scope.values, self.declared.personal)))
         for each in self.rows:
             since, handle = each.input.since, each.input.handle
             if handle is not None:

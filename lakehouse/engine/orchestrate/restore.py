@@ -20,7 +20,7 @@ from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.optimize import folds
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.restore import Restore, prepare_restore, readable, restore
-from lakehouse.engine.delta.travel import as_it_stood
+from lakehouse.engine.delta.travel import at_time, at_version
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
@@ -138,10 +138,11 @@ def plan_to(
     downstream: bool = False,
 ) -> Plan:
     """`plan` for a version or a time. Raises WrongUsage where neither is said, or both."""
-    if (said := as_of if version is None else str(version)) is None or None not in (as_of, version):
+    if (version is None) == (as_of is None):
         raise WrongUsage("Say to which version: --version 12 or --as-of 2026-01-31T12:00:00Z (lakehouse table history)")
-    then = as_it_stood(_own(declared, place), said).version
-    return plan(declared, then, tables, place, downstream=downstream)
+    own = _own(declared, place)
+    then = at_version(own, version or 0) if as_of is None else at_time(own, as_of)
+    return plan(declared, then.version, tables, place, downstream=downstream)
 
 
 def plan(

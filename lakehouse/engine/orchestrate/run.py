@@ -35,7 +35,7 @@ from lakehouse.engine.orchestrate.inputs import (
     is_idle,
     open_inputs,
     refuse_foreign_rows,
-    refuse_other_folders,
+    refuse_other_ways,
 )
 from lakehouse.engine.orchestrate.launcher import HOST
 from lakehouse.engine.orchestrate.partitions import ranges
@@ -188,7 +188,7 @@ def stuck(declared: Declaration, place: Place) -> str | None:
         own, upstreams = as_declared(declared, own), as_read_by(declared, upstreams)
         refuse_foreign_rows(declared, own)
         if not declared.is_bronze:
-            refuse_other_folders(declared, own)
+            refuse_other_ways(declared, own)
         for each in open_inputs(declared, own, upstreams, whole=False):
             each.stored.collect_schema()
     except Refused as why:

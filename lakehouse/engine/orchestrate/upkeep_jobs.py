@@ -141,7 +141,7 @@ def restore_job(assets: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
 
         with not_tried_again(place):
             asked = {"version": config.version, "as_of": config.as_of, "downstream": config.downstream}
-            root = plain.get(config.table) or named(tables, config.table).declaration
+            root = plain.get(config.table) or named(tables, config.table, plain).declaration
             planned = plan_to(root, declared, place, **asked)
             lines = [line for step in planned.steps for line in (str(step), *step.remarks)]
             said = "\n".join([*lines, *left_alone(root, assets)])

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from zlib import crc32
 
 from lakehouse.engine.declare.table import REPLACED, AnyTable, Declaration, Plain, differences
+from lakehouse.engine.declare.write import Append, History
 from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 
 LOGIC = "logic"
 """The transaction that says which logic made the table whole: first write, Overwrite, rebuild."""
+
+WAY = "way of writing"
+"""The transaction that stands beside LOGIC, with what `way_of` said then."""
+
+SEEN = "seen until"
+"""The transaction that says up to which time a history has seen: microseconds from 1970 on, of days as well."""
+
+SEEN_BEFORE = "seen at"
+"""What tables have instead that were written before there was SEEN: of days it counts days."""
+
+A_DAY = 86_400_000_000
+"""In microseconds."""
 
 EXAMPLES = 10
 """Culprits that a red check names, at most."""
@@ -59,6 +73,33 @@ class CheckSpec:
     name: str
     description: str
     blocking: bool
+
+
+def way_of(declared: Declaration) -> int:
+    """How a table is written and what it has one row of each, as a number."""
+    write = declared.write
+    one_of = [] if isinstance(write, Append) else sorted(declared.key_columns)
+    return crc32(repr((type(write).__name__, one_of, getattr(write, "valid_at", None))).encode())
+
+
+def is_made_otherwise(declared: Declaration, own: Handle) -> bool:
+    """Whether its rows are not what `write=` and the key say, so that a run could not go on from them."""
+    if own.transaction(LOGIC) in (None, declared.logic):
+        return False
+    if (way := own.transaction(WAY)) is not None:
+        return way != way_of(declared)
+    return isinstance(declared.write, History) and seen_until(own) is None and own.rows > 0
+
+
+def seen_until(own: Handle) -> int | None:
+    """Up to which time a history has seen, as SEEN counts; or later, where that cannot be told: as right, but slower.
+
+    Under the old name small numbers are days, be they of a column that was widened since: as microseconds they would
+    lie within an hour of the beginning of 1970.
+    """
+    if (seen := own.transaction(SEEN)) is None and (days := own.transaction(SEEN_BEFORE)) is not None:
+        return max(days, days * A_DAY) if abs(days) < 1 << 31 else days
+    return seen
 
 
 def is_foreign(declared: AnyTable, stands: Handle) -> bool:

@@ -17,6 +17,7 @@ from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.statistics import LONGEST_TEXT, measure
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.writing import append
 
 EVERY = pl.Schema(
     {
@@ -157,6 +158,26 @@ def test_a_partitioned_table_is_refused_in_a_folder_that_looks_like_a_partition(
 def test_a_partition_value_that_would_come_back_as_null_is_refused(address, value):
     with pytest.raises(Refused, match="reads it back as null"):
         committed(address, pl.DataFrame({"day": [value, "x"], "id": [1, 2]}), partition_by=["day"])
+
+
+@pytest.mark.parametrize("day", [3_000_000, -800_000], ids=["10183", "before 1"])
+def test_a_day_that_python_does_not_know_is_no_folder_and_the_table_goes_on(address, day):
+    handle = committed(address, pl.DataFrame({"day": [date(2024, 5, 1)], "id": [1]}), partition_by=["day"])
+    with pytest.raises(Refused, match=r"cannot hold day = .*days of the years 1 to 9999 only\. Nothing was committed"):
+        append(handle, pl.LazyFrame({"day": pl.Series([day], dtype=pl.Int32).cast(pl.Date), "id": [2]}), {}, {})
+    later = append(opened(address), pl.LazyFrame({"day": [date(9999, 12, 31), None], "id": [3, 4]}), {}, {}).handle
+    assert (later.version, sorted(later.scan().collect()["id"])) == (handle.version + 1, [1, 3, 4])
+
+
+def test_a_value_too_long_for_a_folder_is_refused_with_its_length_and_not_tried_again(address):
+    longest = "ä" * 41 + "abcde"  # each ä is %C3%A4 there
+    handle = committed(address, pl.DataFrame({"day": [longest, "b"], "id": [1, 2]}), partition_by=["day"])
+    assert handle.scan().filter(day=longest).collect()["id"].to_list() == [1]
+    too_long = pl.LazyFrame({"day": [f"{longest}f"], "id": [3]})
+    with pytest.raises(
+        Refused, match=r"hold day = ä{20}…: its 47 characters take 256 bytes as a folder, .* Nothing was"
+    ):
+        append(handle, too_long, {}, {})
 
 
 @pytest.mark.parametrize("dtype", [pl.Int32(), pl.Date(), pl.String()], ids=str)

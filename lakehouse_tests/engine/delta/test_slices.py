@@ -11,16 +11,21 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.partition_values import UNTIL
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.pruning import may_hold
+from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
 from lakehouse.engine.delta.writes import overwrite, prepare_overwrite, prepare_replace_slices
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
 
 SCHEMA = pl.Schema({"order": pl.String(), "day": pl.Date(), "tags": pl.List(pl.String()), "net": pl.Float64()})
+ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
 type Row = tuple[str | None, int | None, list[str] | None, float | None]
 
 
@@ -140,6 +145,24 @@ def test_it_cannot_be_told_where_a_log_or_a_file_is_gone_or_columns_are_others(a
     assert changed_slices(merged, standing.version, ["day"]) is None
 
 
+def test_it_cannot_be_told_where_a_table_was_put_back_to_narrower_columns_with_deletion_vectors(address: Address):
+    def merged(handle: Handle, net: float) -> Handle:
+        return merge(
+            for_readers(handle, ABLE), rows(("A", 1, ["x"], net)).cast(handle.schema).lazy(), ["order"], {}, {}
+        ).handle
+
+    standing = table(address, rows(A, B, C).cast({"net": pl.Float32()}), readers=ABLE)
+    marked = merged(standing, 7.0)
+    assert marked.vectors
+    assert days(changed_slices(marked, standing.version, ["day"])) == [1], "vectors are let in by that commit"
+    wide = merged(for_readers(evolve(marked, SCHEMA, {}), ABLE), 1e300)
+    assert days(changed_slices(wide, standing.version, ["day"])) == [1], "widened since, with no row changed"
+    assert restore(prepare_restore(wide, marked.version), None).schema["net"] == pl.Float32()
+    back = opened(address)
+    assert [changed_slices(back, since, ["day"]) for since in range(standing.version, back.version)] == [None] * 4
+    assert days(changed_slices(merged(back, 8.0), back.version, ["day"])) == [1]
+
+
 # ---- replacing them ----
 
 
@@ -186,6 +209,12 @@ def test_slices_say_which_they_are():
     assert str(of_days(*range(1, 9))).startswith("8 slices (day = 2024-05-01 | day = 2024-05-02 | ")
     assert str(of_days(*range(1, 9))).endswith("day = 2024-05-05 | …)")
     assert str(NO_SLICES) == "0 slices"
+
+
+def test_slices_of_times_that_python_does_not_know_say_which_they_are():
+    at = pl.Series("at", [datetime(2024, 5, 1, 5, tzinfo=UTC), None], dtype=pl.Datetime("us", "UTC"))
+    assert str(Slices(at.to_frame())) == "2 slices (at = 2024-05-01 05:00:00.000000+00:00 | at = None)"
+    assert str(Slices(at.dt.offset_by("9000y").to_frame()[:1])) == "1 slice (at = +11024-05-01 05:00:00.000000+00:00)"
 
 
 values = st.tuples(st.none() | st.integers(1, 3), st.none() | st.sampled_from(["x", "y"]))

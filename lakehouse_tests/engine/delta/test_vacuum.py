@@ -359,3 +359,9 @@ def test_a_handle_outlives_the_log_that_it_was_opened_from(address: Address):
     for version in range(old.version):
         Path(address.uri, f"_delta_log/{version:020d}.json").unlink()
     assert (old.transaction("nobody"), old.transaction("position")) == (None, 7)
+
+
+def test_what_promises_more_than_a_calendar_holds_is_kept_whole(address):
+    handle = promise(aged(grown(address, 3), {1: 400 * DAY}), 100_000_000)
+    swept = plan_vacuum(handle, hours_of(handle) or 0, {})
+    assert (swept.files, swept.log, swept.oldest, swept.hours) == ({}, {}, 0, 100_000_000)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -287,6 +288,28 @@ def test_what_is_put_back_for_a_reader_who_knows_no_vectors_comes_without_them_i
     assert prepare_restore(opened(address), marked.version).is_done
     on = restore(prepare_restore(back, prepared.now.version), aside)
     assert restore(prepare_restore(on, back.version), aside).scan().collect().rows() == in_order
+
+
+def test_what_became_personal_is_left_out_wherever_the_log_tells_anew_of_a_file_that_was_measured(address, aside):
+    standing = table(address, numbered(8), rows_per_file=8)
+
+    def told(handle: Handle) -> list[dict[str, Any]]:
+        return [
+            json.loads(add["stats"]) for add in handle.commit_of(handle.version).of("add") if "deletionVector" in add
+        ]
+
+    marked = merged(standing.leaving_out(("qty",)), rows((5, "c", 50)))
+    [bounds] = told(marked)
+    assert [*bounds["minValues"], *bounds["maxValues"]] == ["id", "day", "id", "day"]
+    assert (bounds["nullCount"]["qty"], bounds["numRecords"], bounds["tightBounds"]) == (0, 8, False)
+    later = merged(merged(opened(address), rows((6, "c", 60))), rows((7, "c", 70)))
+    with_values = merged(table(Address(f"{address}_too"), numbered(8), rows_per_file=8), rows((5, "c", 50)))
+    assert {"qty"} < told(with_values)[0]["minValues"].keys()
+    on = merged(with_values, rows((6, "c", 60)))
+    for now, then in ((later, marked), (on, with_values)):
+        back = restore(prepare_restore(now.leaving_out(("qty",)), then.version), aside)
+        assert [sorted(each["minValues"]) for each in told(back)] == [["day", "id"]]
+        assert content(back) == content(then)
 
 
 def test_what_is_put_back_for_readers_who_all_know_vectors_comes_with_them(address, aside):

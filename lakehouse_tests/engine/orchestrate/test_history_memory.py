@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +16,8 @@ from lakehouse.engine.declare.table import declare
 from lakehouse.engine.delta import memory
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.orchestrate.history import SEEN, Made, Seen
+from lakehouse.engine.orchestrate.history import Made, Seen
+from lakehouse.engine.orchestrate.work import SEEN
 from lakehouse_tests.engine.delta.cores import GIVES_BACK, check_memory_ran_out, run
 
 
@@ -67,8 +68,8 @@ def said(count: int, day: int, turn: int) -> pl.DataFrame:
 
 def stood(address: Address, count: int) -> Handle:
     handle = Handle.create(address, SCHEMA)
-    day = int(pl.Series([date(2024, 1, 1)]).to_physical().item())
-    return handle.commit(write_files(handle, said(count, 1, 1), rows_per_file=50_000), [], {SEEN: day}, {})
+    seen = {SEEN: int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000}
+    return handle.commit(write_files(handle, said(count, 1, 1), rows_per_file=50_000), [], seen, {})
 
 
 def made(own: Handle, seen: pl.DataFrame, most: int, vanished: Vanished = Vanished.KEPT_OPEN) -> Made:
@@ -97,7 +98,7 @@ def test_of_a_table_in_which_much_stands_a_small_snapshot_is_taken_in_parts(tmp_
     told = made(own, seen, 4_000_000, Vanished.CLOSED)
     assert told.facts["versions_made_in_parts"] > 2
     assert told.facts["versions_ended"] == 50_000 - 7
-    assert told.transactions == {SEEN: 19724}
+    assert told.transactions == {SEEN: 19724 * 86_400_000_000}
 
 
 def test_no_thing_is_made_in_a_part_of_its_own_where_there_is_memory_enough(tmp_path):

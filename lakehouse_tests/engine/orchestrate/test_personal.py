@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from lakehouse import (
+    Affected,
     Append,
     Bronze,
     Csv,
@@ -37,6 +38,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.rebuild import compare
 from lakehouse.engine.orchestrate.run import outcomes
 from lakehouse.engine.orchestrate.table import Table
+from lakehouse_tests import driver
 from resources.delta_io_manager import DeltaIOManager
 from resources.local_disk import LocalDisk
 
@@ -271,6 +273,26 @@ def test_a_merge_by_a_personal_key_replaces_its_row_though_the_log_knows_no_rang
     files = own.files()
     known = [name for name in files.columns if name.startswith(("min.", "max.")) and files[name].is_not_null().any()]
     assert sorted(known) == ["max.visits", "min.visits"]
+
+
+def test_what_a_run_says_of_the_slices_that_changed_masks_a_personal_key(tmp_path: Path):
+    class Counted(Gold):
+        """One row per visitor and number of visits."""
+
+        email: str = column("Of the visitor", key=True, personal=True)
+        visits: int = column("How often", key=True)
+
+    @table(write=Merge())
+    def counted(rows: Affected[People]) -> Frame[Counted]:
+        return rows.select("email", pl.col("visits").fill_null(0))
+
+    house = driver.House(tmp_path)
+    house.land("people/a.jsonl", json.dumps({**ZEBEDEE, "phone": "1"}))
+    house.drain(*(each.declaration for each in (sent, people, counted)))
+    house.land("people/b.jsonl", json.dumps({**ZEBEDEE, "phone": "1", "visits": "4"}))
+    house.drain(sent.declaration, people.declaration)
+    told = house.run(counted.declaration).facts["slices"]
+    assert told == "2 slices (email = •••; visits = 3 | email = •••; visits = 4)"
 
 
 def test_a_difference_says_which_rows_change_and_masks_what_is_personal(house: House):

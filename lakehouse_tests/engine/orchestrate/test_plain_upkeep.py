@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from lakehouse import cli_plan, cli_table, cli_upkeep
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.delta.retention import hours_of
 from lakehouse.engine.delta.writes import prepare_overwrite
-from lakehouse.engine.orchestrate.rebuild import NoSuchTable
+from lakehouse.engine.orchestrate.rebuild import NoSuchTable, read_as_of
 from lakehouse_tests import driver
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.orchestrate.test_upkeep import DAYS_20, TABLES, House, sums
@@ -120,8 +120,14 @@ def test_neither_a_night_nor_a_command_takes_what_another_has_written_where_an_a
     for command in (cli_upkeep.optimize, cli_upkeep.vacuum):
         with pytest.raises(Refused, match=r"gold/elsewhere was not written yet by a run of it\. Next: dg launch --ass"):
             says(command, "gold/elsewhere")
-    with pytest.raises(NoSuchTable, match="'gold/elsewher' names no table"):
-        says(cli_upkeep.optimize, "gold/elsewher")
+
+
+def test_who_misspells_one_is_told_its_name_beside_those_of_the_tables(house: Beside, says: Callable[..., str]):
+    known = "'gold/rate' names no table. Known: bronze/notes, silver/sums, gold/all_of_them, gold/rates, "
+    for command in (cli_upkeep.optimize, cli_table.history):
+        with pytest.raises(NoSuchTable, match=known):
+            says(command, "gold/rate")
+    assert known in failure(put_back(house, table="gold/rate", version=1))
 
 
 def test_a_weekly_check_reads_them_and_names_what_makes_a_damaged_one_anew(house: Beside):
@@ -145,6 +151,11 @@ def test_by_hand_they_are_laid_by_columns_and_lose_what_is_not_promised_but_no_f
     assert f"{key}, version 3: 3 files, of which 3 small (100%): 3 would become 1" in says(
         cli_upkeep.optimize, key, dry_run=True
     )
+    for asked in (",", "", " ", "dollars,,at", "dollars,"):
+        with pytest.raises(
+            WrongUsage, match=rf"--zorder '{asked}' leaves out a column\. Say them as in --zorder count"
+        ):
+            says(cli_upkeep.optimize, key, zorder=asked)
     assert f"{key}, version 3 to 4: 3 files" in says(cli_upkeep.optimize, key, zorder="dollars,at")
     house.grow_old(key)
     assert f"{key}, version 4: 0 files removed" in says(cli_upkeep.vacuum, key), "each is of a version that is young"
@@ -199,6 +210,19 @@ def test_of_one_with_partitions_an_observation_says_that_it_was_put_back(house: 
     assert len(house.rows("gold/hourly-rates")) == 4
     with pytest.raises(Refused, match=r"gold/rates was not written here yet: .* Next: dg launch --assets gold/rates"):
         says(cli_table.restore, "gold/rates", version=1)
+
+
+def test_where_a_time_is_asked_for_no_version_is_taken(house: Beside, says: Callable[..., str]):
+    house.run("gold/rates")
+    for command in (cli_table.show, cli_table.restore):
+        with pytest.raises(
+            WrongUsage,
+            match=r"as of 1: not a time of the years 1 to 9999\. .* its --version \(table show, table restore\)",
+        ):
+            says(command, "gold/rates", as_of="1")
+    assert "as of 1: not a time of" in failure(put_back(house, table="gold/rates", as_of="1"))
+    with pytest.raises(WrongUsage, match=r"as of 1: not a time of the years 1 to 9999\."):
+        read_as_of(sums.declaration, "1", [sums])
 
 
 def test_one_that_reads_a_table_of_ours_is_named_where_that_is_put_back(house: Beside, says: Callable[..., str]):

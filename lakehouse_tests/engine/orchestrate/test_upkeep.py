@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from typer.testing import CliRunner
 
 from lakehouse import (
     Append,
@@ -35,6 +36,7 @@ from lakehouse import (
     table,
 )
 from lakehouse import tables as business
+from lakehouse.cli import app
 from lakehouse.definitions import lakehouse
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
@@ -316,6 +318,11 @@ def test_nor_does_a_vacuum_by_hand_unless_it_is_told_to(house: House, monkeypatc
     policy = Policy(retention_hours=200)
     cli_upkeep.vacuum("silver/sums", override_retention=True)
     assert house.observed("silver/sums")["retention_hours"] == 200
+
+
+def test_nothing_is_kept_by_hand_for_more_than_a_hundred_years():
+    ended = CliRunner().invoke(app, ["table", "vacuum", "silver/sums", "--retain-hours", "876001"])
+    assert (ended.exit_code, "0<=x<=876000" in ended.output) == (2, True)
 
 
 def test_a_retention_that_somebody_else_has_set_is_kept_and_said_night_by_night(house: House):
