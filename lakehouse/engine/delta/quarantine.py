@@ -25,7 +25,6 @@ from lakehouse.engine.delta.log import Past
 from lakehouse.engine.delta.place import log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
-from lakehouse.engine.delta.travel import at_version
 
 # What the writer gives; `kind` is unread, broke or file, `row` the whole row as JSON, or the raw text.
 ROWS = pl.Schema(
@@ -105,37 +104,31 @@ def count(table: Handle, address: Address) -> int:
     return 0 if quarantine is None else int(_standing(table, quarantine)["rows"].sum())
 
 
-def asks_from(table: Handle, address: Address) -> int | None:
-    """From which version on the table's log says which of these rows count; None where nothing hangs on it."""
-    quarantine = _opened(address)
+def asks_from(table: Handle, address: Address, oldest: int) -> int:
+    """From which version on the log says which of these rows count, at any version since `oldest`; at most that."""
+    quarantine = _beside(table, address, oldest)
     if quarantine is None or quarantine.files().is_empty():
-        return None
+        return oldest
     versions = quarantine.files().filter(pl.col("min.version") > _looked_up_to(table, quarantine))["min.version"]
-    return None if versions.is_empty() else min(table.version, *versions.to_list())
+    return min(oldest, *versions.to_list())
 
 
-def read_then(then: Handle, address: Address) -> pl.DataFrame:
+def read_then(then: Handle, address: Address) -> pl.LazyFrame:
     """The rows that were set aside from a table as it stood at an earlier version, `then`; shape ROWS.
 
     Refused where their files are gone.
     """
-    newest = _opened(address)
-    if newest is None:
-        return ROWS.to_frame()
-    past, last = Past(address), newest.version
-    for version in range(newest.version, -1, -1):  # up to the first that looked further than `then`
-        decided = past.commit(version).transaction(_decided(then))
-        if decided is not None and decided <= then.version:
-            break
-        last = last if decided is None else version - 1
-    quarantine = at_version(newest, max(last, 0))
-    try:
-        return quarantine.scan_paths(_standing(then, quarantine)["path"].to_list()).select(*ROWS).collect()
-    except FileNotFoundError as gone:
+    quarantine = _beside(then, address, then.version)
+    if quarantine is None:
+        return pl.LazyFrame(schema=ROWS)
+    paths = _standing(then, quarantine)["path"].to_list()
+    if missing := sorted({*paths} - store.sizes(address).keys()):
         raise Refused(
-            f"{address}: what was set aside of version {then.version} of {then.address} is no longer there ({gone}). "
-            "Nothing was written. Restore a later version, or make the table anew: lakehouse rebuild."
-        ) from gone
+            f"{then.address} cannot be put back to version {then.version}: of what was set aside of it, in {address}, "
+            f"{missing[0]} is gone. Nothing was written. Restore a later version, or make the table anew: lakehouse "
+            "rebuild."
+        )
+    return quarantine.scan_paths(paths).select(*ROWS)
 
 
 def is_its_own(app: str) -> bool:
@@ -154,6 +147,19 @@ def _opened(address: Address) -> Handle | None:
         except FileNotFoundError:
             return None
     return Handle.open(address)
+
+
+def _beside(table: Handle, address: Address, version: int) -> Handle | None:
+    """The quarantine as it was when this version of the table stood, before anybody looked further."""
+    if (newest := _opened(address)) is None:
+        return None
+    past, last = Past(address), newest.version
+    for each in range(newest.version, -1, -1):
+        decided = past.commit(each).transaction(_decided(table))
+        if decided is not None and decided <= version:
+            break
+        last = last if decided is None else each - 1
+    return newest if last == newest.version else Handle.open(address, max(last, 0))
 
 
 def _create(address: Address) -> Handle:

@@ -5,9 +5,8 @@ Delta's own restore leaves the transactions as they are, so that what was read s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import unquote
 
 import msgspec
 
@@ -15,7 +14,6 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta import quarantine
-from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.delivery import freed, tidy
 from lakehouse.engine.delta.handle import Handle
@@ -43,11 +41,8 @@ class Restore:
     @property
     def is_done(self) -> bool:
         """Whether nothing differs."""
-        return not (self.added or self.removed or self.transactions or self.reshapes)
-
-    @property
-    def reshapes(self) -> bool:
-        return (self.then.schema, self.then.partition_by) != (self.now.schema, self.now.partition_by)
+        is_in_shape = (self.then.schema, self.then.partition_by) == (self.now.schema, self.now.partition_by)
+        return is_in_shape and not (self.added or self.removed or self.transactions)
 
     @property
     def rows_back(self) -> int:
@@ -70,8 +65,11 @@ class Restore:
         )
 
 
-def prepare_restore(now: Handle, version: int) -> Restore:
-    """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files."""
+def prepare_restore(now: Handle, version: int, aside: Address | None = None) -> Restore:
+    """Look up what restoring needs; nothing is written. Refused where that version never was, or lost its files.
+
+    aside: where rows are set aside; refused, too, where those of then have lost theirs.
+    """
     then = at_version(now, version)
     if then is now:
         return Restore(now, then, (), (), {})
@@ -79,17 +77,21 @@ def prepare_restore(now: Handle, version: int) -> Restore:
     back = [path for path in wanted if path not in standing or standing[path] != wanted[path]]
     removed = tuple(sorted(path for path in standing if path not in wanted or standing[path] != wanted[path]))
     past = Past(now.address)
-    if not now.has_vectors and any(map(wanted.get, back)) and past.origin(now.version) == past.origin(version):
+    is_folded = not now.has_vectors and any(map(wanted.get, back)) and now.schema == then.schema
+    if is_folded and past.origin(now.version) == past.origin(version):
         back, removed = [], ()  # the same rows stand here without vectors
     try:
-        files = _as_added(past, version, back)
+        files = [_data_file(path, then.standing.adds[path]) for path in back]
         positions = _rewound(now, then)
     except FileNotFoundError as gone:
         raise Refused(
             f"{now.address} cannot be put back to version {version}: the log of that time is gone ({gone}). Nothing "
             "was written."
         ) from gone
-    return Restore(now, then, tuple(files), removed, positions)
+    prepared = Restore(now, then, tuple(files), removed, positions)
+    if aside is not None and not prepared.is_done:
+        quarantine.read_then(then, aside)
+    return prepared
 
 
 def readable(prepared: Restore, readers: tuple[Reader, ...]) -> Restore:
@@ -106,50 +108,27 @@ def readable(prepared: Restore, readers: tuple[Reader, ...]) -> Restore:
     return replace(prepared, now=now, added=(*(each for each in prepared.added if each.path not in marked), *anew))
 
 
-def restore(prepared: Restore, aside: Address | None) -> Handle:
+def restore(prepared: Restore, aside: Address | None, first: Callable[[], None] | None = None) -> Handle:
     """Put a table back, and what it had set aside `aside` with it: a copy, that counts from this version on.
 
-    aside: None where nothing is ever set aside. Raises Conflict when the table has moved since; nothing of it landed.
+    aside: None where nothing is ever set aside. first: what is to be committed before it, once all that comes back was
+    seen to lie there still. Refused where it does not; Conflict when the table has moved since: nothing of it landed.
     """
-    if aside is None:
+    # of a version that nothing promises a vacuum may have taken files since; only one at work right now does so still
+    at_version(prepared.now, prepared.then.version)
+    rows = None if aside is None else quarantine.read_then(prepared.then, aside).collect()
+    if first is not None:
+        first()
+    if aside is None or rows is None:
         return prepared.commit({})
-    rows = quarantine.read_then(prepared.then, aside)
     attempt = quarantine.write(prepared.now, aside, rows, whole=True)
     restored = prepared.commit(attempt.transactions)
     tidy(restored, aside)
     return restored
 
 
-def _as_added(past: Past, version: int, paths: Sequence[str]) -> Iterator[DataFile]:
-    """Files as the log told of them when they came last, in the order given."""
-    found, sought = dict[str, Action](), set(paths)
-    for adds in _adds(past, version) if sought else ():
-        for add in adds:
-            if (path := unquote(add["path"])) in sought:
-                sought.remove(path)
-                found[path] = add
-        if not sought:
-            break
-    if sought:
-        raise FileNotFoundError(f"nothing tells of {min(sought)}")
-    for path in paths:
-        yield _data_file(path, found[path])
-
-
-def _adds(past: Past, version: int) -> Iterator[Iterable[Action]]:
-    """Those of each version that the log tells of, newest first; of those before, what a checkpoint sums up."""
-    for at in range(version, -1, -1):
-        try:
-            yield past.commit(at).of("add")
-        except FileNotFoundError:
-            checkpoints = Checkpoints(past.address)
-            if (summed_up := checkpoints.up_to(version)) is None:
-                raise
-            yield checkpoints.actions(summed_up, "add")
-            return
-
-
 def _data_file(path: str, add: Action) -> DataFile:
+    """A file as the log told of it when it came last."""
     statistics = add.get("stats") or "{}"
     rows = msgspec.json.decode(statistics).get("numRecords", 0)
     tags: Mapping[str, str] = add.get("tags") or {}

@@ -79,13 +79,18 @@ def at_version(handle: Handle, version: int) -> Handle:
         return handle
     if not 0 <= version < handle.version:
         raise Refused(f"{handle.address} has versions 0 to {handle.version}, and no version {version}.")
-    found = _opened(handle, version)
-    elsewhere = found.files().filter(~pl.col("path").is_in(handle.files()["path"].implode()))["path"].to_list()
+    found, standing = _opened(handle, version), _needed(handle)
+    elsewhere = [name for name in _needed(found) if name not in standing]
     there = store.sizes(handle.address) if elsewhere else {}
-    missing = [path for path in elsewhere if path not in there and not path.startswith("/") and "://" not in path]
+    missing = [name for name in elsewhere if name not in there and not name.startswith("/") and "://" not in name]
     if missing:
         raise Refused(_gone(handle, version, f"{number(len(missing), 'file')} of it missing, {missing[0]} among them"))
     return found
+
+
+def _needed(handle: Handle) -> dict[str, None]:
+    """The files that hold its rows, and those that say which of these are gone."""
+    return dict.fromkeys([*handle.files()["path"], *(each.file for each in handle.vectors.values() if each.file)])
 
 
 def as_it_stood(handle: Handle, said: str) -> Handle:

@@ -8,7 +8,7 @@ that the table has still has to read, however old.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +37,8 @@ _HIDDEN = re.compile(r"(^|/)(\.|_(?![^/]*=))")
 _OF_THE_LOG = re.compile(rf"^{LOG}/(\d{{20}})\.(json|crc|checkpoint\.parquet|checkpoint\.\d{{10}}\.\d{{10}}\.parquet)$")
 
 type Listing = Mapping[str, tuple[int, datetime]]
+type Asks = Callable[[int], int]
+"""Of the oldest version that stays readable: a version."""
 
 
 class Held(NamedTuple):
@@ -75,10 +77,10 @@ class Sweep:
         return sum(self.files.values()) + sum(self.log.values())
 
 
-def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_from: int | None = None) -> Sweep:
+def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_from: Asks | None = None) -> Sweep:
     """What may go, if all of the last `hours` stays. `readers`: how far each has read this table.
 
-    log_from: a version from which on the log is needed by others. Refused where the table is not whole.
+    log_from: from which version on others need the log. Refused where the table is not whole.
     """
     there, until = store.listed(handle.address), datetime.now(UTC) - timedelta(hours=min(hours, MOST_HOURS))
     log = _Log(handle, there)
@@ -93,7 +95,7 @@ def plan_vacuum(handle: Handle, hours: int, readers: Mapping[str, int], *, log_f
     spare = {name: size for name, (size, at) in unused.items() if at < until}
     needed = set[str]().union(*kept.values())
     held = {name: _held(handle, at, spare, kept[name]) for name, at in readers.items() if kept[name] and at < oldest}
-    first = min([oldest, *readers.values(), oldest if log_from is None else log_from])
+    first = min([oldest if log_from is None else log_from(oldest), *readers.values()])
     return Sweep(
         handle=handle,
         hours=hours,

@@ -95,13 +95,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger at one version, beside the bronze table at one version: what is done, and what is planned."""
+    """The ledger at one version, beside the bronze table at `stands_at`: what is done, and what is planned."""
 
     table: str
     address: Address
     handle: Handle | None
     applied: int
     applied_plan: int | None
+    stands_at: int = 0
 
     @classmethod
     def open(cls, declared: Declaration, address: Address, bronze: Handle | None) -> Ledger:
@@ -110,7 +111,7 @@ class Ledger:
             bronze.ask(declared.key, PLAN)
         applied = (bronze and bronze.transaction(declared.key)) or 0
         plan = bronze.transaction(PLAN) if bronze else None
-        return cls(declared.key, address, Handle.open(address), applied, plan)
+        return cls(declared.key, address, Handle.open(address), applied, plan, bronze.version if bronze else 0)
 
     def done(self) -> pl.DataFrame:
         """The files of every applied batch, in the order they were taken."""
@@ -125,10 +126,11 @@ class Ledger:
         """
         if self.planned not in (self.applied, self.applied + 1):
             if self.handle and self.planned < self.applied and self.handle.transaction(BACK) is not None:
+                again = f"lakehouse table restore {self.table} --version"
                 raise Conflict(
                     f"{self.table}: its ledger was put back to batch {self.planned}, and the table holds "
-                    f"{self.applied}: a restore was cut short. Nothing was taken. Run it again: lakehouse table "
-                    f"restore {self.table} --version {self.handle.transaction(BACK_TO)}"
+                    f"{self.applied}: a restore was cut short. Nothing was taken. Run it again: {again} "
+                    f"{self.handle.transaction(BACK_TO)}. Or keep the table as it stands: {again} {self.stands_at}"
                 )
             raise Conflict(
                 f"{self.table}: its ledger has planned {self.planned} batches and the table holds {self.applied}. "

@@ -37,6 +37,7 @@ class Rewind:
         """To be done before the table is: until both are, no run takes a file. Raises Conflict."""
         if self.is_done:
             return
+        at_version(self.restore.now, self.restore.then.version)  # as a vacuum may have come since
         self.restore.commit({BACK: self.restore.now.version, BACK_TO: self.table_version})
 
     @property

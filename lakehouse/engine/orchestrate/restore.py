@@ -12,6 +12,7 @@ import dagster as dg
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.compatibility import check_compatibility
@@ -153,7 +154,7 @@ def plan(
     Refused where that version has lost its files or its log, or a reader that is declared cannot read what stands.
     """
     own = _own(declared, place)
-    root = prepare_restore(own, version)
+    root = prepare_restore(own, version, _aside(declared, place))
     later = _later(declared, root, tables, place)
     restores: dict[str, tuple[AnyTable, Restore]] = {declared.key: (declared, root)}
     if downstream:
@@ -189,10 +190,12 @@ def carry_out(planned: Plan, place: Place, tell: Callable[[Step, Handle], None])
         if step.is_done:
             continue
         prepared = readable(step.restore, step.declared.readers)
-        if step.rewind is not None:
-            step.rewind.commit()
-        aside = None if isinstance(step.declared, Plain) else place.quarantine(step.declared)
-        tell(step, restore(prepared, aside))
+        tell(step, restore(prepared, _aside(step.declared, place), step.rewind and step.rewind.commit))
+
+
+def _aside(declared: AnyTable, place: Place) -> Address | None:
+    """Where rows are set aside, if any ever are."""
+    return None if isinstance(declared, Plain) else place.quarantine(declared)
 
 
 def left_alone(declared: AnyTable, assets: Sequence[dg.AssetsDefinition]) -> list[str]:
@@ -225,7 +228,7 @@ def _later(root: AnyTable, to: Restore, tables: Sequence[Declaration], place: Pl
         handle = handle.leaving_out(each.personal)
         back, anew = None, tuple(dict.fromkeys(key for read in reads for key in lost.get(read, ())))
         if not anew:
-            back = _clean(each, handle, [stands[key] for key in reads])
+            back = _clean(each, handle, [stands[key] for key in reads], place.quarantine(each))
         if back is None:
             lost[each.key] = anew or (each.key,)
         elif back.now.version == back.then.version:
@@ -236,13 +239,13 @@ def _later(root: AnyTable, to: Restore, tables: Sequence[Declaration], place: Pl
     return found
 
 
-def _clean(declared: Declaration, own: Handle, upstreams: Sequence[tuple[Handle, int]]) -> Restore | None:
+def _clean(declared: Declaration, own: Handle, reads: Sequence[tuple[Handle, int]], aside: Address) -> Restore | None:
     """To the newest version of a table that has read no more of its upstreams than what stood at these versions.
 
     None where the log, its checkpoints and the files that lie there reach back to none.
     """
     past, known = Past(own.address), own.transactions().keys()  # what it never read need not be looked for
-    theirs = [(handle, version, Past(handle.address)) for handle, version in upstreams]
+    theirs = [(handle, version, Past(handle.address)) for handle, version in reads]
 
     def is_clean(version: int) -> bool:
         return all(
@@ -255,7 +258,7 @@ def _clean(declared: Declaration, own: Handle, upstreams: Sequence[tuple[Handle,
     with suppress(FileNotFoundError):
         for version in filter(is_clean, past.back(own.version)):
             with suppress(Refused):  # its files are gone: one before it may be whole
-                return prepare_restore(own, version)
+                return prepare_restore(own, version, aside)
     return None
 
 

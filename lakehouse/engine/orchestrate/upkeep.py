@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import dagster as dg
 
@@ -198,7 +199,7 @@ def _folded(declared: AnyTable, handle: Handle, anew: Collection[str]) -> str:
 def plan_sweep(declared: AnyTable, handle: Handle, hours: int, *, tables: Sequence[Declaration], place: Place) -> Sweep:
     """What vacuum may take from a table: never what a table here has yet to read, nor what its quarantine asks for."""
     readers = readers_of(declared, handle, tables, place)
-    since = None if isinstance(declared, Plain) else quarantine.asks_from(handle, place.quarantine(declared))
+    since = None if isinstance(declared, Plain) else partial(quarantine.asks_from, handle, place.quarantine(declared))
     return plan_vacuum(handle, hours, readers, log_from=since)
 
 

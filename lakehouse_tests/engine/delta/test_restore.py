@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -8,21 +9,26 @@ from deltalake import DeltaTable
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.log import only_upkeep, took_back
-from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.optimize import Aim, compact, without_vectors
 from lakehouse.engine.delta.place import log_file
-from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.protocol import for_readers
+from lakehouse.engine.delta.restore import prepare_restore, readable, restore
 from lakehouse.engine.delta.retention import hours_of, promise
 from lakehouse.engine.delta.slices import changed_slices
-from lakehouse.engine.delta.travel import history
+from lakehouse.engine.delta.travel import at_version, history
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.delta.writes import prepare_overwrite
 from lakehouse_tests.engine.delta.opening import opened
+from lakehouse_tests.engine.delta.test_vacuum import DAY, WEEK, aged
 from lakehouse_tests.engine.delta.writing import append, merge
 
+ABLE = (Reader.DELTA_RS, Reader.DATABRICKS)
 SCHEMA = pl.Schema({"id": pl.Int64(), "note": pl.String()})
 
 
@@ -118,12 +124,64 @@ def test_a_version_whose_files_are_gone_is_refused_and_the_file_named(grown: Han
     assert opened(grown.address).version == 3
 
 
+@pytest.fixture
+def marked(address: Address) -> Handle:
+    """Version 1 holds 40 rows; each of versions 2, 3 and 4 changes one of them, by a deletion vector."""
+    handle = append(Handle.create(address, SCHEMA, readers=ABLE), rows(*range(40)), {}, {}).handle
+    for each in (1, 2, 3):
+        handle = merge(for_readers(handle, ABLE), rows(each, note="second"), ["id"], {}, {}).handle
+    return handle
+
+
+def test_a_version_whose_deletion_vectors_are_gone_is_refused_though_its_rows_lie_there(marked: Handle):
+    by_version = {version: at_version(marked, version).vectors for version in (2, 3, 4)}
+    sweep(plan_vacuum(marked, 0, {}))
+    for version in (2, 3):
+        [gone] = by_version[version].values()
+        for asked in (at_version, prepare_restore):
+            with pytest.raises(Refused, match=rf"version {version} can no .*: 1 file of it missing, {gone.file} among"):
+                asked(marked, version)
+    assert at_version(marked, 1).scan().collect().height == 40
+    assert opened(marked.address).vectors == by_version[4]
+
+
+@pytest.mark.parametrize("readers", [ABLE, EVERY_READER])
+def test_narrower_columns_come_back_with_the_files_of_then_also_where_only_those_were_changed(
+    address: Address, aside: Address, readers: tuple[Reader, ...]
+):
+    """A run of which every row is set aside folds the vectors in and widens the columns, and changes no row."""
+    narrow = rows(*range(40)).with_columns(qty=pl.lit(1, pl.Int32))
+    handle = Handle.create(address, narrow.collect_schema(), readers=ABLE)
+    handle = append(handle, narrow, {}, {}).handle
+    handle = merge(for_readers(handle, ABLE), narrow.head(1), ["id"], {}, {}).handle
+    assert handle.vectors
+    wide = pl.Schema({**handle.schema, "qty": pl.Int64()})
+    widened = append(evolve(without_vectors(handle, EVERY_READER), wide, {}), rows().with_columns(qty=1), {}, {}).handle
+    restored = restore(readable(prepare_restore(widened, handle.version), readers), aside)
+    for each in (restored, opened(address)):
+        assert (each.schema, each.scan().collect().rows()) == (handle.schema, handle.scan().collect().rows())
+    assert prepare_restore(restored, handle.version).is_done
+    forth = put_back(restored, widened.version, aside)
+    assert (forth.schema, forth.scan().collect().height) == (wide, 40)
+
+
 def test_a_restore_that_was_worked_out_before_another_write_changes_nothing(grown: Handle, aside: Address):
     prepared = prepare_restore(grown, 1)
     later = append(grown, rows(4), {}, {}).handle
     with pytest.raises(Conflict):
         restore(prepared, aside)
     assert ids(opened(grown.address).scan()) == ids(later.scan())
+
+
+def test_a_restore_whose_files_a_vacuum_took_since_it_was_worked_out_changes_nothing(grown: Handle, aside: Address):
+    prepared = readable(prepare_restore(grown, 2), EVERY_READER)
+    gone = prepared.added[0].path
+    sweep(plan_vacuum(grown, 0, {}))
+    for beside in (None, aside):
+        with pytest.raises(Refused, match=rf"version 2 can no longer be read: 1 file of it missing, {gone} among"):
+            restore(prepared, beside)
+    assert opened(grown.address).version == grown.version
+    assert opened(grown.address).scan().collect().height == 3
 
 
 def test_what_a_table_promises_is_not_taken_back_with_its_columns(grown: Handle, aside: Address):
@@ -258,6 +316,19 @@ class TestWhatWasSetAside:
         first = append(handle, rows(1), attempt.transactions, {}).handle
         second = append(first, rows(2), {}, {}).handle
         assert set_aside(put_back(second, 1, aside), aside) == ["won"]
+
+    def test_comes_back_with_the_oldest_version_that_a_vacuum_leaves(self, address: Address, aside: Address):
+        """Which of the first rows count is told by the log of version 1: nobody looked until the last ones came."""
+        handle = Handle.create(address, SCHEMA)
+        for number in range(1, CHECKPOINT_EVERY + 5):
+            rejected = refused(f"v{number}") if number in (1, CHECKPOINT_EVERY + 4) else quarantine.ROWS.to_frame()
+            attempt = quarantine.write(handle, aside, rejected, whole=False)
+            handle = append(handle, rows(number), attempt.transactions, {}).handle
+        handle = aged(handle, dict.fromkeys(range(CHECKPOINT_EVERY + 3), 20 * DAY))
+        swept = plan_vacuum(handle, WEEK, {}, log_from=partial(quarantine.asks_from, handle, aside))
+        sweep(swept)
+        assert swept.oldest == CHECKPOINT_EVERY + 2
+        assert set_aside(restore(prepare_restore(handle, swept.oldest, aside), aside), aside) == ["v1"]
 
 
 def refused(row: str) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Storage
+from lakehouse.engine.declare.ports import Address, Storage
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.declare.upkeep import Policy
+from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.restore import prepare_restore
+from lakehouse.engine.delta.vacuum import plan_vacuum, sweep
 from lakehouse.engine.ingest.ledger import SCHEMA
-from lakehouse.engine.orchestrate import restore
 from lakehouse.engine.orchestrate.restore import Step, carry_out, plan
 from lakehouse.engine.orchestrate.upkeep import keep_up
 from lakehouse_tests.azurite import A_KEY
@@ -239,6 +241,18 @@ def test_a_table_goes_back_further_where_files_of_its_last_clean_version_are_gon
     assert seen(house) == before
 
 
+def test_a_table_goes_back_further_where_what_its_last_clean_version_had_set_aside_is_gone(tmp_path: Path):
+    house = House(tmp_path)
+    for day in (1, 2):
+        land(house, day, order(str(day), (0, 1, "1"), (1, day, "1")))
+        house.drain(ERP, LINES)
+    house.run(LINES, rebuild=True)
+    clean = [later.back for later in plan(ERP, 1, [ERP, LINES], house.place).later]
+    sweep(plan_vacuum(opened(house.place.quarantine(LINES)), 0, {}))
+    clean += [later.back for later in plan(ERP, 1, [ERP, LINES], house.place).later]
+    assert [back.then.version for back in clean if back] == [1, 0]
+
+
 def test_what_is_made_anew_by_each_run_is_no_reason_to_refuse(house: House):
     before = seen(house)
     assert put_back(house, ORDERS, version(house, ORDERS) - 1) == ["silver/orders"]
@@ -274,7 +288,7 @@ def test_a_reader_of_new_rows_that_was_not_put_back_is_refused_and_told_the_way_
 
 def test_until_a_restore_that_was_cut_short_is_finished_no_file_is_taken(house: House):
     before, was = seen(house), version(house, ERP)
-    with patch.object(restore, "restore", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+    with patch.object(quarantine, "write", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
         carry_out(plan(ERP, 2, TABLES, house.place), house.place, lambda *_: None)
     with pytest.raises(
         Conflict, match=r"a restore was cut short.*lakehouse table restore bronze/erp_orders --version 2"
@@ -287,6 +301,67 @@ def test_until_a_restore_that_was_cut_short_is_finished_no_file_is_taken(house: 
     assert version(house, ERP) == was + 1
     house.drain(*TABLES)
     assert seen(house) == before
+
+
+@pytest.fixture
+def bronze(tmp_path: Path) -> House:
+    """Three files, each taken by itself, the first with a line that is set aside; put back to the second, and run."""
+    house = House(tmp_path)
+    for day in (1, 2, 3):
+        land(house, day, order(str(day), (1, day, "1.50")), *(["{"] if day == 1 else []))
+        house.drain(ERP)
+    put_back(house, ERP, 2)
+    house.drain(ERP)
+    return house
+
+
+def opened(address: Address) -> Handle:
+    handle = Handle.open(address)
+    assert handle is not None
+    return handle
+
+
+def test_a_version_whose_quarantine_is_gone_is_refused_before_anything_is_put_back(bronze: House):
+    before, was = standing(bronze.root, tables=[ERP]), version(bronze, ERP)
+    sweep(plan_vacuum(opened(bronze.place.quarantine(ERP)), 0, {}))
+    for back in (1, 2):
+        said = (
+            rf"erp_orders cannot be put back to version {back}: of .* in .*/quarantine/bronze/erp_orders, .*parquet is"
+        )
+        with pytest.raises(Refused, match=said):
+            plan(ERP, back, [ERP], bronze.place)
+    assert (standing(bronze.root, tables=[ERP]), version(bronze, ERP)) == (before, was)
+    assert put_back(bronze, ERP, was - 1) == ["bronze/erp_orders"], "of which the quarantine's file lies there"
+    assert put_back(bronze, ERP, 0) == ["bronze/erp_orders"], "at which none was set aside"
+
+
+def test_a_restore_that_was_cut_short_and_can_be_finished_no_more_is_taken_back(bronze: House):
+    before, was = standing(bronze.root, tables=[ERP]), version(bronze, ERP)
+    with patch.object(quarantine, "write", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+        carry_out(plan(ERP, 2, [ERP], bronze.place), bronze.place, lambda *_: None)
+    sweep(plan_vacuum(opened(bronze.place.quarantine(ERP)), 0, {}))
+    with pytest.raises(Refused, match="set aside"):
+        plan(ERP, 2, [ERP], bronze.place)
+    with pytest.raises(Conflict) as said:
+        bronze.run(ERP)
+    assert str(said.value).endswith(f"as it stands: lakehouse table restore bronze/erp_orders --version {was}")
+    put_back(bronze, ERP, was)
+    bronze.drain(ERP)
+    assert standing(bronze.root, tables=[ERP]) == before
+
+
+@pytest.mark.parametrize("part", [Place.table, Place.ledger, Place.quarantine])
+def test_what_a_vacuum_takes_after_the_plan_is_missed_before_the_ledger_is_put_back(
+    bronze: House, part: Callable[[Place, Declaration], Address]
+):
+    for laid in (Place.table, Place.ledger):
+        compact(opened(laid(bronze.place, ERP)), Aim())
+    before, planned = standing(bronze.root, tables=[ERP]), plan(ERP, 2, [ERP], bronze.place)
+    sweep(plan_vacuum(opened(part(bronze.place, ERP)), 0, {}))
+    with pytest.raises(Refused, match=r"version \d.*\.parquet (is gone|among them)"):
+        carry_out(planned, bronze.place, lambda *_: None)
+    bronze.drain(ERP)
+    assert standing(bronze.root, tables=[ERP]) == before
 
 
 def test_of_two_at_once_one_is_told_that_the_other_was_first(house: House):
