@@ -17,7 +17,9 @@ from typing import NamedTuple
 import polars as pl
 from pyroaring import BitMap
 
+from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.hashed import row_hash
+from lakehouse.engine.delta.store import end_of
 
 # They hold a space, so that no column of a table can have these names (check_storable).
 NO, NEWEST = "number of the row", "newest by"
@@ -37,6 +39,10 @@ class Spilled:
 
     def lazy(self) -> pl.LazyFrame:
         return pl.scan_parquet(self._file, glob=False)
+
+    def last(self, most: int) -> bytes:
+        """So many bytes from its end."""
+        return end_of(Address(str(self._file.parent)), self._file.name, self._file.stat().st_size, most)
 
     @cached_property
     def height(self) -> int:
@@ -69,11 +75,6 @@ class Batch:
     def count(self) -> int:
         """Of the rows and the keys that are deleted."""
         return self.rows.height + (0 if self.deleted is None else self.deleted.height)
-
-    @cached_property
-    def size(self) -> int:
-        """Of the rows in memory, which an estimate is where they are not there."""
-        return _size(self.rows.lazy(), self.rows)
 
     @cached_property
     def key_size(self) -> int:

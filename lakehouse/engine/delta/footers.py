@@ -20,6 +20,11 @@ RANGED = (
 _AFTER = 8  # bytes that follow a footer; the first four say how long it is
 AT_FIRST = 1 << 16
 _ROWS, _GROUPS, _CHUNKS, _ROWS_OF_GROUP, _COLUMN, _TYPE, _PATH, _STATISTICS = 3, 4, 1, 3, 3, 1, 3, 12
+_ENCODINGS, _VALUES, _UNPACKED = 2, 5, 6
+_AS_IT_IS = {0, 3, 4, 6}  # plain, what tells of nulls and of lists, and texts after their lengths: none is shortened
+_TEXT, _TAKEN = 6, {0: 1, 1: 4, 2: 8, 3: 8, 4: 4, 5: 8}  # bytes of a value, by how it is stored
+AT_MOST = 16
+"""Bytes of a value in memory, beside the letters of a text."""
 _NULLS, _MAX, _MIN = 3, 5, 6
 _GREATEST_FIRST = 7  # the type of decimals that are too long for an integer, by the order of their bytes
 _ALL_DIGITS = Context(prec=38)
@@ -45,9 +50,7 @@ def told(last: Callable[[int], bytes], schema: pl.Schema) -> Told:
 
     Of floats nothing: NaN is in none of their bounds. last: gives that many bytes from its end.
     """
-    end = last(AT_FIRST)
-    length = int.from_bytes(end[-_AFTER:][:4], "little") + _AFTER
-    footer = _read(iter(end[-length:] if length <= len(end) else last(length)))
+    footer = _footer(last)
     groups = [
         (group[_ROWS_OF_GROUP], {each[_COLUMN][_PATH][0].decode(): each[_COLUMN] for each in group[_CHUNKS]})
         for group in footer[_GROUPS]
@@ -64,6 +67,31 @@ def told(last: Callable[[int], bytes], schema: pl.Schema) -> Told:
             stored = dtype if isinstance(dtype, pl.String | pl.Decimal) else pl.Int64()
             ends.append(pl.Series(name, values, stored).cast(dtype))
     return Told(counts, pl.DataFrame(ends))
+
+
+def unpacked(last: Callable[[int], bytes], schema: pl.Schema) -> tuple[list[tuple[int, int]], list[str]]:
+    """Of each row group the rows and the bytes that they take in memory; and the columns of which more is not told.
+
+    Of texts that a file shortens (each said once, and then by its number) only what they take there is in it.
+    """
+    groups, shortened = list[tuple[int, int]](), set[str]()
+    for group in _footer(last)[_GROUPS]:
+        rows, there = group[_ROWS_OF_GROUP], dict[str, int]()
+        for told in (each[_COLUMN] for each in group[_CHUNKS]):
+            name, kind = told[_PATH][0].decode(), told[_TYPE]
+            is_flat = len(told[_PATH]) == 1 and not isinstance(schema.get(name), pl.Decimal)
+            taken = told[_VALUES] * (_TAKEN.get(kind, AT_MOST) if is_flat else AT_MOST)
+            there[name] = there.get(name, 0) + taken + (told[_UNPACKED] if kind == _TEXT else 0)
+            if kind == _TEXT and name in schema and not _AS_IT_IS.issuperset(told[_ENCODINGS]):
+                shortened.add(name)
+        groups.append((rows, sum(there.values()) + rows * AT_MOST * len(schema.keys() - there)))
+    return groups, sorted(shortened)
+
+
+def _footer(last: Callable[[int], bytes]) -> Any:
+    end = last(AT_FIRST)
+    length = int.from_bytes(end[-_AFTER:][:4], "little") + _AFTER
+    return _read(iter(end[-length:] if length <= len(end) else last(length)))
 
 
 def _value(stored: bytes | None, dtype: pl.DataType, kind: int) -> object:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+import polars.selectors as cs
 
-from lakehouse.engine.delta.batch import Batch
+from lakehouse.engine.delta.batch import Batch, Spilled
+from lakehouse.engine.delta.footers import AT_MOST, unpacked
+from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.scan import NOTHING_GONE
+from lakehouse.engine.delta.store import end_of
 
 SHARE = 0.5
 """Of what the process may have: the other half is for what it holds already, and for other work."""
@@ -23,13 +29,15 @@ ALWAYS = 50_000_000
 LEAST = 10_000
 """Rows of which the keys are looked up at once, and that are written at once: fewer only where no more came."""
 _UNEVEN = 1.1
-_HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 2
-_FEW_THREADS, _A_THREAD = 8, 0.06
+_HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 3
+_FEW_THREADS, _A_THREAD = 8, 0.185
 """So many write what two do in little more memory; each further one adds a piece in flight (measured with 2 to 32)."""
 _KEPT = 10_000_000
 """Bytes that each thread from the third on keeps of a batch in a file, which it reads part by part."""
 _SORTED, _SEEN = 8, 150
 _READ_AT_ONCE = 1_000_000
+_SOME, _LONG = 1_000, 500
+"""Rows at either end of a file at which texts are looked that it says once each, and the bytes that these may be of."""
 
 _LIMITS = {"memory.max": ("/sys/fs/cgroup", ""), "memory.limit_in_bytes": ("/sys/fs/cgroup/memory", "memory")}
 """What a control group is held to, by the two versions of control groups: where they lie, and the controller's name."""
@@ -72,17 +80,51 @@ class Extent(NamedTuple):
         return cls(some.height, int(some["rows"].sum()), int(some["size"].sum()))
 
 
-def versions_at_once(seen: pl.DataFrame, standing: Extent | None, budget: int) -> int:
+def as_read(handle: Handle, paths: Collection[str], fits: Callable[[int], bool]) -> dict[str, int]:
+    """By path, in bytes, what all rows that lie in these files take in memory, as their footers tell it.
+
+    Texts that a file says once each, and then by their numbers, are as long as its first ones or its last; or as they
+    are, all of them read, where long ones might not be let in. fits: whether a file of so many bytes is.
+    """
+    sizes = dict(handle.files().select("path", "size").iter_rows())
+    return {path: _as_read(handle, path, sizes[path], fits) for path in paths}
+
+
+def _as_read(handle: Handle, path: str, size: int, fits: Callable[[int], bool]) -> int:
+    groups, names = unpacked(partial(end_of, handle.address, path, size), handle.schema)
+    rows, known = map(sum, zip((0, 0), *groups, strict=True))
+    texts = handle.scan_paths([path], gone=NOTHING_GONE).select(names)
+    if not names or not fits(known + rows * len(names) * _LONG):
+        return known + sum(int(each.estimated_size()) for each in texts.collect_batches() if names)
+    return known + int(rows * max(_a_row(each.collect()) for each in (texts.head(_SOME), texts.tail(_SOME))))
+
+
+def _widest(rows: Spilled) -> float:
+    """Bytes that a row takes in memory, on average where that is most."""
+    groups, names = unpacked(rows.last, rows.lazy().collect_schema())
+    texts = map(_a_row, rows.lazy().select(names).collect_batches())
+    return max((taken / (count or 1) for count, taken in groups), default=0) + max(texts, default=0)
+
+
+def _a_row(texts: pl.DataFrame) -> float:
+    return texts.estimated_size() / (texts.height or 1)
+
+
+def versions_at_once(seen: pl.DataFrame, own: Handle | None, near: Collection[str] | None, budget: int) -> int:
     """In how many parts versions are made of what was seen, so that each keeps to what the made ones leave of it.
 
-    As much stands, at most, as was seen, or what is said, and is made of both. Of rows of 40 to 250 bytes five to seven
-    times these are taken; what joins take beside is in the rest.
+    Of what its `own` table holds there is at most a row for each that was seen, or all (None), as wide as in one of the
+    files `near`. Of rows of 40 to 250 bytes five to seven times these are taken; what joins take is in the rest.
     """
-    came = int(seen.estimated_size())
-    rows, width = seen.height, came / (seen.height or 1)
-    if standing is not None:
-        rows, width = standing.rows, max(width, _UNFOLDS * standing.bytes / (standing.rows or 1))
-    need = _SORTED * (came + int(rows * width)) + _SEEN * (seen.height + rows)
+    came, rows = int(seen.estimated_size()), seen.height
+    stands = both = came + AT_MOST * rows * len(seen.select(cs.string() | cs.binary()).columns)
+    if own is not None:
+        files = own.files() if near is None else own.files().filter(pl.col("path").is_in(list(near)))
+        sizes = as_read(own, files["path"].to_list(), lambda taken: _SORTED * taken <= budget)
+        rows = int(files["rows"].sum()) if near is None else rows
+        widths = (size / (count or 1) for size, count in zip(sizes.values(), files["rows"], strict=True))
+        stands = max(stands, int(rows * max(widths, default=0)))
+    need = _SORTED * (both + stands) + _SEEN * (seen.height + rows)
     return -(-need // max(budget - ALWAYS - 2 * came, budget // 4)) or 1
 
 
@@ -96,8 +138,8 @@ class Need:
     """What a merge takes, in bytes, beside what the process has: of `rows` whose `keys` are looked up at once.
 
     Measured where Polars allocates as `import lakehouse` tells it to.
-    held: what the rows that come take, 0 where they are read from a file. width: of a row of the table as it is read;
-    `stored`: of one in a file. in_groups: of one key many rows may go. marked: places of rows, a bit for each there is.
+    held: what the rows that come take, 0 where they are read from a file; `width`: of one of these as it is read, at
+    most. stored: of a row in a file. in_groups: of one key many rows may go. marked: places of rows, a bit for each.
     """
 
     rows: int
@@ -110,10 +152,9 @@ class Need:
 
     @classmethod
     def of(cls, batch: Batch, standing: Extent) -> Need:
-        """Standing rows are taken to be as wide as the incoming ones, or as what they take in files unfolds to."""
-        held = batch.size if isinstance(batch.rows, pl.DataFrame) else 0
+        rows, held = batch.rows, 0 if isinstance(batch.rows, Spilled) else int(batch.rows.estimated_size())
+        width = _widest(rows) if isinstance(rows, Spilled) else held / (rows.height or 1)
         stored, marked = standing.bytes / (standing.rows or 1), (standing.rows + batch.count) // 8
-        width = max(batch.size / (batch.rows.height or 1), _UNFOLDS * stored)
         many = bool(batch.replaces)
         return cls(batch.count, held, batch.key_size, width, stored or width / _UNFOLDS, many, marked)
 
@@ -142,10 +183,10 @@ class Need:
         found = rows if self.in_groups else min(rows, self.rows)
         return int(self.to_hold + self.held + read + _PLACE * found)
 
-    def to_write(self, rows: int) -> int:
-        """To write files with so many rows, anew or for the first time: they are read and encoded side by side."""
-        return int(self._always + self.held + self.marked + _written() * rows * self.width)
+    def to_write(self, taken: int) -> int:
+        """To write rows that take so much as they are read, anew or for the first time: both are done side by side."""
+        return int(self._always + self.held + self.marked + _written() * taken)
 
     def rows_within(self, budget: int) -> int:
-        """How many rows may be written at once."""
+        """How many of the rows that come may be written at once."""
         return int((budget - self.to_write(0)) / (_written() * self.width or 1))

@@ -8,7 +8,7 @@ was measured (docs/figures.md), and splits nothing; it is the oracle of the test
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from lakehouse.engine.declare.number import mb, number
 from lakehouse.engine.delta.batch import Batch, Spilled
 from lakehouse.engine.delta.files import ROWS_PER_FILE
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.memory import LEAST, PLEASANT, Extent, Need
+from lakehouse.engine.delta.memory import LEAST, PLEASANT, Extent, Need, as_read
 from lakehouse.engine.delta.sought import Found, Gone, gone_by, look, seek, why_no_marks
 
 MOST_GONE = 0.5
@@ -128,25 +128,26 @@ def worked_out(handle: Handle, batch: Batch) -> Work:
     need = need.sliced(slices or 1)
     within = _Within(handle, batch, need)
     within.refuse_above(need.to_hold)
-    found, may_hold, memory, wrong = Found(), set[str](), 0, Counter[str]()
+    found, may_hold, memory, wrong, rows = Found(), set[str](), 0, Counter[str](), within.rows
     for keys in batch.slices(slices or 1) if batch.count else ():
         wrong += keys.wrong
         sought = [seek(handle, each) for each in keys.goes]
         near = {path for each in sought for path in each.files}
-        probed = within.parts(near, need.to_probe, within.budget)
+        probed = within.parts({path: rows[path] for path in near}, need.to_probe, within.budget)
         for each in sought:
             look(handle, each, probed, found, by=batch.newest_by)
-        may_hold, memory = may_hold | near, max(memory, within.most(probed, need.to_probe))
+        may_hold, memory = may_hold | near, max(memory, within.most(probed, rows, need.to_probe))
     within.refuse_wrong(wrong)
-    gone, rows = gone_by(handle, found), within.rows
+    gone = gone_by(handle, found)
     way, why = _chosen(gone, why_no_marks(handle))
     anew = [path for path, went in gone.new.items() if went != rows[path]] if way is Way.ANEW else []
-    passes = within.parts(anew, need.to_write, PLEASANT)
+    taken = as_read(handle, anew, lambda taken: need.to_write(taken) <= batch.budget)
+    passes = within.parts(taken, need.to_write, PLEASANT)
     come = batch.rows.height - len(found.older)
     written = come + sum(rows[path] - gone.new[path] for path in anew)
     pieces = within.pieces() if come else []
     most = max((count for _, count in pieces), default=0) if isinstance(batch.rows, Spilled) else 0
-    memory = max(memory, within.most(passes, need.to_write), need.to_write(most))
+    memory = max(memory, within.most(passes, taken, need.to_write), need.to_write(int(most * need.width)))
     plan = Plan(
         way, why, batch.count, len(found.older), Extent.of(files), Extent.of(files, may_hold),
         Extent.of(files, gone.new), slices or 1, passes, written, int(written * need.stored), memory, within.budget,
@@ -171,31 +172,31 @@ class _Within:
         self.budget, self._handle, self._batch, self._need = batch.budget, handle, batch, need
         self.rows = dict(handle.files().select("path", pl.col("rows").fill_null(0)).iter_rows())
 
-    def parts(self, paths: Iterable[str], need: Callable[[int], int], most: int) -> tuple[tuple[str, ...], ...]:
+    def parts(self, sizes: Mapping[str, int], need: Callable[[int], int], most: int) -> tuple[tuple[str, ...], ...]:
         """These files, in commit order, in parts that take no more than the budget, else Refused.
 
-        most: what a part should take beside the incoming rows.
+        sizes: by path, by which there is `need` of memory. most: what a part should take beside the incoming rows.
         """
-        parts, rows, some = list[tuple[str, ...]](), 0, set(paths)
-        for path in (each for each in self.rows if each in some):
-            self.refuse_above(need(self.rows[path]), path)
-            rows += self.rows[path]
-            if parts and need(rows) <= min(self.budget, need(0) + most):
+        parts, size = list[tuple[str, ...]](), 0
+        for path in (each for each in self.rows if each in sizes):
+            self.refuse_above(need(sizes[path]), path)
+            size += sizes[path]
+            if parts and need(size) <= min(self.budget, need(0) + most):
                 parts[-1] += (path,)
             else:
-                rows = self.rows[path]
+                size = sizes[path]
                 parts.append((path,))
         return tuple(parts)
 
-    def most(self, parts: Sequence[Sequence[str]], need: Callable[[int], int]) -> int:
-        return max((need(sum(self.rows[path] for path in some)) for some in parts), default=need(0))
+    def most(self, parts: Sequence[Sequence[str]], sizes: Mapping[str, int], need: Callable[[int], int]) -> int:
+        return max((need(sum(sizes[path] for path in some)) for some in parts), default=need(0))
 
     def pieces(self) -> list[tuple[int, int]]:
         """All at once, of rows in memory."""
         rows = self._batch.rows
         if isinstance(rows, pl.DataFrame):
             return [(0, rows.height)]
-        self.refuse_above(self._need.to_write(LEAST))
+        self.refuse_above(self._need.to_write(int(min(LEAST, rows.height) * self._need.width)))
         once = min(self._need.rows_within(self.budget), ROWS_PER_FILE)
         return [(start, min(once, rows.height - start)) for start in range(0, rows.height, once)]
 

@@ -19,7 +19,7 @@ from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.hashed import row_hash
 from lakehouse.engine.delta.history import Versions
-from lakehouse.engine.delta.memory import Extent, usual_budget, versions_at_once
+from lakehouse.engine.delta.memory import usual_budget, versions_at_once
 from lakehouse.engine.delta.slices import Slices
 from lakehouse.engine.orchestrate.inputs import Rows
 from lakehouse.engine.orchestrate.winners import parted
@@ -108,8 +108,9 @@ class Seen:
         No thing hangs on another: a snapshot that is whole says of each by itself that it is gone.
         """
         whole = self._whole_times(place, rows)
-        standing = Extent.of(self.own.files()) if self.own and self._closes else None
-        parts = versions_at_once(self.accepted, standing, place.memory or usual_budget())
+        things = None if self._closes else Slices(self.accepted.select(self.who).unique())
+        near = things.files(self.own) if self.own and things else None
+        parts = versions_at_once(self.accepted, self.own, near, place.memory or usual_budget())
         if parts == 1:
             return self.made(whole)
         which = (row_hash(self.who) % parts == part for part in range(parts))

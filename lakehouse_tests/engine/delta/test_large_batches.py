@@ -185,6 +185,17 @@ def test_a_delivery_lets_go_of_rows_that_lie_in_a_file(address, tmp_path):
     assert sorted(written.handle.scan().collect().rows()) == [(1, "a", 0), (2, "b", 1), (3, "b", 1)]
 
 
+def test_a_piece_is_no_larger_than_the_batch_and_as_wide_as_its_widest_rows(address):
+    handle = table(address, rows([(1, "a", 0)]))
+    one = plan_merge(handle, rows([(1, "b" * 10_000, 1)]).lazy(), ["id"], budget=memory.ALWAYS + 1_000_000)
+    assert one.rows == 1
+    late = pl.select(id=pl.int_range(120_000), at=pl.lit(1)).with_columns(part=pl.lit("a").repeat_by(1).list.first())
+    late = late.with_columns(part=pl.when(pl.col("id") >= 100_000).then(pl.lit("some words " * 200)).otherwise("part"))
+    batch = writes.batch_of(handle, late.select(SCHEMA.names()).lazy(), ["id"], budget=400_000_000)
+    assert 2_200 < plan.needs(handle, batch)[0].width < 2_300
+    assert max(count for _, count in plan.worked_out(handle, batch).pieces) * 2_200 < 400_000_000 / 2
+
+
 # ---- newest_by, by the same planner
 
 

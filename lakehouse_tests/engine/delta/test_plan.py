@@ -236,8 +236,9 @@ print(json.dumps({**told, "took": now("VmHWM") - before + int(came.estimated_siz
 """
 
 
-def merged(address: Address, batch: Path, budget: int, *, limited: bool = False, vectors: bool = False, cores: int = 2):
-    return run(MERGE, address.uri, batch, budget, int(limited), int(vectors), cores=cores)
+def merged(address: Address, batch: Path, budget: int, *, limited=False, vectors=False, cores: int = 2, **more: str):
+    script = more.pop("script", MERGE)
+    return run(script, address.uri, batch, budget, int(limited), int(vectors), cores=cores, **more)
 
 
 def wide(count: int, columns: int = 12) -> pl.DataFrame:

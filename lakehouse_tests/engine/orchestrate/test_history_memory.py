@@ -105,6 +105,20 @@ def test_no_thing_is_made_in_a_part_of_its_own_where_there_is_memory_enough(tmp_
     assert "versions_made_in_parts" not in made(stood(Address(str(tmp_path / "t")), 5), said(5, 2, 1), 64 << 20).facts
 
 
+@pytest.mark.parametrize("vanished", Vanished)
+def test_versions_that_stand_count_as_they_unfold_where_what_was_seen_says_nothing(tmp_path, vanished):
+    address = Address(str(tmp_path / "t"))
+    schema = pl.Schema({**SCHEMA, "text": pl.String()})
+    long = pl.lit("some words that are said again " * 50)
+    handle = Handle.create(address, schema)
+    handle = handle.commit(write_files(handle, said(5_000, 1, 1).with_columns(text=long)), [], {}, {})
+    seen = said(5_000, 2, 2).with_columns(text=pl.lit(None, pl.String))
+    near = None if vanished is Vanished.CLOSED else handle.files()["path"].to_list()
+    budget = memory.ALWAYS + 20_000_000
+    assert memory.versions_at_once(seen, handle, near, budget) > 2
+    assert memory.versions_at_once(seen, None, None, budget) == 1
+
+
 # ---- what is really taken, by a process of its own
 
 MAKE = """
