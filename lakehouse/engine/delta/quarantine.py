@@ -110,7 +110,7 @@ def asks_from(table: Handle, address: Address, oldest: int) -> int:
     if quarantine is None or quarantine.files().is_empty():
         return oldest
     versions = quarantine.files().filter(pl.col("min.version") > _looked_up_to(table, quarantine))["min.version"]
-    return min(oldest, *versions.to_list())
+    return min([oldest, *versions.to_list()])
 
 
 def read_then(then: Handle, address: Address) -> pl.LazyFrame:

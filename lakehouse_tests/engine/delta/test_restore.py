@@ -330,6 +330,20 @@ class TestWhatWasSetAside:
         assert swept.oldest == CHECKPOINT_EVERY + 2
         assert set_aside(restore(prepare_restore(handle, swept.oldest, aside), aside), aside) == ["v1"]
 
+    def test_keeps_no_log_once_it_was_looked_through(self, address: Address, aside: Address):
+        first = Handle.create(address, SCHEMA)
+        quarantine.write(first, aside, refused("lost"), whole=False)
+        attempt = quarantine.write(first, aside, refused("v1"), whole=False)
+        handle = append(first, rows(1), attempt.transactions, {}).handle
+        quarantine.settle(handle, aside)
+        for number in range(2, CHECKPOINT_EVERY + 5):
+            handle = append(handle, rows(number), {}, {}).handle
+        handle = aged(handle, dict.fromkeys(range(CHECKPOINT_EVERY + 3), 20 * DAY))
+        swept = plan_vacuum(handle, WEEK, {}, log_from=partial(quarantine.asks_from, handle, aside))
+        assert len(swept.log) == CHECKPOINT_EVERY
+        sweep(swept)
+        assert set_aside(restore(prepare_restore(handle, swept.oldest, aside), aside), aside) == ["v1"]
+
 
 def refused(row: str) -> pl.DataFrame:
     said = ("u", "s", "f", 1, 1, "broke", ["r"], row, datetime(2024, 5, 1, tzinfo=UTC))
