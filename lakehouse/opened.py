@@ -131,11 +131,9 @@ class Lakehouse:
 
     def named(self, key: str) -> AnyTable:
         """What is known of a table, or of a plain asset's."""
-        from lakehouse.engine.orchestrate.load import plain_in
-        from lakehouse.engine.orchestrate.rebuild import named
+        from lakehouse.engine.orchestrate.rebuild import stored_as
 
-        plain = {each.key: each for each in plain_in(self.assets)}
-        return plain.get(key) or named(self.tables, key, plain).declaration
+        return stored_as(self.assets, key)
 
     def standing(self, key: str) -> tuple[Declaration | None, Handle]:
         """A table as it is read here; a plain asset has no declaration. Refused where it was not written yet."""

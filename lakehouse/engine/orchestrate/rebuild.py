@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
 
 from lakehouse.engine.declare.errors import Refused, WrongUsage
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.table import Declaration, Plain
+from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
 from lakehouse.engine.declare.write import Reading
 from lakehouse.engine.delta.travel import time_of
 from lakehouse.engine.orchestrate.as_of import NOW, as_they_stood
@@ -47,11 +47,20 @@ def selected(assets: Sequence[dg.AssetsDefinition], selection: str) -> tuple[lis
     return [each for each in known.values() if each.key in chosen], plain_in(assets, words)
 
 
-def named(tables: Sequence[Table], key: str, plain: Iterable[str] = ()) -> Table:
-    """The table with this key. plain: the keys of plain assets that might have been meant as well."""
-    known = {each.declaration.key: each for each in tables}
+def named(tables: Sequence[Table], key: str) -> Table:
+    """The table with this key."""
+    return _known({each.declaration.key: each for each in tables}, key)
+
+
+def stored_as(assets: Sequence[dg.AssetsDefinition], key: str) -> AnyTable:
+    """What is known of the table with this key, be it a plain asset's."""
+    tables = {each.declaration.key: each.declaration for each in assets if isinstance(each, Table)}
+    return _known({**tables, **{each.key: each for each in plain_in(assets)}}, key)
+
+
+def _known[T](known: Mapping[str, T], key: str) -> T:
     if key not in known:
-        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join([*known, *plain]) or 'none is declared yet'}.")
+        raise NoSuchTable(f"{key!r} names no table. Known: {', '.join(known) or 'none is declared yet'}.")
     return known[key]
 
 

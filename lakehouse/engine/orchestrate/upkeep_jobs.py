@@ -12,7 +12,7 @@ from lakehouse.engine.declare.upkeep import Policies, Policy
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.catalog import as_table
 from lakehouse.engine.orchestrate.load import connections_of, plain_in
-from lakehouse.engine.orchestrate.rebuild import named
+from lakehouse.engine.orchestrate.rebuild import stored_as
 from lakehouse.engine.orchestrate.restore import Step, carry_out, left_alone, plan_to, restored_event
 from lakehouse.engine.orchestrate.step import not_tried_again
 from lakehouse.engine.orchestrate.table import RETRIES, Table
@@ -122,7 +122,7 @@ class Asked(dg.Config):
 
 def restore_job(assets: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
     """`lakehouse table restore` as a job: its run config says what the command's words say."""
-    tables, plain = [each for each in assets if isinstance(each, Table)], {each.key: each for each in plain_in(assets)}
+    tables = [each for each in assets if isinstance(each, Table)]
     declared = [each.declaration for each in tables]
     connections = {"lake", "landing", *connections_of(tables).values()}
 
@@ -141,7 +141,7 @@ def restore_job(assets: Sequence[dg.AssetsDefinition]) -> dg.JobDefinition:
 
         with not_tried_again(place):
             asked = {"version": config.version, "as_of": config.as_of, "downstream": config.downstream}
-            root = plain.get(config.table) or named(tables, config.table, plain).declaration
+            root = stored_as(assets, config.table)
             planned = plan_to(root, declared, place, **asked)
             lines = [line for step in planned.steps for line in (str(step), *step.remarks)]
             said = "\n".join([*lines, *left_alone(root, assets)])
