@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from lakehouse.engine.delta.batch import Batch, Spilled
 from lakehouse.engine.delta.footers import AT_MOST, unpacked
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.scan import NOTHING_GONE
-from lakehouse.engine.delta.store import end_of
+from lakehouse.engine.delta.store import AT_ONCE, end_of
 
 SHARE = 0.5
 """Of what the process may have: the other half is for what it holds already, and for other work."""
@@ -80,23 +81,32 @@ class Extent(NamedTuple):
         return cls(some.height, int(some["rows"].sum()), int(some["size"].sum()))
 
 
+type _Told = tuple[list[tuple[int, int]], list[str]]
+
+
 def as_read(handle: Handle, paths: Collection[str], fits: Callable[[int], bool]) -> dict[str, int]:
     """By path, in bytes, what all rows that lie in these files take in memory, as their footers tell it.
 
     Texts that a file says once each, and then by their numbers, are as long as its first ones or its last; or as they
     are, all of them read, where long ones might not be let in. fits: whether a file of so many bytes is.
     """
-    sizes = dict(handle.files().select("path", "size").iter_rows())
-    return {path: _as_read(handle, path, sizes[path], fits) for path in paths}
+    sizes, schema = dict(handle.files().select("path", "size").iter_rows()), handle.schema
+
+    def footer(path: str) -> _Told:
+        return unpacked(partial(end_of, handle.address, path, sizes[path]), schema)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # a store far away takes its time for each
+        told = dict(zip(paths, pool.map(footer, paths), strict=True))
+    return {path: _as_read(handle.scan_paths([path], gone=NOTHING_GONE), each, fits) for path, each in told.items()}
 
 
-def _as_read(handle: Handle, path: str, size: int, fits: Callable[[int], bool]) -> int:
-    groups, names = unpacked(partial(end_of, handle.address, path, size), handle.schema)
-    rows, known = map(sum, zip((0, 0), *groups, strict=True))
-    texts = handle.scan_paths([path], gone=NOTHING_GONE).select(names)
-    if not names or not fits(known + rows * len(names) * _LONG):
+def _as_read(rows: pl.LazyFrame, told: _Told, fits: Callable[[int], bool]) -> int:
+    groups, names = told
+    count, known = map(sum, zip((0, 0), *groups, strict=True))
+    texts = rows.select(names)
+    if not names or not fits(known + count * len(names) * _LONG):
         return known + sum(int(each.estimated_size()) for each in texts.collect_batches() if names)
-    return known + int(rows * max(_a_row(each.collect()) for each in (texts.head(_SOME), texts.tail(_SOME))))
+    return known + int(count * max(_a_row(each.collect()) for each in (texts.head(_SOME), texts.tail(_SOME))))
 
 
 def _widest(rows: Spilled) -> float:

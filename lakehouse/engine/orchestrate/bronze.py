@@ -20,7 +20,7 @@ from lakehouse.engine.ingest.ledger import DUPLICATE, LOST, PLAN, READ, UNREADAB
 from lakehouse.engine.ingest.reader import Batch
 from lakehouse.engine.orchestrate.aside import where_and_why
 from lakehouse.engine.orchestrate.inputs import as_declared, changed_columns, refuse_foreign_rows
-from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work
+from lakehouse.engine.orchestrate.work import LOGIC, CheckSpec, Finding, Work, made_by
 
 CHECKS = (
     CheckSpec("files_are_readable", "Every file that landed can be unpacked.", blocking=False),
@@ -91,7 +91,6 @@ def _new_table(declared: Declaration, place: Place) -> Handle:
 
 def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Batch, *, rebuild: bool) -> Delivery:
     first = own is None or own.transaction(LOGIC) is None
-    logic = {LOGIC: declared.logic} if first or rebuild else {}
     return Delivery(
         table=place.table(declared),
         quarantine=place.quarantine(declared),
@@ -104,7 +103,7 @@ def _delivery(declared: Declaration, place: Place, own: Handle | None, batch: Ba
         notes=declared.notes,
         accepted=batch.accepted,
         rejected=batch.rejected,
-        transactions={**batch.plan.transactions(declared.key), **logic},
+        transactions={**batch.plan.transactions(declared.key), **made_by(declared, own, whole=first or rebuild)},
         note={"table": declared.key, "batch": str(batch.plan.number)},
         unmeasured=declared.personal,
         readers=declared.readers,

@@ -57,7 +57,7 @@ from lakehouse.engine.orchestrate.inputs import (
 )
 from lakehouse.engine.orchestrate.things import rows_of_things
 from lakehouse.engine.orchestrate.winners import last_of_each_key, parted
-from lakehouse.engine.orchestrate.work import LOGIC, WAY, Finding, Work, way_of
+from lakehouse.engine.orchestrate.work import LOGIC, Finding, Work, made_by
 from lakehouse.engine.quality.masks import masked
 from lakehouse.engine.quality.verdict import Verdict
 
@@ -337,9 +337,9 @@ class _Run:
         )
 
     def _logic(self, *, whole: bool) -> dict[str, int]:
-        """Which logic made it, and in which way: set where it is made whole, and with the first of its partitions."""
+        """Which logic made it, and in which way: of partitions the first begins the table."""
         is_first = self.declared.partitions is not None and (self.own is None or self.own.transaction(LOGIC) is None)
-        return {LOGIC: self.declared.logic, WAY: way_of(self.declared)} if whole or is_first else {}
+        return made_by(self.declared, self.own, whole=whole or is_first)
 
     def _facts(self, count: Counted, passed: _Passed) -> dict[str, object]:
         accepted, deleted = parted(self.declared, passed.accepted)

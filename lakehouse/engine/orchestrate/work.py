@@ -13,7 +13,10 @@ from lakehouse.engine.delta.delivery import Delivery
 from lakehouse.engine.delta.handle import Handle
 
 LOGIC = "logic"
-"""The transaction that says which logic made the table whole: first write, Overwrite, rebuild."""
+"""The transaction that says which logic made all that stands: set where it is made whole, MIXED by what others add."""
+
+MIXED = -1
+"""No logic is it: once rows of two stand beside each other, neither made the table, though it be declared again."""
 
 WAY = "way of writing"
 """The transaction that stands beside LOGIC, with what `way_of` said then."""
@@ -80,6 +83,13 @@ def way_of(declared: Declaration) -> int:
     write = declared.write
     one_of = [] if isinstance(write, Append) else sorted(declared.key_columns)
     return crc32(repr((type(write).__name__, one_of, getattr(write, "valid_at", None))).encode())
+
+
+def made_by(declared: Declaration, own: Handle | None, *, whole: bool) -> dict[str, int]:
+    """LOGIC, and with it WAY, where a run that makes the table `whole`, or adds to it, is to set them."""
+    if whole:
+        return {LOGIC: declared.logic, WAY: way_of(declared)}
+    return {} if own is None or own.transaction(LOGIC) in (None, declared.logic, MIXED) else {LOGIC: MIXED}
 
 
 def is_made_otherwise(declared: Declaration, own: Handle) -> bool:

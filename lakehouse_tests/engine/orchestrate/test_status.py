@@ -122,6 +122,35 @@ def test_tables_of_todays_logic_or_never_written_are_not_stale(tmp_path: Path):
     assert left_stale(TABLES, house.place, Remembered(house.place)) == []
 
 
+def test_rows_of_another_logic_are_told_of_though_the_older_one_is_declared_again(tmp_path: Path):
+    house, lasting = House(tmp_path), [status_sent, status_numbers, status_log]
+    declared = [each.declaration for each in lasting]
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(*declared)
+    for at, is_other in enumerate([True, False]):
+        with pytest.MonkeyPatch.context() as patched:
+            for each in declared if is_other else []:
+                patched.setitem(vars(each), "logic", 7)
+            house.land(f"sent/{at + 2}.jsonl", f'{{"n": {at + 2}}}')
+            house.drain(*declared)
+            stale = [each.key for each in declared]
+            assert left_stale(lasting, house.place, Remembered(house.place)) == stale
+    for each in declared:
+        house.run(each, rebuild=True)
+    assert left_stale(lasting, house.place, Remembered(house.place)) == []
+
+
+def test_another_logic_that_wrote_nothing_left_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    house, declared = House(tmp_path), [each.declaration for each in TABLES]
+    house.land("sent/1.jsonl", '{"n": 1}')
+    house.drain(*declared)
+    with monkeypatch.context() as patched:
+        patched.setitem(vars(status_log.declaration), "logic", 7)
+        house.drain(*declared)
+        assert left_stale(TABLES, house.place, Remembered(house.place)) == ["silver/status_log"]
+    assert left_stale(TABLES, house.place, Remembered(house.place)) == []
+
+
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
