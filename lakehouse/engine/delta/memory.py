@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from lakehouse.engine.delta.batch import Batch, Spilled
 from lakehouse.engine.delta.footers import AT_MOST, unpacked
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.scan import NOTHING_GONE
-from lakehouse.engine.delta.store import AT_ONCE, end_of
+from lakehouse.engine.delta.store import each_of, end_of
 
 SHARE = 0.5
 """Of what the process may have: the other half is for what it holds already, and for other work."""
@@ -33,6 +32,8 @@ _UNEVEN = 1.1
 _HASHED, _ROW, _PLACE, _UNFOLDS, _WRITTEN = 3, 128, 24, 2, 3
 _FEW_THREADS, _A_THREAD = 8, 0.185
 """So many write what two do in little more memory; each further one adds a piece in flight (measured with 2 to 32)."""
+_MADE = 2_000_000
+"""Bytes that each such thread has of versions that are made (measured with 2 to 32)."""
 _KEPT = 10_000_000
 """Bytes that each thread from the third on keeps of a batch in a file, which it reads part by part."""
 _SORTED, _SEEN = 8, 150
@@ -84,7 +85,7 @@ class Extent(NamedTuple):
 type _Told = tuple[list[tuple[int, int]], list[str]]
 
 
-def as_read(handle: Handle, paths: Collection[str], fits: Callable[[int], bool]) -> dict[str, int]:
+def as_read(handle: Handle, paths: Sequence[str], fits: Callable[[int], bool]) -> dict[str, int]:
     """By path, in bytes, what all rows that lie in these files take in memory, as their footers tell it.
 
     Texts that a file says once each, and then by their numbers, are as long as its first ones or its last; or as they
@@ -95,9 +96,8 @@ def as_read(handle: Handle, paths: Collection[str], fits: Callable[[int], bool])
     def footer(path: str) -> _Told:
         return unpacked(partial(end_of, handle.address, path, sizes[path]), schema)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # a store far away takes its time for each
-        told = dict(zip(paths, pool.map(footer, paths), strict=True))
-    return {path: _as_read(handle.scan_paths([path], gone=NOTHING_GONE), each, fits) for path, each in told.items()}
+    told = zip(paths, each_of(handle.address, paths, footer), strict=True)
+    return {path: _as_read(handle.scan_paths([path], gone=NOTHING_GONE), each, fits) for path, each in told}
 
 
 def _as_read(rows: pl.LazyFrame, told: _Told, fits: Callable[[int], bool]) -> int:
@@ -135,12 +135,16 @@ def versions_at_once(seen: pl.DataFrame, own: Handle | None, near: Collection[st
         widths = (size / (count or 1) for size, count in zip(sizes.values(), files["rows"], strict=True))
         stands = max(stands, int(rows * max(widths, default=0)))
     need = _SORTED * (both + stands) + _SEEN * (seen.height + rows)
-    return -(-need // max(budget - ALWAYS - 2 * came, budget // 4)) or 1
+    return -(-need // max(budget - ALWAYS - 2 * came - _MADE * _more_threads(), budget // 4)) or 1
 
 
 def _written() -> float:
     """How many times rows are held while they are written, at most."""
-    return _WRITTEN + _A_THREAD * max(pl.thread_pool_size() - _FEW_THREADS, 0)
+    return _WRITTEN + _A_THREAD * _more_threads()
+
+
+def _more_threads() -> int:
+    return max(pl.thread_pool_size() - _FEW_THREADS, 0)
 
 
 @dataclass(frozen=True)

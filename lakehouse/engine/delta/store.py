@@ -25,7 +25,7 @@ from lakehouse.engine.delta.refused import raise_where_refused
 if TYPE_CHECKING:
     from obstore.store import AzureBearerToken, ClientConfig, ObjectStore
 
-AT_ONCE = 16
+_AT_ONCE = 16
 _REMOVED_AT_ONCE = 200
 _TOLD_OTHERWISE = {"account_name", "allow_http"}  # by the address; as an option of the client
 
@@ -35,11 +35,15 @@ def read(address: Address, names: Sequence[str]) -> list[bytes]:
 
     Raises FileNotFoundError where one is not there, what the address says where we are not let in, else OSError.
     """
-    store = store_of(address)
-    if len(names) == 1:
-        return [_read(address, store, names[0])]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(partial(_read, address, store), names))
+    return each_of(address, names, partial(_read, address, store_of(address)))
+
+
+def each_of[T](address: Address, names: Sequence[str], ask: Callable[[str], T]) -> list[T]:
+    """What is asked of each of some files, in their order: several at a time of a store that is far away."""
+    if address.is_local or len(names) == 1:
+        return [ask(name) for name in names]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, names))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from lakehouse.engine.orchestrate.on_spark import refine_on_spark
 from lakehouse.engine.orchestrate.plots import plots
 from lakehouse.engine.orchestrate.progress import Landing, watched
 from lakehouse.engine.orchestrate.refine import refine
-from lakehouse.engine.orchestrate.work import LOGIC, Work
+from lakehouse.engine.orchestrate.work import LOGIC, MIXED, Work
 
 CODE_VERSION = "dagster/code_version"
 _NOTHING_NEW = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
@@ -160,5 +160,5 @@ def _events(declared: Declaration, work: Work) -> Iterator[Any]:
         value=delivery,
         check_results=checks,
         metadata={**shown(work.facts), **plots(declared, delivery), "preview": preview(declared, delivery.accepted)},
-        tags={CODE_VERSION: str(logic)},
+        tags={CODE_VERSION: "mixed" if logic == MIXED else str(logic)},
     )

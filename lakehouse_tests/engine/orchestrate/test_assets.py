@@ -467,9 +467,10 @@ def test_an_edited_transform_stays_stale_over_incremental_runs_until_it_is_rebui
 
     house.land("b", '{"no":"2","pieces":"5"}')
     incremental = materializations(house.run(slips, edited))["silver/counts"]
-    assert incremental.tags[code] == first
+    assert incremental.tags[code] == "mixed"
     assert house.rows("silver/counts") == [("1", 3), ("2", 10)]
     assert staleness(house, [slips, edited], "silver/counts") == StaleStatus.STALE
+    assert staleness(house, [slips, counts_times(1)], "silver/counts") == StaleStatus.STALE
 
     config = {"ops": {"silver__counts": {"config": {"rebuild": True}}}}
     rebuilt = materializations(house.run(slips, edited, config=config))["silver/counts"]

@@ -141,7 +141,7 @@ print(json.dumps({"begun": told.facts["versions_begun"], "parts": "versions_made
 """
 
 
-@pytest.mark.parametrize("cores", [2, pytest.param(8, marks=pytest.mark.long)])
+@pytest.mark.parametrize("cores", [2, *(pytest.param(each, marks=pytest.mark.long) for each in (8, 32))])
 @pytest.mark.parametrize("vanished", [Vanished.KEPT_OPEN, pytest.param(Vanished.CLOSED, marks=pytest.mark.long)])
 def test_a_history_keeps_to_its_budget_where_the_kernel_gives_no_more_and_is_killed_at_once(
     tmp_path: Path, vanished: Vanished, cores: int
