@@ -201,23 +201,27 @@ def refuse_other_ways(declared: Declaration, own: Handle | None) -> None:
 
     What else its logic says may change: rows that stand stay right as rows of such a table.
     """
-    if own is None or declared.is_written_whole:
-        return
+    if own is not None and (why := why_otherwise(declared, own)):
+        raise Refused(
+            f"{declared.key} {why}. Nothing was read or written; version {own.version} stands. Put that back, or make "
+            f"it anew: lakehouse rebuild {declared.key}+"
+        )
+
+
+def why_otherwise(declared: Declaration, own: Handle) -> str:
+    """Why a run could not go on from the rows of this version; nothing where it can."""
+    if declared.is_written_whole:
+        return ""
     if own.partition_by != declared.partition_by:
         stands, said = (", ".join(each) or "no column" for each in (own.partition_by, declared.partition_by))
         cost = f"{number(own.files().height, 'file')} ({number(own.rows, 'row')}, {mb(own.bytes)})"
-        why = f"is stored by {stands}, and partition_by= says {said}: {cost} would have to be written anew"
-    elif is_made_otherwise(declared, own):
+        return f"is stored by {stands}, and partition_by= says {said}: {cost} would have to be written anew"
+    if is_made_otherwise(declared, own):
         now = f"{type(declared.write).__name__}() of today"
-        why = f"was made with another write= or key than {now}, which cannot go on from its {number(own.rows, 'row')}"
-    elif null := _nulls(declared, own):
-        why = f"holds nulls where its contract does not say nullable=True: {null} of {own.rows:,}"
-    else:
-        return
-    raise Refused(
-        f"{declared.key} {why}. Nothing was read or written; version {own.version} stands. Put that back, or make it "
-        f"anew: lakehouse rebuild {declared.key}+"
-    )
+        return f"was made with another write= or key than {now}, which cannot go on from its {number(own.rows, 'row')}"
+    if null := _nulls(declared, own):
+        return f"holds nulls where its contract does not say nullable=True: {null} of {own.rows:,}"
+    return ""
 
 
 def _nulls(declared: Declaration, own: Handle) -> str:

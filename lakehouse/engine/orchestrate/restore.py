@@ -24,7 +24,7 @@ from lakehouse.engine.delta.restore import Restore, prepare_restore, readable, r
 from lakehouse.engine.delta.travel import at_time, at_version
 from lakehouse.engine.ingest.rewind import Rewind, in_words, prepare_rewind
 from lakehouse.engine.orchestrate.here import as_read
-from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null
+from lakehouse.engine.orchestrate.inputs import keeps_what_it_read, never_null, why_otherwise
 from lakehouse.engine.orchestrate.load import plain_below
 from lakehouse.engine.orchestrate.work import partition_position, position
 
@@ -277,6 +277,11 @@ def _remarks(declared: AnyTable, prepared: Restore, thens: dict[str, Handle], pl
         yield (
             f"{declared.key} had other columns then than its contract declares now: {found}. Put the contract back, or "
             f"make the table anew: lakehouse rebuild {declared.key}+"
+        )
+    elif why := why_otherwise(declared, then):
+        yield (
+            f"At version {then.version} {declared.key} {why}. Its next run will be refused: put that back, or make the "
+            f"table anew: lakehouse rebuild {declared.key}+"
         )
     for read in declared.reads:
         if read.reading is not Reading.NEW:

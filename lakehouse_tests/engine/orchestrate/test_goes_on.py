@@ -21,6 +21,7 @@ from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER
 from lakehouse.engine.orchestrate.planned import planned
+from lakehouse.engine.orchestrate.restore import carry_out, plan
 from lakehouse.engine.orchestrate.run import stuck
 from lakehouse.engine.orchestrate.work import A_DAY, SEEN, SEEN_BEFORE, WAY, seen_until
 from lakehouse_tests.driver import House, lines
@@ -242,6 +243,23 @@ def test_versions_are_not_made_of_rows_that_were_merged_before_the_way_of_writin
     land(house, 2, {1: "b"})
     house.run(SHOWN)
     with pytest.raises(Refused, match=r"another write= or key than History\(\) of today"):
+        house.run(DAYS)
+
+
+def test_a_restore_to_rows_of_another_way_says_what_the_next_run_will_refuse(house: House):
+    land(house, 1, {1: "a"})
+    house.drain(SHOWN, MERGED)
+    was = standing(house, MERGED).version
+    house.run(DAYS, rebuild=True)
+    planned = plan(DAYS, was, [SHOWN, DAYS], house.place)
+    [remark] = planned.root.remarks
+    assert remark == (
+        f"At version {was} silver/lived was made with another write= or key than History() of today, which cannot go "
+        "on from its 1 row. Its next run will be refused: put that back, or make the table anew: lakehouse rebuild "
+        "silver/lived+"
+    )
+    carry_out(planned, house.place, lambda *_: None)
+    with pytest.raises(Refused, match="another write= or key"):
         house.run(DAYS)
 
 
