@@ -22,7 +22,7 @@ from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.footers import told
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.place import full, make_durable, root, sha256_of_file
+from lakehouse.engine.delta.place import NO_VALUE, full, make_durable, root, sha256_of_file
 from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.sent import Sent
@@ -33,7 +33,6 @@ _OF_THE_STORE = ("os error", "transport error", "underlying IO error")
 """What Polars' Parquet writer says of a full disk, in the rows of a file and in its footer, and of bytes that could not
 be sent: a ComputeError to it."""
 _LONGEST_NAME = 255  # of a folder on a disk, in bytes; quoted, a byte that is no ASCII letter or digit is three
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 def write_files(
@@ -153,8 +152,8 @@ class _Names:
 
     def _folder(self, keys: pl.DataFrame, column: str) -> str:
         value = keys[column].cast(pl.String).item()
-        folder = f"{quote(column, safe='')}={_NO_VALUE if value is None else quote(value, safe='')}"
-        if value in ("", _NO_VALUE):
+        folder = f"{quote(column, safe='')}={NO_VALUE if value is None else quote(value, safe='')}"
+        if value in ("", NO_VALUE):
             self._unfit = f"{column} = {value!r}: Delta reads it back as null"
         elif isinstance(keys.schema[column], pl.Date) and keys[column].dt.year().is_between(1, 9999).item() is False:
             self._unfit = f"{column} = {value}: T-SQL and Python know days of the years 1 to 9999 only"
@@ -178,7 +177,7 @@ class _Names:
         folders = path.split("/")[:-1]
         values = (folder.split("=", 1)[1] for folder in folders)
         return {
-            column: None if value == _NO_VALUE else unquote(value)
+            column: None if value == NO_VALUE else unquote(value)
             for column, value in zip(self._handle.partition_by, values, strict=True)
         }
 

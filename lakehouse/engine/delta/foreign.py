@@ -6,8 +6,10 @@ reason: what counts is whether the table makes use of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 import polars as pl
@@ -18,9 +20,10 @@ from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.commit import Gone
-from lakehouse.engine.delta.place import root, storage_options
+from lakehouse.engine.delta.place import NO_VALUE, root, storage_options
 from lakehouse.engine.delta.protocol import COLUMN_MAPPING, DELETION_VECTORS, TIMESTAMP_NTZ, table_of
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
+from lakehouse.engine.delta.statistics import standing_files
 from lakehouse.engine.delta.storable import check_partition
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 _VARIANT = {"variantType", "variantType-preview", "variantShredding-preview"}
 _WIDENING = {"typeWidening", "typeWidening-preview"}
-# Those that change what a file or a log means are looked for where they are used, by `_unread` and `data_files`.
+# Those that change what a file or a log means are looked for where they are used, by `_unread` and `files_of`.
 _READ = {COLUMN_MAPPING, DELETION_VECTORS, TIMESTAMP_NTZ, "v2Checkpoint", "vacuumProtocolCheck", *_VARIANT, *_WIDENING}
 # Those of which a writer must know something are looked for where they are used, by `_unwritten` and `check_change`.
 _WRITTEN = _READ | {
@@ -88,8 +91,16 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
         raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
 
 
-def data_files(address: Address, table: DeltaTable) -> pl.DataFrame:
-    """The add actions of the table, as deltalake tells them. Raises Unreadable where a file is not as it seems."""
+def files_of(address: Address, table: DeltaTable, schema: pl.Schema) -> pl.DataFrame:
+    """The files that stand, as `standing_files` has them. Raises Unreadable where one is not as it seems."""
+    files = standing_files(_data_files(address, table), schema)
+    for name in table.metadata().partition_columns:
+        _check_folders(address, files, name, schema[name])
+    return files
+
+
+def _data_files(address: Address, table: DeltaTable) -> pl.DataFrame:
+    """The add actions of the table, as deltalake tells them."""
     actions = pl.DataFrame(table.get_add_actions())
     away = actions.filter(pl.col("path").str.contains(r"^(/|[A-Za-z][A-Za-z0-9+.-]*:)"))
     if away.height:
@@ -106,6 +117,31 @@ def data_files(address: Address, table: DeltaTable) -> pl.DataFrame:
             "the table anew."
         )
     return actions
+
+
+def _check_folders(address: Address, files: pl.DataFrame, name: str, dtype: pl.DataType) -> None:
+    """Refuse folders, by which Polars tells the value of the column, that say another one than the log."""
+    folder = pl.col("path").str.extract(rf"(?:^|/){re.escape(name)}=([^/]*)/")
+    told = files.select("path", value=f"partition.{name}", folder=folder).unique(["value", "folder"])
+    held = pl.Series([None if each in (None, NO_VALUE) else unquote(each) for each in told["folder"]], dtype=pl.String)
+    is_other = pl.col("folder").is_null() | pl.col("value").ne_missing(_as_polars_reads(held, dtype))
+    if (other := told.filter(is_other).sort("path")).height:
+        raise Unreadable(
+            f"{address} is partitioned by {name} ({dtype}), and of {number(other.height, 'partition')} the folder "
+            f"says otherwise than the log ({other['path'][0]}: {other['value'][0]}), as Spark does with timestamps "
+            "where its session is not in UTC: nothing was read. Read it with DuckDB or Spark, or have it written anew "
+            "there: by a column of another type, or with spark.sql.session.timeZone=UTC."
+        )
+
+
+def _as_polars_reads(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """The values that it takes these texts for; null where one is none."""
+    if isinstance(dtype, pl.String):
+        return texts
+    if isinstance(dtype, pl.Binary):
+        return pl.Series([None] * len(texts), dtype=dtype)
+    lines = texts.fill_null("").to_frame("value").write_csv(include_header=False, quote_style="always").encode()
+    return pl.read_csv(lines, has_header=False, schema={"value": dtype}, ignore_errors=True)["value"]
 
 
 def check_writable(handle: Handle) -> None:

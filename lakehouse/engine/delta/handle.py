@@ -23,14 +23,14 @@ from lakehouse.engine.delta import known as known_tables
 from lakehouse.engine.delta import log, place
 from lakehouse.engine.delta.commit import NO_HOOKS, Change, Marked, land, let_in, now
 from lakehouse.engine.delta.described import Columns, as_delta, meta_data
-from lakehouse.engine.delta.foreign import check_change, data_files, gone_of, load
+from lakehouse.engine.delta.foreign import check_change, files_of, gone_of, load
 from lakehouse.engine.delta.heal import heal
 from lakehouse.engine.delta.log import Commit, Standing, appended, read_commit, standing_at
 from lakehouse.engine.delta.place import log_file, root, storage_options
 from lakehouse.engine.delta.protocol import DELETION_VECTORS, check_commit, check_new
 from lakehouse.engine.delta.refused import Unreachable, Unreadable, in_words, raise_where_refused
 from lakehouse.engine.delta.scan import Places, files_in_order, scan_files, scan_older
-from lakehouse.engine.delta.statistics import Came, DataFile, Grown, standing_files, without_gone
+from lakehouse.engine.delta.statistics import Came, DataFile, Grown, without_gone
 from lakehouse.engine.delta.storable import check_columns
 from lakehouse.engine.delta.vectors import NO_MARKS, Asks, Mark, Vector, enabling, places_of, vectors_of
 
@@ -243,7 +243,7 @@ class Handle:
     def _files(self) -> pl.DataFrame:
         if self._grown is not None:
             return files_in_order(self._grown.laid_together(self.schema))
-        files = standing_files(data_files(self.address, self._table), self.schema)
+        files = files_of(self.address, self._table, self.schema)
         return files_in_order(without_gone(files, {path: each.rows for path, each in self.vectors.items()}))
 
     def scan(self) -> pl.LazyFrame:

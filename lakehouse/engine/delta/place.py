@@ -17,6 +17,8 @@ from lakehouse.engine.declare.ports import Address
 
 LOG = "_delta_log"
 POINTER = "_last_checkpoint"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""What the folder of rows without a value is called for."""
 ASKED_AGAIN_SECONDS = 60
 
 

@@ -18,12 +18,12 @@ type Places = Mapping[str, BitMap]
 NOTHING_GONE: Places = {}
 _NO_PLACE = BitMap()
 
-# Other engines may have stored nanoseconds without a zone (Spark's INT96) or a narrower type before a widening; a
-# Delta timestamp holds microseconds in UTC, so neither changes a value.
+# Other engines may have stored nanoseconds without a zone (Spark's INT96), milliseconds, or a narrower type before a
+# widening; a Delta timestamp holds microseconds in UTC, so none of these changes a value.
 _OTHER_ENGINES = pl.ScanCastOptions(
     integer_cast="upcast",
     float_cast="upcast",
-    datetime_cast=["nanosecond-downcast", "convert-timezone"],
+    datetime_cast=["nanosecond-downcast", "millisecond-upcast", "convert-timezone"],
     missing_struct_fields="insert",
     extra_struct_fields="ignore",
 )

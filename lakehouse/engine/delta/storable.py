@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 
 import polars as pl
 
@@ -197,6 +198,12 @@ def check_partition(address: Address, schema: pl.Schema, partition_by: Sequence[
     for name in partition_by:
         if name not in schema:
             raise Refused(f"{address} cannot be partitioned by {name}: it has no such column.")
+        if quote(name, safe="") != name:
+            raise Refused(
+                f"{address} cannot be written by folders of {name!r}: of its name engines make different ones, which "
+                "Polars does not read as that column. Nothing was written. Have the engine that made it write it, or "
+                "partition by a column named by letters (A to Z), digits and '_'."
+            )
         if not isinstance(schema[name], _PARTITION_TYPES):
             raise Refused(
                 f"{address} cannot be partitioned by {name}: {schema[name]} has no exact name as a folder. "

@@ -1,6 +1,8 @@
 """Tables that somebody else wrote, spelled by hand as their logs are. Spark's own: test_other_engines.py."""
 
 import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from lakehouse_tests.engine.delta.opening import opened
 
 ID = {"name": "id", "type": "long", "nullable": True, "metadata": {}}
 ROWS = pl.DataFrame({"id": [1, 2]})
+HALF_PAST = datetime(2024, 1, 2, 4, 30, tzinfo=UTC)
 
 
 def field(**said: Any) -> dict[str, Any]:
@@ -29,8 +32,9 @@ def foreign(
     configuration: dict[str, str] | None = None,
     schema: dict[str, Any] = ID,
     path: str = "ü.parquet",
+    beside: dict[str, tuple[str, str | None]] | None = None,
 ) -> Handle:
-    """A table of one file with two rows, as its log says it."""
+    """A table of one file with two rows, as its log says it. beside: columns by which it lies, their type and value."""
     reader, writer, features = protocol
     file = Path(address.uri, path.removeprefix(f"file:{address.uri}/"))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +42,14 @@ def foreign(
     asked: dict[str, Any] = {"minReaderVersion": reader, "minWriterVersion": writer}
     asked |= {"readerFeatures": features} if reader == 3 else {}
     asked |= {"writerFeatures": features} if writer == 7 else {}
-    columns = json.dumps({"type": "struct", "fields": [schema]})
+    lies = beside or {}
+    by = [field(name=name, type=kind) for name, (kind, _) in lies.items()]
+    columns = json.dumps({"type": "struct", "fields": [schema, *by]})
     table = {"id": "t", "format": {"provider": "parquet", "options": {}}, "schemaString": columns}
-    table |= {"partitionColumns": [], "configuration": configuration or {}, "createdTime": 0}
-    add = {"path": path, "partitionValues": {}, "size": file.stat().st_size, "modificationTime": 0, "dataChange": True}
+    table |= {"partitionColumns": [*lies], "configuration": configuration or {}, "createdTime": 0}
+    values = {name: value for name, (_, value) in lies.items()}
+    add = {"path": path.replace("%", "%25"), "partitionValues": values, "size": file.stat().st_size}
+    add |= {"modificationTime": 0, "dataChange": True}
     actions = [{"commitInfo": {"timestamp": 0}}, {"protocol": asked}, {"metaData": table}, {"add": add}]
     log = Path(address.uri, "_delta_log", f"{0:020d}.json")
     log.parent.mkdir()
@@ -68,6 +76,61 @@ def test_a_column_that_became_wider_is_read_where_that_is_exact(address):
     other = Address(f"{address}-2")
     with pytest.raises(Unreadable, match=r"feature typeWidening \(its column id was long and is double\)"):
         foreign(other, protocol=protocol, schema=field(type="double", metadata=to_double))
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "said"),
+    [
+        ("timestamp", "2024-01-02 04%3A30%3A00", ("2024-01-02T04:30:00.000000Z", HALF_PAST)),
+        ("timestamp", "2024-01-02 04%3A30%3A00.5", ("2024-01-02 04:30:00.5", HALF_PAST.replace(microsecond=500_000))),
+        ("decimal(9,2)", "1.50", ("1.50", Decimal("1.50"))),
+        ("integer", "-7", ("-7", -7)),
+        ("date", "1969-12-31", ("1969-12-31", date(1969, 12, 31))),
+        ("double", "-0.0", ("-0.0", -0.0)),
+        ("boolean", "true", ("true", True)),
+        ("string", "a%2Fb%27c %22d%22, é", ("a/b'c \"d\", é", "a/b'c \"d\", é")),
+        ("string", "null", ("null", "null")),
+        ("string", "__HIVE_DEFAULT_PARTITION__", (None, None)),
+        ("timestamp", "__HIVE_DEFAULT_PARTITION__", (None, None)),
+    ],
+)  # fmt: skip
+def test_the_value_of_a_folder_is_read_as_the_log_says_it(address, kind, folder, said):
+    value, read = said
+    rows = foreign(address, path=f"at={folder}/a.parquet", beside={"at": (kind, value)}).scan().collect()
+    assert rows["at"].to_list() == [read, read]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("timestamp", "at=2024-01-01 23%3A30%3A00", "2024-01-02T04:30:00.000000Z"),  # Spark in New York
+        ("string", "at=null", None),
+        ("string", "at=__HIVE_DEFAULT_PARTITION__", "__HIVE_DEFAULT_PARTITION__"),
+        ("integer", "at=1", "2"),
+        ("string", "when=a", "a"),
+        ("binary", "at=a", "a"),
+    ],
+)
+def test_a_folder_that_says_otherwise_than_the_log_is_not_read(address, kind, path, value):
+    handle = foreign(address, path=f"{path}/a.parquet", beside={"at": (kind, value)})
+    with pytest.raises(Unreadable, match=r"by at \(.*of 1 partition the folder says otherwise than the log"):
+        handle.scan()
+
+
+def test_a_column_of_a_folder_that_engines_spell_each_in_its_way_is_read_and_not_written(address):
+    handle = foreign(address, path="größe=a/a.parquet", beside={"größe": ("string", "a")})
+    rows = handle.scan().collect()
+    assert rows["größe"].to_list() == ["a", "a"]
+    with pytest.raises(Refused, match=r"cannot be written by folders of 'größe'.*Nothing was written"):
+        prepare_append(handle, rows)
+    assert opened(address).scan().collect().equals(rows)
+
+
+def test_times_in_milliseconds_are_read(address):
+    handle = foreign(address, schema=field(name="at", type="timestamp"))
+    at = pl.Series("at", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)])
+    at.cast(pl.Datetime("ms", "UTC")).to_frame().write_parquet(Path(address.uri, "ü.parquet"))
+    assert handle.scan().collect()["at"].to_list() == at.to_list()
 
 
 def test_files_of_another_folder_are_not_read(address, tmp_path):
