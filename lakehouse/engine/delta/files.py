@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -16,14 +18,16 @@ import polars as pl
 from polars.io.partition import FileProviderArgs, SinkedPath, SinkedPathsCallbackArgs
 
 from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
+from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.footers import told
 from lakehouse.engine.delta.foreign import check_writable
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.place import NO_VALUE, full, make_durable, root, sha256_of_file
-from lakehouse.engine.delta.refused import Unreachable, raise_where_refused
+from lakehouse.engine.delta.refused import Unreachable, Unreadable, raise_where_refused
 from lakehouse.engine.delta.scan import in_commit_order, scan_files
 from lakehouse.engine.delta.sent import Sent
 from lakehouse.engine.delta.statistics import DataFile, flat_columns, measure
@@ -109,6 +113,35 @@ def write_files(
             DataFile(path, there[path].size, there[path].rows, text, names.partition_of(path), sha256.result())
             for path, text, sha256 in zip(order, statistics, sums, strict=True)
         ]
+
+
+@contextmanager
+def as_written(handle: Handle, paths: Sequence[str]) -> Generator[None]:
+    """While these files are written anew: raises Unreadable where one, on a local disk, is not as it was written.
+
+    The new file's checksum would hide that for good. A storage account looks after what lies there itself.
+    """
+    if not (handle.address.is_local and paths):
+        yield
+        return
+    with ThreadPoolExecutor(1) as beside:
+        faults = beside.submit(_altered, handle, paths)
+        try:
+            yield
+        finally:  # also where it could not be read
+            if altered := faults.result():
+                raise Unreadable(
+                    f"{handle.address}: {altered[0]} is not as it was written (its checksum is another), so it is not "
+                    f"written anew: its {number(handle.rows_of(altered[:1]), 'row')} may be other ones. Nothing was "
+                    f"committed; version {handle.version} stands. What mends it: lakehouse table check."
+                )
+
+
+def _altered(handle: Handle, paths: Sequence[str]) -> list[str]:
+    tags: dict[str, Mapping[str, str]] = {path: handle.standing.adds[path].get("tags") or {} for path in paths}
+    sums = {path: tags[path].get(SHA256) for path in paths}
+    files = zip(paths, full(handle.address, paths), strict=True)
+    return [path for path, file in files if sums[path] and Path(file).exists() and sha256_of_file(file) != sums[path]]
 
 
 class _There(NamedTuple):

@@ -24,7 +24,7 @@ from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.declare.slicing import unlayable
 from lakehouse.engine.delta.evolution import as_if
-from lakehouse.engine.delta.files import ROWS_PER_FILE, write_files
+from lakehouse.engine.delta.files import ROWS_PER_FILE, as_written, write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note
 from lakehouse.engine.delta.prepared import in_turn
@@ -164,7 +164,8 @@ def without_vectors(handle: Handle, readers: Sequence[Reader]) -> Handle:
 def folded(handle: Handle, paths: Iterable[str]) -> Iterator[DataFile]:
     """Files written anew without the rows that their deletion vectors take away; nobody sees them yet."""
     for path in paths:
-        files = _joined(handle, [path])
+        with as_written(handle, [path]):
+            files = _joined(handle, [path])
         _refuse_other_count(handle, [path], files)
         yield from files
 
@@ -232,7 +233,8 @@ def _rewrite(done: Optimized, groups: Iterable[Sequence[str]], written: Any, wha
     handle, made, read = done.handle, list[_Made](), 0
     sizes = dict(handle.files().select("path", "size").rows())
     for group in groups:
-        files = written(handle, group)
+        with as_written(handle, group):
+            files = written(handle, group)
         _refuse_other_count(handle, group, files)
         made.append(_Made(group, files))
         read += sum(sizes[path] for path in group)

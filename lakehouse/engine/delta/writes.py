@@ -18,7 +18,7 @@ import polars.selectors as cs
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.batch import Batch, Spilled
 from lakehouse.engine.delta.described import Notes, as_delta
-from lakehouse.engine.delta.files import write_files
+from lakehouse.engine.delta.files import as_written, write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.memory import usual_budget
@@ -137,7 +137,8 @@ def merge_batch(handle: Handle, batch: Batch, tell: Tell = nobody) -> Prepared:
         rows = handle.scan_paths(paths, gone={**handle.gone, **gone.marked})
         if place == len(plan.passes) and isinstance(batch.rows, pl.DataFrame):
             rows, last = pl.concat([rows, *(each.lazy() for each in last)]), []
-        added += write_files(handle, rows, after=len(added))
+        with as_written(handle, paths):
+            added += write_files(handle, rows, after=len(added))
     for rows in last:
         added += write_files(handle, rows, after=len(added))
     marked, removed = {}, touched
@@ -209,7 +210,8 @@ def _plan_slice(
     mixed = [
         path for path, rows in files.select("path", "rows").iter_rows() if path in touched and touched[path] != rows
     ]
-    rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate))) if mixed else []
+    with as_written(handle, mixed):
+        rest = write_files(handle, handle.scan_paths(mixed).filter(_is_outside(predicate))) if mixed else []
     removed = tuple(path for path in files["path"] if path in touched)
     reads = Reads(
         lambda at, paths: [at.scan_paths(paths).filter(predicate)],

@@ -1,5 +1,6 @@
 import hashlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,10 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
+from lakehouse.engine.delta.optimize import Aim, compact, zorder
 from lakehouse.engine.delta.place import log_file
+from lakehouse.engine.delta.refused import Unreadable
+from lakehouse.engine.delta.writes import replace_slice
 from lakehouse_tests.engine.delta.writing import append, merge
 
 ROWS = pl.LazyFrame(
@@ -58,6 +62,36 @@ def test_a_file_that_is_gone_or_cut_is_found(grown: Handle):
         gone.name: "is not there",
         cut.name: f"has {size - 7:,} bytes, and {size:,} by the log",
     }
+
+
+ANEW: dict[str, Callable[[Handle], object]] = {
+    "a compaction": lambda handle: compact(handle, Aim()),
+    "a z-order": lambda handle: zorder(handle, ["id"], Aim()),
+    "a merge": lambda handle: merge(handle, ROWS.head(1), ["id"], {}, {}),
+    "a replaced slice": lambda handle: replace_slice(handle, ROWS.head(1), pl.col("id") == 0, {}, {}),
+}
+
+
+@pytest.mark.parametrize("write", ANEW.values(), ids=ANEW.keys())
+@pytest.mark.parametrize("is_cut", [False, True], ids=["that reads", "that does not read to its end"])
+def test_what_is_not_as_it_was_written_is_not_written_anew(address: Address, write: Callable, *, is_cut: bool):
+    handle = Handle.create(address, SCHEMA)
+    for part in (ROWS, ROWS.with_columns(pl.col("id") + 500)):
+        handle = append(handle, part, {}, {}).handle
+    file = file_of(handle, 0)
+    whole = file.read_bytes()
+    if is_cut:
+        half = len(whole) // 2  # behind the keys
+        file.write_bytes(whole[:half] + bytes(100) + whole[half + 100 :])
+    else:
+        ROWS.with_columns(note=pl.lit("another")).collect().write_parquet(file)
+    with pytest.raises(Unreadable, match=rf"{file.name} is not as it was written .*version 2 stands\. What mends it"):
+        write(handle)
+    stands = Handle.open(address)
+    assert stands is not None
+    assert stands.version == 2
+    file.write_bytes(whole)
+    write(stands)
 
 
 def test_without_a_checksum_a_file_is_held_against_what_the_log_says_of_it(address: Address):
