@@ -7,9 +7,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import known
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.place import log_file
+from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
 
 ROWS = pl.LazyFrame(
@@ -76,6 +78,18 @@ def test_without_a_checksum_a_file_is_held_against_what_the_log_says_of_it(addre
     assert check(handle).faults[file.name] == (
         "rows is 499, and 500 by the log; min.id is -1, and 0 by the log; null_count.note is 499, and 0 by the log"
     )
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_bound_of_a_time_that_another_engine_has_cut_to_milliseconds_is_no_damage(address: Address, zone: str | None):
+    at = pl.Series("at", ["2024-05-01 09:00:00.789999"]).str.to_datetime().dt.replace_time_zone(zone)
+    write_deltalake(address.uri, at.to_frame())
+    assert check(opened(address)).faults == {}
+    log = Path(address.uri, "_delta_log", f"{0:020d}.json")
+    log.write_text(log.read_text().replace("09:00:00.789", "09:00:00.788999"))
+    known.forget(address)
+    lie = "max.at is 2024-05-01 09:00:00.789999{0}, and 2024-05-01 09:00:00.788999{0} by the log"
+    assert [*check(opened(address)).faults.values()] == [lie.format("+00:00" if zone else "")]
 
 
 def pad(address: Address, file: Path, size: int) -> None:
