@@ -118,8 +118,13 @@ def check_writable(handle: Handle) -> None:
     check_partition(handle.address, handle.schema, handle.partition_by)
 
 
-def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool, marked: int = 0) -> None:
-    """Refuse a commit that the table's own rules forbid: `removed` files go, `marked` lose rows, and `added` come."""
+def check_change(
+    handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool, moves: bool = True, marked: int = 0
+) -> None:
+    """Refuse a commit that the table's own rules forbid: `removed` files go, `marked` lose rows, and `added` come.
+
+    moves: whether a row of those that go may be in those that come.
+    """
     check_writable(handle)
     table = table_of(handle)
     configuration = table.metadata().configuration
@@ -131,8 +136,7 @@ def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rea
             f"{handle.address} is append-only (delta.appendOnly), and {lost}. {stands} "
             "Append to it, or have its owner take the property away."
         )
-    is_mixed = added and removed and removed < handle.files().height
-    if is_mixed and not rearranges and "delta.enableChangeDataFeed" in asks:
+    if added and removed and moves and not rearranges and "delta.enableChangeDataFeed" in asks:
         raise Refused(
             f"{handle.address} keeps a change data feed (delta.enableChangeDataFeed), in which rows that only move to "
             f"another file would count as changed. {stands} Append to it, write it whole, or have its owner turn the "

@@ -9,9 +9,13 @@ import pytest
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.plan import Way
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge
+from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
 
 ID = {"name": "id", "type": "long", "nullable": True, "metadata": {}}
@@ -119,10 +123,24 @@ def test_an_append_only_table_is_appended_to_and_never_overwritten(address):
 
 def test_a_change_data_feed_is_not_told_of_rows_that_only_moved(address):
     handle = foreign(address, configuration={"delta.enableChangeDataFeed": "true"})
-    handle = prepare_append(handle, pl.DataFrame({"id": [3]})).commit({}, {}).handle
-    with pytest.raises(Refused, match=r"change data feed \(delta\.enableChangeDataFeed\)"):
-        prepare_merge(handle, pl.DataFrame({"id": [1]}), ["id"]).commit({}, {})
-    assert overwrite(handle, ROWS, {}, {}).rows == 2
+    for _ in range(2):  # of its only file, and of one of two
+        with pytest.raises(Refused, match=r"change data feed \(delta\.enableChangeDataFeed\)"):
+            prepare_merge(handle, pl.DataFrame({"id": [1]}), ["id"]).commit({}, {})
+        with pytest.raises(Refused, match=r"change data feed"):
+            replace_slice(handle, pl.DataFrame({"id": [1]}), pl.col("id") == 1, {}, {})
+        handle = prepare_append(handle, pl.DataFrame({"id": [3]})).commit({}, {}).handle
+    whole = overwrite(handle, ROWS, {}, {}).handle
+    assert restore(prepare_restore(whole, handle.version), None).rows == 4
+
+
+def test_a_change_data_feed_takes_a_merge_in_which_no_row_moves(address):
+    feed = {"delta.enableChangeDataFeed": "true"}
+    handle = foreign(address, protocol=(3, 7, ["deletionVectors"]), configuration=feed)
+    merged = prepare_merge(overwrite(handle, ROWS, {}, {}).handle, ROWS, ["id"]).commit({}, {})
+    assert (merged.plan and merged.plan.way, merged.rows) == (Way.ANEW, 2)
+    for_vectors = for_readers(merged.handle, [Reader.DELTA_RS])
+    merged = prepare_merge(for_vectors, ROWS.head(1), ["id"]).commit({}, {})
+    assert (merged.plan and merged.plan.way, merged.rows) == (Way.VECTORS, 2)
 
 
 def test_a_null_is_not_written_into_a_column_that_has_none(address):
