@@ -10,7 +10,9 @@ import pytest
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, compact
 from lakehouse.engine.delta.plan import Way
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
@@ -33,12 +35,13 @@ def foreign(
     configuration: dict[str, str] | None = None,
     schema: dict[str, Any] = ID,
     path: str = "ü.parquet",
+    rows: pl.DataFrame = ROWS,
 ) -> Handle:
     """A table of one file with two rows, as its log says it."""
     reader, writer, features = protocol
     file = Path(address.uri, path.removeprefix(f"file:{address.uri}/"))
     file.parent.mkdir(parents=True, exist_ok=True)
-    ROWS.write_parquet(file)
+    rows.write_parquet(file)
     asked: dict[str, Any] = {"minReaderVersion": reader, "minWriterVersion": writer}
     asked |= {"readerFeatures": features} if reader == 3 else {}
     asked |= {"writerFeatures": features} if writer == 7 else {}
@@ -147,6 +150,29 @@ def test_a_null_is_not_written_into_a_column_that_has_none(address):
     handle = foreign(address, schema=field(nullable=False))
     with pytest.raises(Refused, match=r"column id is NOT NULL, and it is null in 1 row"):
         prepare_append(handle, pl.DataFrame({"id": [3, None]})).commit({}, {})
-    with pytest.raises(Refused, match="whether it holds a null is not counted"):
-        prepare_append(handle.leaving_out(("id",)), ROWS).commit({}, {})
-    assert prepare_append(handle, ROWS).commit({}, {}).rows == 4
+    with pytest.raises(Refused, match=r"column id is NOT NULL, and it is null in 1 row"):
+        prepare_append(handle.leaving_out(("id",)), pl.DataFrame({"id": [3, None]})).commit({}, {})
+    assert prepare_append(handle.leaving_out(("id",)), ROWS).commit({}, {}).rows == 4
+
+
+def test_a_null_of_a_column_that_is_nested_is_counted_in_what_comes_and_asked_of_no_compaction(address):
+    inner = {"type": "struct", "fields": [field(name="q", nullable=False)]}
+    column = field(name="s", nullable=False, type={"type": "struct", "fields": [field(name="in", type=inner)]})
+    came = pl.DataFrame({"s": [{"in": {"q": 1}}, {"in": None}]})
+    handle = prepare_append(foreign(address, schema=column, rows=came), came).commit({}, {}).handle
+    with pytest.raises(Refused, match=r"column s is NOT NULL, and it is null in 1 row"):
+        prepare_append(handle, came.clear(1)).commit({}, {})
+    with pytest.raises(Refused, match=r"column s\.in\.q is NOT NULL, and it is null in 1 row"):
+        prepare_append(
+            handle, came.select(pl.struct(pl.struct(q=pl.lit(None, pl.Int64)).alias("in")).alias("s"))
+        ).commit({}, {})
+    assert compact(handle, Aim()).after.files == 1
+    assert opened(address).scan().collect().equals(pl.concat([came, came]))
+
+
+def test_nulls_within_a_list_are_not_counted_so_that_it_is_only_laid_together(address):
+    column = field(name="l", type={"type": "array", "elementType": "long", "containsNull": False})
+    handle = foreign(address, schema=column, rows=(came := pl.DataFrame({"l": [[1], [2]]})))
+    with pytest.raises(Refused, match=r"column l\[\] is NOT NULL, and whether it holds a null is not counted"):
+        prepare_append(handle, came).commit({}, {})
+    assert handle.commit(write_files(handle, came), handle.files()["path"], {}, {}, rearranges=True).rows == 2
