@@ -105,11 +105,11 @@ def vacuum(
     declared, handle, policy = _own(opened, key)
     everyone = [each.declaration for each in opened.tables]
     hours, said = max(hours_of(handle) or USUAL_HOURS, LEAST_HOURS), ""
-    if retain_hours is not None:
-        hours = retain_hours
+    if retain_hours is not None or policy is None:
+        hours = hours if retain_hours is None else retain_hours
         if not override_retention:
             refuse_short(handle, hours, readers_of(declared, handle, everyone, opened.place))
-    elif policy:
+    else:
         kept, hours = hours_of(handle) or 0, policy.retention_hours
         if not override_retention:
             hours, said = agreed(declared.key, handle, hours)

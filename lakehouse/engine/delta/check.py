@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -21,7 +22,7 @@ from lakehouse.engine.delta import store
 from lakehouse.engine.delta.checkpoints import Checkpoints
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.delta.log import Action, read_commit, read_commits, summed_up
+from lakehouse.engine.delta.log import MERGED, Action, Commit, read_commit, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, POINTER, full, log_name, sha256_of_file, tables_within
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
 from lakehouse.engine.delta.vectors import Vector, read_vectors
@@ -29,6 +30,8 @@ from lakehouse.engine.delta.vectors import Vector, read_vectors
 FILES_AT_ONCE = 4
 _POINTER = f"{LOG}/{POINTER}"
 _COMMITS_AT_ONCE = 64
+_OTHER_ROWS = {"WRITE", "CREATE OR REPLACE TABLE AS SELECT", "REPLACE TABLE AS SELECT"}
+_CUT = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,9 @@ def _lies(said: dict[str, Any], holds: dict[str, Any]) -> Iterator[str]:
         if value is None or held is None:
             continue
         is_a_count = kind in ("rows", "null_count") and held != value
-        if is_a_count or (kind == "min" and held < value) or (kind == "max" and held > value):
+        # other engines cut their bounds to milliseconds, as `pruning` knows
+        is_above = held - value >= _CUT if isinstance(value, datetime) else held > value
+        if is_a_count or (kind == "min" and held < value) or (kind == "max" and is_above):
             yield f"{name} is {held}, and {value} by the log"
 
 
@@ -155,6 +160,7 @@ class _Log:
         self._handle, self._there = handle, there
         self.sums = dict[str, str]()
         """The checksums that it keeps, by path."""
+        self._went, self._anew, self._twice = set[str](), dict[str, int](), dict[int, str]()
 
     def faults(self) -> dict[str, str]:
         listed = Checkpoints(self._handle.address, self._there).up_to(self._handle.version)
@@ -167,7 +173,26 @@ class _Log:
         for version in range(first + 1, self._handle.version + 1):
             if fault := self._commit(version):
                 faults[log_name(version)] = fault
-        return faults
+        stand = self._handle.files()["path"].to_list() if self._twice else []
+        ended = {version for version in self._twice if all(self._anew.get(path, -1) > version for path in stand)}
+        return faults | {log_name(version): why for version, why in self._twice.items() if version not in ended}
+
+    def _follow(self, commit: Commit) -> None:
+        """Whether it took files that were gone already, so that what they had become stands beside what it made."""
+        if commit.restored is not None:
+            self._twice = {version: why for version, why in self._twice.items() if version <= commit.restored}
+        removed, added = ({unquote(each["path"]) for each in commit.of(kind)} for kind in ("remove", "add"))
+        operation, engine = (commit.info.get(name, "unknown") for name in ("operation", "engineInfo"))
+        if again := removed & self._went:
+            self._twice[commit.version] = (
+                f"({operation} by {engine}) replaces {number(len(removed), 'file')}, of which {len(again):,} were gone "
+                "already: rows may stand twice since. Look at them, or put the table back to the version before: "
+                f"lakehouse table restore, --version {commit.version - 1}"
+            )
+        if operation in _OTHER_ROWS and MERGED not in commit.info and commit.changes_rows:
+            self._anew |= dict.fromkeys(added, commit.version)
+        self._went |= removed
+        self._went -= added
 
     def _lie_of_checkpoint(self, version: int) -> dict[str, str]:
         """Where every commit lies there, they say which files stand; a damaged page may read as something else."""
@@ -176,10 +201,13 @@ class _Log:
             for first in range(0, self._handle.version + 1, _COMMITS_AT_ONCE):
                 last = min(first + _COMMITS_AT_ONCE - 1, self._handle.version)
                 for commit in read_commits(self._handle.address, first, last):
+                    if commit.version <= version:
+                        self._follow(commit)
                     for gone in commit.of("remove"):
                         stands.pop(unquote(gone["path"]), None)
                     stands |= {unquote(add["path"]): add["size"] for add in commit.of("add")}
         except (FileNotFoundError, ValueError):
+            self._went.clear()
             return {}  # cleaned up, or told beside it
         read = dict(self._handle.files().select("path", "size").iter_rows())
         if not (others := stands.items() ^ read.items()):
@@ -196,6 +224,7 @@ class _Log:
             return _cannot_be_read(error)
         for add in commit.of("add"):
             self._keep(add)
+        self._follow(commit)
         return "" if commit.actions else "is empty, as a power cut leaves it"
 
     def _keep(self, add: Action) -> None:

@@ -51,12 +51,16 @@ _OF_A_COLUMN = {
 
 
 class Column(NamedTuple):
-    """One field of a table's schema, as deep as it lies: Delta's name of its type, and what is said beside it."""
+    """One field of a table's schema, as deep as it lies: Delta's name of its type, and what is said beside it.
+
+    names: of the structs that it lies in, and its own; none within a list or a map, of which a row has many.
+    """
 
     path: str
     type: Any
     nullable: bool
     metadata: Mapping[str, Any]
+    names: tuple[str, ...] = ()
 
 
 def readable(address: Address, table: DeltaTable) -> DeltaTable:
@@ -154,8 +158,13 @@ def check_writable(handle: Handle) -> None:
     check_partition(handle.address, handle.schema, handle.partition_by)
 
 
-def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool, marked: int = 0) -> None:
-    """Refuse a commit that the table's own rules forbid: `removed` files go, `marked` lose rows, and `added` come."""
+def check_change(
+    handle: Handle, added: Sequence[DataFile], removed: int, *, rearranges: bool, moves: bool = True, marked: int = 0
+) -> None:
+    """Refuse a commit that the table's own rules forbid: `removed` files go, `marked` lose rows, and `added` come.
+
+    moves: whether a row of those that go may be in those that come.
+    """
     check_writable(handle)
     table = table_of(handle)
     configuration = table.metadata().configuration
@@ -167,30 +176,40 @@ def check_change(handle: Handle, added: Sequence[DataFile], removed: int, *, rea
             f"{handle.address} is append-only (delta.appendOnly), and {lost}. {stands} "
             "Append to it, or have its owner take the property away."
         )
-    is_mixed = added and removed and removed < handle.files().height
-    if is_mixed and not rearranges and "delta.enableChangeDataFeed" in asks:
+    if added and removed and moves and not rearranges and "delta.enableChangeDataFeed" in asks:
         raise Refused(
             f"{handle.address} keeps a change data feed (delta.enableChangeDataFeed), in which rows that only move to "
             f"another file would count as changed. {stands} Append to it, write it whole, or have its owner turn the "
             "feed off."
         )
-    for column in _columns(table):
-        if not column.nullable and (nulls := _nulls(column, added)):
+    for column in () if rearranges else _columns(table):
+        if not column.nullable and (nulls := _nulls(handle, column, added)):
             raise Refused(
                 f"{handle.address}: column {column.path} is NOT NULL, and {nulls}. {stands} Filter such rows, or have "
                 "the column made nullable."
             )
 
 
-def _nulls(column: Column, added: Sequence[DataFile]) -> str:
+def _nulls(handle: Handle, column: Column, added: Sequence[DataFile]) -> str:
     """What is known of the nulls of these files in a column that must have none; empty where there are none."""
     if column.path in {name for each in added for name in each.partition}:
         nulls = sum(each.rows for each in added if each.partition[column.path] is None)
         return f"it is null in {number(nulls, 'row')}" if nulls else ""
     counts = [msgspec.json.decode(each.statistics)["nullCount"].get(column.path) for each in added]
     if None in counts:
-        return "whether it holds a null is not counted, as it is nested or personal"
+        if not column.names:
+            return "whether it holds a null is not counted, as it is in a list or a map"
+        rows = handle.scan_paths([each.path for each in added], gone={})
+        counts = [rows.select(_is_null(*column.names).sum()).collect().item()]
     return f"it is null in {number(sum(counts), 'row')}" if sum(counts) else ""
+
+
+def _is_null(name: str, *deeper: str) -> pl.Expr:
+    """Whether a row that has the struct in which a column lies has none of it."""
+    value, is_there = pl.col(name), pl.lit(value=True)
+    for each in deeper:
+        value, is_there = value.struct.field(each), value.is_not_null()
+    return value.is_null() & is_there
 
 
 def _unread(table: DeltaTable, features: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -227,21 +246,21 @@ def _unwritten(table: DeltaTable) -> Iterator[tuple[str, str]]:
 
 def _columns(table: DeltaTable) -> Iterator[Column]:
     fields: list[Any] = msgspec.json.decode(table.schema().to_json())["fields"]
-    return (column for each in fields for column in _in_field("", each))
+    return (column for each in fields for column in _in_field("", each, (each["name"],)))
 
 
-def _in_field(prefix: str, field: Mapping[str, Any]) -> Iterator[Column]:
+def _in_field(prefix: str, field: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Column]:
     path, kind = prefix + field["name"], field["type"]
-    yield Column(path, kind, field["nullable"], field["metadata"])
-    yield from _in_type(path, kind)
+    yield Column(path, kind, field["nullable"], field["metadata"], names)
+    yield from _in_type(path, kind, names)
 
 
-def _in_type(path: str, kind: Any) -> Iterator[Column]:
+def _in_type(path: str, kind: Any, names: tuple[str, ...] = ()) -> Iterator[Column]:
     """The columns within one that is nested."""
     match kind:
         case {"type": "struct", "fields": fields}:
             for each in fields:
-                yield from _in_field(f"{path}.", each)
+                yield from _in_field(f"{path}.", each, (*names, each["name"]) if names else ())
         case {"type": "array", "elementType": element, "containsNull": nullable}:
             yield Column(f"{path}[]", element, nullable, {})
             yield from _in_type(f"{path}[]", element)

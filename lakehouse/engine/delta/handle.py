@@ -212,8 +212,7 @@ class Handle:
                 self._transactions[app] = (self._opened if is_behind else self._table).transaction_version(app)
             except (DeltaError, OSError):  # its log was cleaned up since, or its token has ended
                 self._transactions[app] = self.transactions().get(app)
-        found = self._transactions[app]
-        return None if found == log.NEVER else found
+        return None if (found := self._transactions[app]) == log.NEVER else found
 
     def ask(self, *apps: str) -> None:
         """Read the log for each of them side by side, as a store far away answers late; `transaction` then knows."""
@@ -297,6 +296,7 @@ class Handle:
         note: Mapping[str, str],
         *,
         rearranges: bool = False,
+        moves: bool = True,
         schema: Columns | None = None,
         by: Sequence[str] | None = None,
         marked: Mapping[str, Mark] = NO_MARKS,
@@ -304,10 +304,10 @@ class Handle:
     ) -> Handle:
         """Commit exactly version + 1, or raise Conflict. No files at all is a version too: it carries transactions.
 
-        removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp,
-        engineInfo) are taken. `rearranges` says that the same rows lie in other files (compaction). Without it, a new
-        `schema`, or columns of folders (`by`), come with the files that make the table anew, or put it back: all others
-        go. `marked`: files that stay, by path, with all rows that are gone then. `asks`: protocol and metadata to be.
+        removed: paths as `files()` tells them. note: kept with the commit; Delta's own keys (operation, timestamp) are
+        taken. `rearranges`: the same rows lie in other files (compaction); `moves`: some that stay may. Without the
+        first, a new `schema`, or columns of folders (`by`), come with the files that make the table anew, or put it
+        back: all others go. `marked`: files that stay, by path, with all rows gone then. `asks`: protocol and metadata.
         """
         self.address.refuse_a_write()
         at, by = now(), self.partition_by if by is None else tuple(by)
@@ -315,7 +315,7 @@ class Handle:
         reshaped = as_delta(schema) if schema and (pl.Schema(schema), by) != stands else None
         check_commit(self, pl.Schema(reshaped) if reshaped else None)
         gone = gone_of(self, paths := set(removed))
-        check_change(self, added, len(gone), rearranges=rearranges, marked=len(marked))
+        check_change(self, added, len(gone), rearranges=rearranges, moves=moves, marked=len(marked))
         metadata = meta_data(self._table, reshaped, by) if reshaped else None
         asks = enabling if marked or any(each.vector for each in added) else asks
         protocol, metadata = asks(self.standing, metadata) if asks else (None, metadata)

@@ -103,6 +103,7 @@ class Prepared:
             schema=self.schema,
             by=self.by,
             rearranges=self.rearranges,
+            moves=not self.is_whole and (self.plan is None or bool(self.plan.passes)),
             marked=self.marked,
         )
         return Written(

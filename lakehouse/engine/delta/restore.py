@@ -62,6 +62,7 @@ class Restore:
             said,
             schema=self.then._table.schema(),  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] # with its notes
             by=self.then.partition_by,
+            moves=len(self.removed) < self.now.files().height,
         )
 
 

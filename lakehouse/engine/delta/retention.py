@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note
 
@@ -17,7 +18,11 @@ USUAL_HOURS = 720
 _FILES, _LOG = "delta.deletedFileRetentionDuration", "delta.logRetentionDuration"
 _BY_POLICY = "lakehouse.retentionHours"
 """The property that says which promise is of a policy; no other engine looks at it."""
-_HOURS = {"hour": 1, "day": 24, "week": 168}
+_HOUR = 3_600_000_000
+_MICROSECONDS = {
+    "microsecond": 1, "millisecond": 1_000, "second": 1_000_000, "minute": 60_000_000,
+    "hour": _HOUR, "day": 24 * _HOUR, "week": 168 * _HOUR,
+}  # fmt: skip
 
 
 def hours_of(handle: Handle) -> int | None:
@@ -28,8 +33,10 @@ def hours_of(handle: Handle) -> int | None:
 def agreed(name: str, handle: Handle, hours: int) -> tuple[int, str]:
     """What the table is to promise where its policy says `hours`, and what is to be said where it promises more.
 
-    What a policy has set is lowered by it. What anybody else has set is kept: they may count on it.
+    What a policy has set is lowered by it. What anybody else has set is kept: they may count on it. Raises as
+    `refuse_unclear`.
     """
+    refuse_unclear(handle)
     if (stands := max(_all_hours(handle), default=0)) <= hours:
         return hours, ""
     if configuration_of(handle).get(_BY_POLICY) == str(stands):
@@ -53,6 +60,17 @@ def promise(handle: Handle, hours: int, policy: int | None = None) -> Handle:
     return handle.commit([], [], {}, note, rearranges=True, asks=lambda _, __: (None, metadata))
 
 
+def refuse_unclear(handle: Handle) -> None:
+    """Refuse where a property promises what is not understood here: what it keeps could go."""
+    for name, said in configuration_of(handle).items():
+        if name in (_FILES, _LOG) and _hours(said) is None:
+            raise Refused(
+                f"{handle.address} promises to keep {said!r} ({name}), which is not understood here. Nothing was "
+                "removed. Have it say hours, days or weeks (interval 720 hours); or, where nobody counts on it: "
+                "lakehouse table vacuum with --override-retention"
+            )
+
+
 def configuration_of(handle: Handle) -> dict[str, str]:
     """The table's own properties."""
     return handle._table.metadata().configuration  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
@@ -65,5 +83,9 @@ def _all_hours(handle: Handle) -> list[int]:
 
 
 def _hours(said: str) -> int | None:
-    found = re.fullmatch(r"(?:interval )?(\d+) (hour|day|week)s?", said.strip().lower())
-    return int(found[1]) * _HOURS[found[2]] if found else None
+    """As Spark reads an interval (without months and years, which Delta forbids here), up to whole hours."""
+    text = said.strip().lower().removeprefix("interval ")
+    part = rf"\s*(\d+)\s+({'|'.join(_MICROSECONDS)})s?"
+    if not re.fullmatch(rf"{part}(?:\s{part})*", text):
+        return None
+    return -(-sum(int(count) * _MICROSECONDS[unit] for count, unit in re.findall(part, text)) // _HOUR)

@@ -27,7 +27,7 @@ from lakehouse.engine.delta.halves import halves, without_halves
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Action, Commit, changing, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, root, tables_within
-from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of
+from lakehouse.engine.delta.retention import LEAST_HOURS, hours_of, refuse_unclear
 from lakehouse.engine.delta.travel import committed_at, version_at
 from lakehouse.engine.delta.vectors import Vector
 
@@ -121,7 +121,11 @@ def sweep(planned: Sweep) -> None:
 
 
 def refuse_short(handle: Handle, hours: int, readers: Mapping[str, int]) -> None:
-    """Refuse to keep less than a week, or than the table promises, and say who could break."""
+    """Refuse to keep less than a week, or than the table promises, and say who could break.
+
+    Raises as `refuse_unclear`.
+    """
+    refuse_unclear(handle)
     promised = hours_of(handle) or LEAST_HOURS
     if hours >= max(promised, LEAST_HOURS):
         return

@@ -8,12 +8,15 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.delta import known
 from lakehouse.engine.delta.check import check
 from lakehouse.engine.delta.handle import CHECKPOINT_EVERY, Handle
 from lakehouse.engine.delta.optimize import Aim, compact, zorder
 from lakehouse.engine.delta.place import log_file
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.delta.writes import replace_slice
+from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.writes import overwrite, replace_slice
+from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
 
 ROWS = pl.LazyFrame(
@@ -112,6 +115,18 @@ def test_without_a_checksum_a_file_is_held_against_what_the_log_says_of_it(addre
     )
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_bound_of_a_time_that_another_engine_has_cut_to_milliseconds_is_no_damage(address: Address, zone: str | None):
+    at = pl.Series("at", ["2024-05-01 09:00:00.789999"]).str.to_datetime().dt.replace_time_zone(zone)
+    write_deltalake(address.uri, at.to_frame())
+    assert check(opened(address)).faults == {}
+    log = Path(address.uri, "_delta_log", f"{0:020d}.json")
+    log.write_text(log.read_text().replace("09:00:00.789", "09:00:00.788999"))
+    known.forget(address)
+    lie = "max.at is 2024-05-01 09:00:00.789999{0}, and 2024-05-01 09:00:00.788999{0} by the log"
+    assert [*check(opened(address)).faults.values()] == [lie.format("+00:00" if zone else "")]
+
+
 def pad(address: Address, file: Path, size: int) -> None:
     """Let the log say of the file the size that it has."""
     log = Path(address.uri, "_delta_log", f"{0:020d}.json")
@@ -141,6 +156,31 @@ def test_a_damaged_log_is_named(grown: Handle, kind: str):
     assert name in check(grown).faults
     file.unlink()
     assert check(grown).faults[name] == "is not there"
+
+
+@pytest.mark.parametrize("commits", [2, CHECKPOINT_EVERY + 1], ids=["after a checkpoint or none", "before one"])
+def test_a_version_that_took_files_which_were_gone_is_named_until_the_table_is_put_back(address: Address, commits: int):
+    """As delta-rs' `optimize` does, right after another one."""
+    handle = Handle.create(address, SCHEMA)
+    for _ in range(CHECKPOINT_EVERY - 3):
+        handle = append(handle, ROWS, {}, {}).handle
+    was = Path(log_file(address, (laid := compact(handle, Aim()).handle).version)).read_text()
+    doubled = was.replace(laid.files()["path"][0], "again.parquet").replace('"lakehouse:0.1.0"', '"delta-rs:1"')
+    Path(address.uri, "again.parquet").write_bytes(file_of(laid, 0).read_bytes())
+    Path(log_file(address, laid.version + 1)).write_text(doubled)
+    known.forget(address)
+    handle = opened(address)
+    assert handle.rows == laid.rows * 2
+    for _ in range(commits):
+        handle = append(handle, ROWS, {}, {}).handle
+    (name, why), *others = check(handle).faults.items()
+    assert (name, others) == (f"_delta_log/{laid.version + 1:020d}.json", [])
+    assert why.startswith("(WRITE by delta-rs:1) replaces 7 files, of which 7 were gone already: rows may stand twice")
+    whole = overwrite(handle, ROWS, {}, {}).handle
+    assert check(whole).faults == {}
+    again = restore(prepare_restore(whole, handle.version), None)
+    assert name in check(again).faults
+    assert check(restore(prepare_restore(again, laid.version), None)).faults == {}
 
 
 def test_what_no_version_holds_is_counted_and_is_no_fault(grown: Handle):

@@ -11,9 +11,15 @@ import pytest
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.ports import Address
+from lakehouse.engine.declare.readers import Reader
+from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.optimize import Aim, compact
+from lakehouse.engine.delta.plan import Way
+from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.refused import Unreadable
-from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge
+from lakehouse.engine.delta.restore import prepare_restore, restore
+from lakehouse.engine.delta.writes import overwrite, prepare_append, prepare_merge, replace_slice
 from lakehouse_tests.engine.delta.opening import opened
 
 ID = {"name": "id", "type": "long", "nullable": True, "metadata": {}}
@@ -33,12 +39,13 @@ def foreign(
     schema: dict[str, Any] = ID,
     path: str = "ü.parquet",
     beside: dict[str, tuple[str, str | None]] | None = None,
+    rows: pl.DataFrame = ROWS,
 ) -> Handle:
     """A table of one file with two rows, as its log says it. beside: columns by which it lies, their type and value."""
     reader, writer, features = protocol
     file = Path(address.uri, path.removeprefix(f"file:{address.uri}/"))
     file.parent.mkdir(parents=True, exist_ok=True)
-    ROWS.write_parquet(file)
+    rows.write_parquet(file)
     asked: dict[str, Any] = {"minReaderVersion": reader, "minWriterVersion": writer}
     asked |= {"readerFeatures": features} if reader == 3 else {}
     asked |= {"writerFeatures": features} if writer == 7 else {}
@@ -182,16 +189,53 @@ def test_an_append_only_table_is_appended_to_and_never_overwritten(address):
 
 def test_a_change_data_feed_is_not_told_of_rows_that_only_moved(address):
     handle = foreign(address, configuration={"delta.enableChangeDataFeed": "true"})
-    handle = prepare_append(handle, pl.DataFrame({"id": [3]})).commit({}, {}).handle
-    with pytest.raises(Refused, match=r"change data feed \(delta\.enableChangeDataFeed\)"):
-        prepare_merge(handle, pl.DataFrame({"id": [1]}), ["id"]).commit({}, {})
-    assert overwrite(handle, ROWS, {}, {}).rows == 2
+    for _ in range(2):  # of its only file, and of one of two
+        with pytest.raises(Refused, match=r"change data feed \(delta\.enableChangeDataFeed\)"):
+            prepare_merge(handle, pl.DataFrame({"id": [1]}), ["id"]).commit({}, {})
+        with pytest.raises(Refused, match=r"change data feed"):
+            replace_slice(handle, pl.DataFrame({"id": [1]}), pl.col("id") == 1, {}, {})
+        handle = prepare_append(handle, pl.DataFrame({"id": [3]})).commit({}, {}).handle
+    whole = overwrite(handle, ROWS, {}, {}).handle
+    assert restore(prepare_restore(whole, handle.version), None).rows == 4
+
+
+def test_a_change_data_feed_takes_a_merge_in_which_no_row_moves(address):
+    feed = {"delta.enableChangeDataFeed": "true"}
+    handle = foreign(address, protocol=(3, 7, ["deletionVectors"]), configuration=feed)
+    merged = prepare_merge(overwrite(handle, ROWS, {}, {}).handle, ROWS, ["id"]).commit({}, {})
+    assert (merged.plan and merged.plan.way, merged.rows) == (Way.ANEW, 2)
+    for_vectors = for_readers(merged.handle, [Reader.DELTA_RS])
+    merged = prepare_merge(for_vectors, ROWS.head(1), ["id"]).commit({}, {})
+    assert (merged.plan and merged.plan.way, merged.rows) == (Way.VECTORS, 2)
 
 
 def test_a_null_is_not_written_into_a_column_that_has_none(address):
     handle = foreign(address, schema=field(nullable=False))
     with pytest.raises(Refused, match=r"column id is NOT NULL, and it is null in 1 row"):
         prepare_append(handle, pl.DataFrame({"id": [3, None]})).commit({}, {})
-    with pytest.raises(Refused, match="whether it holds a null is not counted"):
-        prepare_append(handle.leaving_out(("id",)), ROWS).commit({}, {})
-    assert prepare_append(handle, ROWS).commit({}, {}).rows == 4
+    with pytest.raises(Refused, match=r"column id is NOT NULL, and it is null in 1 row"):
+        prepare_append(handle.leaving_out(("id",)), pl.DataFrame({"id": [3, None]})).commit({}, {})
+    assert prepare_append(handle.leaving_out(("id",)), ROWS).commit({}, {}).rows == 4
+
+
+def test_a_null_of_a_column_that_is_nested_is_counted_in_what_comes_and_asked_of_no_compaction(address):
+    inner = {"type": "struct", "fields": [field(name="q", nullable=False)]}
+    column = field(name="s", nullable=False, type={"type": "struct", "fields": [field(name="in", type=inner)]})
+    came = pl.DataFrame({"s": [{"in": {"q": 1}}, {"in": None}]})
+    handle = prepare_append(foreign(address, schema=column, rows=came), came).commit({}, {}).handle
+    with pytest.raises(Refused, match=r"column s is NOT NULL, and it is null in 1 row"):
+        prepare_append(handle, came.clear(1)).commit({}, {})
+    with pytest.raises(Refused, match=r"column s\.in\.q is NOT NULL, and it is null in 1 row"):
+        prepare_append(
+            handle, came.select(pl.struct(pl.struct(q=pl.lit(None, pl.Int64)).alias("in")).alias("s"))
+        ).commit({}, {})
+    assert compact(handle, Aim()).after.files == 1
+    assert opened(address).scan().collect().equals(pl.concat([came, came]))
+
+
+def test_nulls_within_a_list_are_not_counted_so_that_it_is_only_laid_together(address):
+    column = field(name="l", type={"type": "array", "elementType": "long", "containsNull": False})
+    handle = foreign(address, schema=column, rows=(came := pl.DataFrame({"l": [[1], [2]]})))
+    with pytest.raises(Refused, match=r"column l\[\] is NOT NULL, and whether it holds a null is not counted"):
+        prepare_append(handle, came).commit({}, {})
+    assert handle.commit(write_files(handle, came), handle.files()["path"], {}, {}, rearranges=True).rows == 2

@@ -339,6 +339,42 @@ def test_what_a_policy_promised_it_may_lower_and_what_another_has_set_is_kept(ad
     assert agreed("silver/t", promise(theirs, 1440), 1440) == (1440, "")
 
 
+def promising(address: Address, said: str) -> Handle:
+    """In one of the two properties."""
+    told = {"configuration": {"delta.deletedFileRetentionDuration": said}}
+    return grown(address, 1).commit([], [], {}, {}, asks=lambda stands, _: (None, stands.metadata | told))
+
+
+@pytest.mark.parametrize(
+    ("said", "hours"),
+    [
+        ("interval 43200 minutes", 720),
+        ("interval 43201 minutes", 721),
+        ("INTERVAL  2 Weeks  3 DAYS", 408),
+        ("1 week 1 day 1 hour 1 minute 1 second 1 millisecond 1 microsecond", 194),
+        (f"interval {720 * 3_600_000_000} microseconds", 720),
+        ("30 days", 720),
+    ],
+)
+def test_a_promise_is_read_in_every_unit_up_to_whole_hours(address: Address, said: str, hours: int):
+    theirs = promising(address, said)
+    assert hours_of(theirs) == hours
+    assert agreed("silver/t", theirs, 168)[0] == hours
+    with pytest.raises(Refused, match=f"168 hours is less than {hours} that the table promises"):
+        refuse_short(theirs, 168, {})
+
+
+@pytest.mark.parametrize("said", ["interval 1 year", "P30D", "30", "interval 3 days or so", "interval -3 days", ""])
+def test_nothing_goes_of_a_table_that_promises_what_is_not_understood(address: Address, said: str):
+    theirs = promising(address, said)
+    why = rf"promises to keep '{said}' \(delta\.deletedFileRetentionDuration\), which is not .* Nothing was removed"
+    with pytest.raises(Refused, match=why):
+        agreed("silver/t", theirs, 720)
+    with pytest.raises(Refused, match=why):
+        refuse_short(theirs, 720, {})
+    assert hours_of(promise(theirs, 720)) == 720, "as where it is overridden"
+
+
 def test_what_another_has_set_is_not_taken_for_a_policy_s_where_it_says_the_same(address: Address):
     properties = {
         "delta.logRetentionDuration": "interval 30 days",

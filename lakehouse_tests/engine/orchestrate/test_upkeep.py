@@ -320,6 +320,19 @@ def test_nor_does_a_vacuum_by_hand_unless_it_is_told_to(house: House, monkeypatc
     assert house.observed("silver/sums")["retention_hours"] == 200
 
 
+def test_nothing_goes_by_hand_of_a_table_that_promises_what_is_not_understood(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    told = {"configuration": {"delta.logRetentionDuration": "interval 1 year"}}
+    table = opened(house.place.table(sums.declaration))
+    table.commit([], [], {}, {}, rearranges=True, asks=lambda stands, _: (None, stands.metadata | told))
+    commanded(house, sums.declaration, monkeypatch, lambda: None)
+    with pytest.raises(Refused, match="promises to keep 'interval 1 year'"):
+        cli_upkeep.vacuum("silver/sums")
+    cli_upkeep.vacuum("silver/sums", override_retention=True)
+    assert house.observed("silver/sums")["retention_hours"] == 720
+
+
 def test_nothing_is_kept_by_hand_for_more_than_a_hundred_years():
     ended = CliRunner().invoke(app, ["table", "vacuum", "silver/sums", "--retain-hours", "876001"])
     assert (ended.exit_code, "0<=x<=876000" in ended.output) == (2, True)
