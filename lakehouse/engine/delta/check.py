@@ -19,7 +19,7 @@ from lakehouse.engine.declare.errors import LakehouseError
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
-from lakehouse.engine.delta.checkpoints import Checkpoints
+from lakehouse.engine.delta.checkpoints import Checkpoints, Damaged, of_kind
 from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import MERGED, Action, Commit, read_commit, read_commits, summed_up
@@ -77,7 +77,7 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
     try:
         files: list[dict[str, Any]] = list(handle.files().iter_rows(named=True))
         vectors = _by_file(handle.vectors)
-    except (DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    except (DeltaError, FileNotFoundError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         if not faults:
             raise
         return Checked(handle.version, 0, 0, 0, faults, 0, 0)
@@ -161,9 +161,10 @@ class _Log:
         self.sums = dict[str, str]()
         """The checksums that it keeps, by path."""
         self._went, self._anew, self._twice = set[str](), dict[str, int](), dict[int, str]()
+        self._checkpoints = Checkpoints(handle.address, there)
 
     def faults(self) -> dict[str, str]:
-        listed = Checkpoints(self._handle.address, self._there).up_to(self._handle.version)
+        listed = self._checkpoints.up_to(self._handle.version)
         pointed = summed_up(self._handle.address)
         faults = {_POINTER: "cannot be read"} if pointed < 0 and _POINTER in self._there else dict[str, str]()
         first = max(pointed, -1 if listed is None else listed)
@@ -212,8 +213,8 @@ class _Log:
         read = dict(self._handle.files().select("path", "size").iter_rows())
         if not (others := stands.items() ^ read.items()):
             return {}
-        name = f"{LOG}/{version:020d}.checkpoint.parquet"
-        return {name: f"tells of other files than the log: {min(others)[0]} and {len(others) - 1:,} more"}
+        told = f"tells of other files than the log: {min(others)[0]} and {len(others) - 1:,} more"
+        return {self._parts(version)[0]: told}
 
     def _commit(self, version: int) -> str:
         try:
@@ -233,17 +234,14 @@ class _Log:
             self.sums[unquote(add["path"])] = sha256
 
     def _checkpoint(self, version: int) -> Iterator[tuple[str, str]]:
-        begin = f"{LOG}/{version:020d}.checkpoint."
-        parts = [name for name in self._there if name.startswith(begin)]
-        if not parts:
-            yield f"{begin}parquet", "is not there"
-        address = self._handle.address
-        for part in parts:
-            with store.at_hand(address, part) as here:
-                try:
-                    adds = pl.read_parquet(full(here, [part])[0], glob=False)["add"]
-                except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-                    yield part, _cannot_be_read(error)
-                    continue
-            for add in adds.drop_nulls():
-                self._keep(add)
+        if not self._parts(version):
+            yield f"{LOG}/{version:020d}.checkpoint.parquet", "is not there"
+        for part in self._parts(version):
+            try:
+                for add in (add for rows in self._checkpoints.read(part) for add in of_kind(rows, "add")):
+                    self._keep(add)
+            except Damaged as error:
+                yield part, _cannot_be_read(error)
+
+    def _parts(self, version: int) -> list[str]:
+        return [name for name in self._there if name.startswith(f"{LOG}/{version:020d}.checkpoint.")]

@@ -42,6 +42,7 @@ _WRITTEN = _READ | {
 
 _TRIED_AGAIN = ", max_retries: "
 """So a store's silence is told, also of a checkpoint, of which deltalake does not say whose fault it is."""
+_UNKNOWN = re.compile(r"Unsupported Delta table type: '(?P<type>[^']+)'|Feature '(?P<feature>[^']+)' is not")
 _WIDENED_BY_POLARS = {"byte", "short", "integer", "long"}, {"float", "double"}
 _OF_A_COLUMN = {
     "delta.generationExpression": "generated columns",
@@ -87,6 +88,12 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
         if not is_panic and not isinstance(error, (OSError, DeltaError)):
             raise
         raise_where_refused(address, error)
+        if found := _UNKNOWN.search(str(error)):
+            what = f"a column of type {found['type']}" if found["type"] else f"Delta's feature {found['feature']}"
+            raise Unreadable(
+                f"{address} has {what}, which is not known here: nothing was read. Read it with the engine that wrote "
+                "it, or have that taken away there."
+            ) from error
         if is_panic or (isinstance(error, DeltaError) and _TRIED_AGAIN not in str(error)):
             raise Unreadable(
                 f"{address} is no Delta table that can be read: {in_words(error)}. Put its log back as it was, or see "

@@ -25,7 +25,7 @@ from lakehouse.engine.delta.log import summed_up
 from lakehouse.engine.delta.place import LOG, POINTER, log_name, make_durable, root
 
 _COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
-_CHECKPOINT = re.compile(rf"{LOG}/(\d{{20}})\.checkpoint\..*parquet")
+_CHECKPOINT = re.compile(rf"{LOG}/(\d{{20}})\.checkpoint\..*(parquet|json)")
 _TORN = re.compile(rf"{LOG}/\.torn-[0-9a-f]{{8}}-(\d{{20}})\.json")
 _READ_AT_ONCE = 64
 

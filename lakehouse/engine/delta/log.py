@@ -35,6 +35,8 @@ NEVER_NULL = "never_null"
 NEVER = -(1 << 62)
 """The version of a transaction that no longer is: Delta knows no way to take one away."""
 _AT_ONCE = 64
+_ONLY_SUMMED_UP = {"stats_parsed", "partitionValues_parsed"}
+"""What a checkpoint may say of a file, and a commit must not: it stands there as text."""
 _OF_ONE_VERSION = {UPKEEP, RESTORED, COLUMNS}
 _DELTAS_OWN = {COMMIT_ID, "operation", "engineInfo", "clientVersion", "isolationLevel", "txnId"}
 
@@ -289,7 +291,7 @@ def standing_at(address: Address, version: int) -> Standing:
         if kind == "remove":
             adds.pop(unquote(body["path"]), None)
         elif kind in ("add", *shape):  # of what a commit leaves out a checkpoint says null
-            said = {name: value for name, value in body.items() if value is not None}
+            said = {name: value for name, value in body.items() if value is not None and name not in _ONLY_SUMMED_UP}
             adds |= {unquote(body["path"]): said} if kind == "add" else {}
             shape |= {kind: said} if kind in shape else {}
     return Standing(adds, shape["protocol"], shape["metaData"])

@@ -34,7 +34,7 @@ from lakehouse.engine.delta.vectors import Vector
 _OURS = re.compile(r"\.(parquet|bin)$")
 _HIDDEN = re.compile(r"(^|/)(\.|_(?![^/]*=))")
 """As Delta has it: what begins so is nobody's data, unless it is the folder of a partition."""
-_OF_THE_LOG = re.compile(rf"^{LOG}/(\d{{20}})\.(json|crc|checkpoint\.parquet|checkpoint\.\d{{10}}\.\d{{10}}\.parquet)$")
+_OF_THE_LOG = re.compile(rf"^{LOG}/(\d{{20}})\.(json|crc|checkpoint\.(?:[^/]+\.)?(?:parquet|json))$")
 
 type Listing = Mapping[str, tuple[int, datetime]]
 type Asks = Callable[[int], int]
@@ -233,7 +233,7 @@ class _Log:
     def _summed_up(self, base: int | None) -> Iterator[Action]:
         try:
             yield from () if base is None else self._checkpoints.actions(base, "add")
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except (FileNotFoundError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise Refused(
                 f"{self._handle.address}: {', '.join(self._checkpoints.parts(base or 0))} cannot be read "
                 f"({str(error).partition(chr(10))[0]}), so which files are needed cannot be told. Nothing was removed. "

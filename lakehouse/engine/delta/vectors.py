@@ -139,11 +139,15 @@ def write_vectors(address: Address, gone: Mapping[str, BitMap]) -> dict[str, Mar
 def read_vectors(address: Address, vectors: Iterable[Vector]) -> dict[Vector, BitMap]:
     """The positions that each of them says. Raises Damaged, FileNotFoundError, OSError.
 
-    Refused where one lies outside of the table's folder, as in a clone.
+    Refused where one is told by an absolute path, as in a clone.
     """
     wanted = list(dict.fromkeys(vectors))
     if away := next((each.file for each in wanted if each.kind == "p"), None):
-        raise Refused(f"{address} has a deletion vector outside of its folder, {away}: nothing was read.")
+        raise Refused(
+            f"{address} has a deletion vector by an absolute path (storageType p), as a clone has: {away}. Such are "
+            "not read here: nothing was. Read it with Spark, or have its files written anew there (reorg table "
+            f"delta.`{address}` apply (purge))."
+        )
     names = list(dict.fromkeys(each.file for each in wanted if each.file is not None))
     content = dict(zip(names, store.read(address, names) if names else [], strict=True))
     return {each: _positions(address, each, content) for each in wanted}

@@ -140,6 +140,20 @@ def test_times_in_milliseconds_are_read(address):
     assert handle.scan().collect()["at"].to_list() == at.to_list()
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"schema": field(type="geometry(OGC:CRS84)")}, r"a column of type geometry\(OGC:CRS84\)"),
+        ({"schema": field(type="string collate UTF8_LCASE")}, "a column of type string collate UTF8_LCASE"),
+        ({"protocol": (3, 7, ["collations"])}, "Delta's feature collations"),
+    ],
+)
+def test_what_deltalake_does_not_know_is_named_and_not_taken_for_damage(address, said, why):
+    with pytest.raises(Unreadable, match=f"has {why}, which is not known here: nothing was read") as told:
+        foreign(address, **said)
+    assert "Put its log back" not in str(told.value)
+
+
 def test_files_of_another_folder_are_not_read(address, tmp_path):
     handle = foreign(address, path=f"file:{tmp_path}/elsewhere/a.parquet")
     with pytest.raises(Unreadable, match=r"holds 1 file of another folder \(file:.*a shallow clone"):
