@@ -9,7 +9,7 @@ quarantine's own commits say up to which version its rows have been looked throu
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,6 +17,7 @@ import polars as pl
 from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
+from lakehouse.engine.delta.check import altered
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
@@ -90,12 +91,22 @@ def settle(table: Handle, address: Address) -> bool:
     return quarantine is not None
 
 
-def read(table: Handle, address: Address) -> pl.LazyFrame:
-    """The rows set aside from `table` as it stands; shape STORED, in the order they were written."""
+def read(table: Handle, address: Address, *, without: Collection[str] = ()) -> pl.LazyFrame:
+    """The rows set aside from `table` as it stands; shape STORED, in the order they were written.
+
+    without: files that are not read.
+    """
     quarantine = Handle.open(address)
     if quarantine is None:
         return pl.LazyFrame(schema=STORED)
-    return quarantine.scan_paths(_standing(table, quarantine)["path"].to_list())
+    paths = _standing(table, quarantine)["path"].to_list()
+    return quarantine.scan_paths([path for path in paths if path not in without])
+
+
+def damaged(table: Handle, address: Address) -> dict[str, str]:
+    """The files of these rows that are not as they were written, as `altered` tells it."""
+    quarantine = Handle.open(address)
+    return {} if quarantine is None else altered(quarantine, _standing(table, quarantine)["path"])
 
 
 def count(table: Handle, address: Address) -> int:
