@@ -132,11 +132,17 @@ class Ledger:
                     f"{self.applied}: a restore was cut short. Nothing was taken. Run it again: {again} "
                     f"{self.handle.transaction(BACK_TO)}. Or keep the table as it stands: {again} {self.stands_at}"
                 )
+            way = (
+                f"the ledger ({self.address}) has lost batches: lakehouse table check {self.table} names what mends it."
+            )
+            if self.planned > self.applied:
+                way = (
+                    "the table was taken away or put back: move away what is left of it, and lakehouse rebuild "
+                    f"{self.table}+ makes it anew from the files that the ledger ({self.address}) names."
+                )
             raise Conflict(
                 f"{self.table}: its ledger has planned {self.planned} batches and the table holds {self.applied}. "
-                "Nothing was taken. Another run may have been faster: run again. If it says so again, table or "
-                f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew "
-                f"from the files that the ledger ({self.address}) names."
+                f"Nothing was taken. Another run may have been faster: run again. If it says so again, {way}"
             )
         rows = self._rows.filter(pl.col("batch") > self.applied)
         if rows.is_empty():
