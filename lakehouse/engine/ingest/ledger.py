@@ -23,6 +23,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER
+from lakehouse.engine.delta.refused import Unreadable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.travel import at_version
 
@@ -222,7 +223,15 @@ class Ledger:
         if self.handle is None:
             return SCHEMA.to_frame()
         if (rows := _read_before.get(self.handle)) is None:
-            rows = self.handle.scan().collect().sort("batch", maintain_order=True)
+            try:
+                rows = self.handle.scan().collect().sort("batch", maintain_order=True)
+            except (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise_where_refused(self.address, error)
+                why = str(error).partition("\n")[0]
+                raise Unreadable(
+                    f"{self.table}: its ledger ({self.address}) cannot be read: {why}. Nothing was taken. What mends "
+                    f"it: lakehouse table check {self.table}"
+                ) from error
             if rows.estimated_size() < KEPT_BYTES:
                 _read_before[self.handle] = rows
         return rows

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
+from lakehouse.engine.declare.table import AnyTable, Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.quarantine import torn_off
 from lakehouse.engine.delta.travel import apart
@@ -45,7 +45,9 @@ class Part(NamedTuple):
 def parts(declared: AnyTable, place: Place) -> list[Part]:
     """A table as it is read here, its quarantine, and of a bronze table its ledger, whether they are there or not."""
     own, repair = lies_at(declared, place), f"lakehouse table repair {declared.key}"
-    anew = declared.made_by if isinstance(declared, Plain) else f"lakehouse rebuild {declared.key}"
+    anew = declared.made_by
+    if isinstance(declared, Declaration):  # who reads new rows of a bronze table cannot go on from one made anew
+        anew = f"lakehouse rebuild {declared.key}" + "+" * declared.is_bronze
     found = [Part(declared.key, own, repair, anew, f"move {own} away: {anew}")]
     if isinstance(declared, Declaration):
         aside = place.quarantine_beside(own, declared)

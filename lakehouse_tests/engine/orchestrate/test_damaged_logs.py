@@ -12,6 +12,7 @@ from lakehouse.engine.declare.place import Place, only_read
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.orchestrate.versions import parts
 from lakehouse_tests import driver
 from lakehouse_tests.azurite import A_KEY, Azurite
@@ -133,6 +134,23 @@ def test_after_a_torn_commit_of_a_ledger_a_check_names_the_restore_after_which_r
     house.run("bronze/notes", "silver/sums")
     assert sorted(house.rows("silver/sums")) == sorted(before)
     assert says(cli_table.check, key).count(", all as written") == 2
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_damaged_file_of_a_ledger_is_said_in_a_sentence_that_names_the_check(house: Beside, *, is_cut: bool):
+    house.land("a", 1)
+    house.run("bronze/notes")
+    ledger = house.place.ledger(notes.declaration)
+    [file] = Path(ledger.uri).glob("*.parquet")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 * is_cut])
+    if not is_cut:
+        file.unlink()
+    known.forget(ledger)
+    mends = "What mends it: lakehouse table check bronze/notes"
+    said = rf"^bronze/notes: its ledger \({ledger}\) cannot be read: [^\n]*\. Nothing was taken\. {mends}$"
+    for asked in (driver.House(house.home).run, driver.House(house.home).ledger):
+        with pytest.raises(Unreadable, match=said):
+            asked(notes.declaration)
 
 
 def test_a_ledger_that_is_gone_is_missed_by_a_check(house: Beside, says: Callable[..., str]):
