@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -96,6 +96,33 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
     return Checked(handle.version, len(files), handle.rows, len(used & sums.keys()), faults, len(unused), sum(unused))
 
 
+def altered(handle: Handle, paths: Iterable[str]) -> dict[str, str]:
+    """Which of these files of this version are not the bytes that were written, and what is wrong with each.
+
+    One without a checksum is known by its size alone. Raises as `check` does.
+    """
+    there, found = store.sizes(handle.address), dict[str, str]()
+    for path in paths:
+        add = handle.standing.adds[path]
+        tags: Mapping[str, str] = add.get("tags") or {}
+        if not (fault := _fault_of_size(there.get(path), add["size"])):
+            with store.at_hand(handle.address, path) as here:
+                fault = _fault_of_sum(here, path, tags.get(SHA256))
+        found |= {path: fault} if fault else {}
+    return found
+
+
+def _fault_of_size(size: int | None, logged: int) -> str:
+    if size is None:
+        return "is not there"
+    return "" if size == logged else f"has {number(size, 'byte')}, and {logged:,} by the log"
+
+
+def _fault_of_sum(here: Address, path: str, sha256: str | None) -> str:
+    is_as_written = not sha256 or sha256_of_file(full(here, [path])[0]) == sha256
+    return "" if is_as_written else "is not as it was written: its checksum is another"
+
+
 def _by_file(vectors: Mapping[str, Vector]) -> dict[str, list[Vector]]:
     """Those that lie in one file; those that lie in the log alone together."""
     found = dict[str, list[Vector]]()
@@ -114,16 +141,14 @@ def _fault_of_vectors(address: Address, vectors: Sequence[Vector]) -> str:
 
 def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str | None) -> str:
     path = said["path"]
-    if size is None:
-        return "is not there"
-    if size != said["size"]:
-        return f"has {number(size, 'byte')}, and {said['size']:,} by the log"
+    if fault := _fault_of_size(size, said["size"]):
+        return fault
     stored = pl.Schema({name: dtype for name, dtype in handle.schema.items() if name not in handle.partition_by})
     said = {**said, "rows": None if said["rows"] is None else said["rows"] + (said.get("gone") or 0)}
     with store.at_hand(handle.address, path) as here:  # raises: who does not answer says nothing of the file
         try:
-            if sha256 and sha256_of_file(full(here, [path])[0]) != sha256:
-                return "is not as it was written: its checksum is another"
+            if fault := _fault_of_sum(here, path, sha256):
+                return fault
             view = copy(handle)
             view.address = here
             rows = view.scan_paths([path], gone={}).select(stored.names())
@@ -132,7 +157,7 @@ def _fault(handle: Handle, size: int | None, said: dict[str, Any], sha256: str |
             rows.select(nested).collect()
         except (OSError, LakehouseError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             return _cannot_be_read(error)
-    file = DataFile(path, size, msgspec.json.decode(statistics)["numRecords"], statistics, {})
+    file = DataFile(path, said["size"], msgspec.json.decode(statistics)["numRecords"], statistics, {})
     return "; ".join(_lies(said, added_files([(file, said["modified_at"])], stored).row(0, named=True)))
 
 

@@ -80,8 +80,9 @@ def _heal_newest(address: Address, log: Path) -> None:
     aside = newest and _move_if_torn(newest)
     if newest and aside:
         _logger.warning(
-            "%s: version %d was torn, as a power cut leaves it. It lies at %s now, and the version before it stands; "
-            "what it held comes with the next run.", address, int(newest.stem), aside,
+            "%s: version %d was torn, as a power cut leaves it. It lies at %s now, and the version before it stands. "
+            "What it held of a table comes with its next run. What it held of a table's quarantine or ledger does not: "
+            "lakehouse table check of that table names what mends it.", address, int(newest.stem), aside,
         )  # fmt: skip
 
 

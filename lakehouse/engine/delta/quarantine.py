@@ -9,20 +9,23 @@ quarantine's own commits say up to which version its rows have been looked throu
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
 
 from lakehouse.engine.declare.errors import Conflict, Refused
+from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import store
+from lakehouse.engine.delta.check import altered
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.fitting import fitted
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.known import knows
 from lakehouse.engine.delta.log import Past
-from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.place import LOG, log_name
 from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile
 
@@ -69,14 +72,14 @@ def write(table: Handle, address: Address, rows: pl.DataFrame, *, whole: bool) -
     Raises Conflict when somebody has already looked at a later version of the table.
     """
     rows = fitted(rows, ROWS, str(address)).lazy().collect()
-    version, number = table.version + 1, secrets.randbits(60)
+    version, attempt = table.version + 1, secrets.randbits(60)
     if rows.height:
         stamped = rows.select(
-            pl.lit(version, pl.Int64).alias("version"), pl.lit(number, pl.Int64).alias("attempt"), *ROWS
+            pl.lit(version, pl.Int64).alias("version"), pl.lit(attempt, pl.Int64).alias("attempt"), *ROWS
         )
         _commit(table, Handle.open(address) or _create(address), stamped)
     leaves = bool(rows.height) or settle(table, address)
-    return Attempt(version, rows.height, leaves, {ATTEMPT: number, **({_FROM: version} if whole else {})})
+    return Attempt(version, rows.height, leaves, {ATTEMPT: attempt, **({_FROM: version} if whole else {})})
 
 
 def settle(table: Handle, address: Address) -> bool:
@@ -90,12 +93,45 @@ def settle(table: Handle, address: Address) -> bool:
     return quarantine is not None
 
 
-def read(table: Handle, address: Address) -> pl.LazyFrame:
-    """The rows set aside from `table` as it stands; shape STORED, in the order they were written."""
+def read(table: Handle, address: Address, *, without: Collection[str] = ()) -> pl.LazyFrame:
+    """The rows set aside from `table` as it stands; shape STORED, in the order they were written.
+
+    without: files that are not read.
+    """
     quarantine = Handle.open(address)
     if quarantine is None:
         return pl.LazyFrame(schema=STORED)
-    return quarantine.scan_paths(_standing(table, quarantine)["path"].to_list())
+    paths = _standing(table, quarantine)["path"].to_list()
+    return quarantine.scan_paths([path for path in paths if path not in without])
+
+
+def damaged(table: Handle, address: Address) -> dict[str, str]:
+    """The files of these rows that are not as they were written, as `altered` tells it."""
+    quarantine = Handle.open(address)
+    return {} if quarantine is None else altered(quarantine, _standing(table, quarantine)["path"])
+
+
+def torn_off(table: Handle, address: Address) -> dict[str, str]:
+    """Files that lie there and that no commit names, though a commit of the table says that their rows count.
+
+    So a torn commit leaves them. What is wrong with each, by name; told as long as no vacuum came.
+    """
+    quarantine = Handle.open(address)
+    if quarantine is None:
+        return {}
+    first, found, files = table.transaction(_FROM) or 0, dict[str, str](), quarantine.files()
+    attempts = {*files["min.attempt"]} if files.height else set[int]()
+    strays = {name for name in store.sizes(address) if name.endswith(".parquet") and not name.startswith(f"{LOG}/")}
+    for name in sorted(strays.difference(files["path"])):
+        # one that cannot be read is of an interrupted write; of a log that cannot be read the table's own check tells
+        with suppress(Unreadable, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            rows = quarantine.scan_paths([name]).group_by("version", "attempt").len().collect()
+            for version, attempt, count in rows.rows():
+                is_standing = first <= version <= table.version and attempt not in attempts
+                if is_standing and _winner(table, version) == attempt:
+                    what = f"{number(count, 'row')} set aside of version {version} of the table"
+                    found[name] = f"holds {what}, and its log does not name it: its commit was torn"
+    return found
 
 
 def count(table: Handle, address: Address) -> int:

@@ -26,7 +26,7 @@ from lakehouse.engine.delta.hashed import row_hash
 from lakehouse.engine.delta.log import Commit, read_commits, rows_in, standing_at
 from lakehouse.engine.delta.partition_values import UNTIL, joined
 from lakehouse.engine.delta.pruning import may_hold
-from lakehouse.engine.delta.vectors import Vector, all_but, read_vectors
+from lakehouse.engine.delta.vectors import Damaged, Vector, all_but, places_of, read_vectors
 
 type _File = tuple[str, Vector | None]
 """A path, and what takes rows out of it."""
@@ -36,6 +36,7 @@ type _Pieces = dict[str, BitMap]
 # They hold a space, so that no column of a table can have these names (check_storable).
 _SIGN, _ROWS = "came or went", "sum of their hashes"
 _NAMED = 5
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _COLUMNS = itemgetter("schemaString", "partitionColumns")  # what lets deletion vectors in leaves these as they are
 
 
@@ -148,15 +149,36 @@ def changed_slices(handle: Handle, since: int, columns: Sequence[str], *, until:
     """The slices by `columns` in which a row came, went or changed in the versions (since, until or handle.version].
 
     Rows that were only carried into another file count for nothing, nor do commits that only rearrange rows. None where
-    it cannot be told: a log or a file of that time is gone, or the table was given other columns.
+    it cannot be told: a log or a file of that time is gone, or cannot be read and stands no more, or the table was
+    given other columns.
     Costs a look at the files that came and went, of which only `columns` are read where no file went.
     """
     try:
         commits = read_commits(handle.address, since + 1, handle.version if until is None else until)
-        came_and_went = _files_that(handle, commits)
-        return None if came_and_went is None else _rows_that(handle, *came_and_went, list(columns))
+        if (came_and_went := _files_that(handle, commits)) is None:
+            return None
+        try:
+            return _rows_that(handle, *came_and_went, list(columns))
+        except _UNREADABLE:
+            if _is_one_unreadable(handle, [path for layers in came_and_went for some in layers for path in some]):
+                return None
+            raise
     except FileNotFoundError:
         return None
+    except Damaged:
+        places_of(handle.address, handle.vectors)  # raises where it is one that stands
+        return None
+
+
+def _is_one_unreadable(handle: Handle, paths: Sequence[str]) -> bool:
+    """Whether one of these that stands no more is damaged: of what stands that is told, and never passed over."""
+    for path in set(paths).difference(handle.files()["path"]):
+        try:
+            every = row_hash(handle.schema.names(), 0).sum()
+            handle.scan_paths([path], gone={}).select(every).collect(engine="streaming")
+        except _UNREADABLE:
+            return True
+    return False
 
 
 def _files_that(handle: Handle, commits: Sequence[Commit]) -> tuple[list[_Pieces], list[_Pieces]] | None:

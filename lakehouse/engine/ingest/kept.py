@@ -10,6 +10,7 @@ import polars as pl
 
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import quarantine
+from lakehouse.engine.delta.check import altered
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.ingest.json_lines import json_line
 
@@ -20,7 +21,7 @@ type _Files = Mapping[tuple[object, ...], pl.DataFrame]
 class Kept:
     """A bronze table at one version, and its quarantine, by file; read when first asked for, and held in memory.
 
-    `beside` are the columns that no file holds.
+    Only of what lies there as it was written. `beside` are the columns that no file holds.
     """
 
     table: Handle
@@ -44,13 +45,29 @@ class Kept:
         text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
         return text.encode(), rejected
 
+    @property
+    def damaged(self) -> list[str]:
+        """The files of table and quarantine that nothing is read from, each with what is wrong with it."""
+        both = ((self.table.address, self._altered), (self.aside, self._altered_aside))
+        return [f"{address}: {path} {fault}" for address, found in both for path, fault in found.items()]
+
+    @cached_property
+    def _altered(self) -> Mapping[str, str]:
+        return altered(self.table, self.table.files()["path"])
+
+    @cached_property
+    def _altered_aside(self) -> Mapping[str, str]:
+        return quarantine.damaged(self.table, self.aside)
+
     @cached_property
     def _accepted(self) -> _Files:
-        return _by_file(self.table.scan())
+        whole = [path for path in self.table.files()["path"] if path not in self._altered]
+        return _by_file(self.table.scan_paths(whole))
 
     @cached_property
     def _rejected(self) -> _Files:
-        lines = quarantine.read(self.table, self.aside).filter(pl.col("source_row").is_not_null())
+        rows = quarantine.read(self.table, self.aside, without=self._altered_aside)
+        lines = rows.filter(pl.col("source_row").is_not_null())
         return _by_file(lines.select(quarantine.ROWS.names()))
 
 

@@ -230,11 +230,22 @@ def reread(
             else:
                 gone.append(f"{each.found.name} (batch {batch}): {why}")
     if gone:
-        raise Refused(
+        why = (
             f"{declared.key} cannot be made anew: of {len(planned)} files, {len(gone)} are not what was read, and no "
-            f"table keeps what they held: {'; '.join(gone[:10])}. Nothing was written. Put back the files or the table."
+            f"table keeps what they held: {'; '.join(gone[:10])}. "
         )
+        raise Refused(why + _ways_out(declared.key, kept.damaged if kept else ()))
     return reader.batch(Plan(ledger.applied, ledger.applied_plan or 0, tuple(reader.entered())))
+
+
+def _ways_out(key: str, damaged: Sequence[str]) -> str:
+    if not damaged:
+        return "Nothing was written. Put back the files or the table."
+    return (
+        f"What the table held of files is not read from what is damaged: {'; '.join(damaged[:10])}. Nothing was "
+        "written. Put back those files of the landing, or these of the table; else go back to a version without the "
+        f"damage (lakehouse table history {key}): lakehouse table restore {key} --version … --downstream --accept-loss"
+    )
 
 
 def _as_it_was(read: Callable[[], bytes], sha256: str) -> tuple[bytes | None, str]:

@@ -23,6 +23,7 @@ from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.files import write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER
+from lakehouse.engine.delta.refused import Unreadable, raise_where_refused
 from lakehouse.engine.delta.statistics import DataFile
 from lakehouse.engine.delta.travel import at_version
 
@@ -132,11 +133,17 @@ class Ledger:
                     f"{self.applied}: a restore was cut short. Nothing was taken. Run it again: {again} "
                     f"{self.handle.transaction(BACK_TO)}. Or keep the table as it stands: {again} {self.stands_at}"
                 )
+            way = (
+                f"the ledger ({self.address}) has lost batches: lakehouse table check {self.table} names what mends it."
+            )
+            if self.planned > self.applied:
+                way = (
+                    "the table was taken away or put back: move away what is left of it, and lakehouse rebuild "
+                    f"{self.table}+ makes it anew from the files that the ledger ({self.address}) names."
+                )
             raise Conflict(
                 f"{self.table}: its ledger has planned {self.planned} batches and the table holds {self.applied}. "
-                "Nothing was taken. Another run may have been faster: run again. If it says so again, table or "
-                f"ledger were taken away or put back: lakehouse rebuild {self.table} makes a table that is gone anew "
-                f"from the files that the ledger ({self.address}) names."
+                f"Nothing was taken. Another run may have been faster: run again. If it says so again, {way}"
             )
         rows = self._rows.filter(pl.col("batch") > self.applied)
         if rows.is_empty():
@@ -216,7 +223,15 @@ class Ledger:
         if self.handle is None:
             return SCHEMA.to_frame()
         if (rows := _read_before.get(self.handle)) is None:
-            rows = self.handle.scan().collect().sort("batch", maintain_order=True)
+            try:
+                rows = self.handle.scan().collect().sort("batch", maintain_order=True)
+            except (FileNotFoundError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise_where_refused(self.address, error)
+                why = str(error).partition("\n")[0]
+                raise Unreadable(
+                    f"{self.table}: its ledger ({self.address}) cannot be read: {why}. Nothing was taken. What mends "
+                    f"it: lakehouse table check {self.table}"
+                ) from error
             if rows.estimated_size() < KEPT_BYTES:
                 _read_before[self.handle] = rows
         return rows

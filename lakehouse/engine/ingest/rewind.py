@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,13 @@ import polars as pl
 
 from lakehouse.engine.declare.errors import FileGone, LeadsOut, Refused
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Found
+from lakehouse.engine.declare.ports import Address, Found
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import Commit, Past
 from lakehouse.engine.delta.restore import Restore, prepare_restore
 from lakehouse.engine.delta.travel import at_version
-from lakehouse.engine.ingest.ledger import BACK, BACK_TO, LISTED, PLAN, READ, Ledger
+from lakehouse.engine.ingest.ledger import ACCEPTED, BACK, BACK_TO, LISTED, PLAN, READ, Ledger
 from lakehouse.engine.ingest.reader import sha256_of
 
 
@@ -57,10 +58,33 @@ def prepare_rewind(declared: Declaration, place: Place, now: Handle, then: Handl
     version = version_of(ledger, batch, plan)
     restore = prepare_restore(ledger.handle, version)
     stood = replace(ledger, handle=restore.then, applied=batch or 0, applied_plan=plan)
-    lands = _before_it_was_cut_short(ledger).done().join(stood.done(), on=["batch", "plan", "name"], how="anti")
+    whole = _before_it_was_cut_short(ledger)
+    lands = whole.done().join(stood.done(), on=["batch", "plan", "name"], how="anti")
+    if whole.planned < whole.applied:  # it has lost what it knew of these
+        lost = now.scan().filter(pl.col("batch") > whole.planned).select(name="source_file", sha256="file_sha256")
+        lands = pl.concat([lands, lost.unique().with_columns(state=pl.lit(ACCEPTED)).collect()], how="diagonal")
     read = lands.filter(pl.col("state").is_in(READ))
     names = tuple(lands["name"].unique(maintain_order=True))
     return Rewind(restore, then.version, names, tuple(_gone(declared, place, read)))
+
+
+def lost_batches(declared: Declaration, address: Address, table: Handle) -> tuple[dict[str, str], str]:
+    """Whether the ledger lacks batches that its table holds, in words, and the command that mends it.
+
+    The table goes back to what the ledger still knows, and takes its files again. Empty where no version is told.
+    """
+    ledger = Ledger.open(declared, address, table)
+    if ledger.planned >= ledger.applied:
+        return {}, ""
+    past, restore = Past(table.address), ""
+    with suppress(FileNotFoundError, ValueError):
+        known = (
+            each for each in past.back(table.version) if (past.transaction(declared.key, each) or 0) <= ledger.planned
+        )
+        if ledger.handle and (version := next(known, None)) is not None:
+            restore = f"lakehouse table restore {declared.key} --version {version} --downstream, and lakehouse run"
+    lost = f"batches {ledger.planned + 1:,} to {ledger.applied:,}"
+    return {lost: "are in the table, and its ledger does not know them"}, restore
 
 
 def asks_from(ledger: Ledger, then: Mapping[str, int]) -> int:

@@ -299,17 +299,23 @@ def examine(
     Of a declared table also whether its versions follow each other. Nothing where `opens` finds no table.
     """
     own, *_ = every = parts(declared, place)
+    table: Handle | None = None
     for part in every:
         try:
             handle = opens() if part is own else Handle.open(part.address)
         except Unreadable as why:
             yield Examined(part, Checked.unreadable(str(why)))
             continue
+        table = handle if part is own else table
+        lacks, mends = part.lacks(table) if table else ({}, "")
         if handle is not None:
             found, advice, broken = check(handle, tell), partition_advice(handle) if part is own else (), 0
             if part is own and isinstance(declared, Declaration) and not found.faults:
                 broken = out_of_place(declared, handle.scan()).height
-            yield Examined(part, found, advice, broken)
+            told = part._replace(anew=mends) if mends and not found.faults else part
+            yield Examined(told, replace(found, faults={**found.faults, **lacks}), advice, broken)
+        elif lacks:
+            yield Examined(part, Checked(0, 0, 0, 0, lacks, 0, 0))
         elif part is own:
             return
 

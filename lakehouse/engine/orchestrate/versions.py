@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.ports import Address
-from lakehouse.engine.declare.table import AnyTable, Declaration, Plain
+from lakehouse.engine.declare.table import AnyTable, Declaration
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.quarantine import torn_off
 from lakehouse.engine.delta.travel import apart
+from lakehouse.engine.ingest.rewind import lost_batches
 from lakehouse.engine.orchestrate.here import as_read, lies_at
 from lakehouse.engine.quality.difference import Difference, difference
 
@@ -26,7 +30,8 @@ def standing(declared: Declaration, place: Place) -> Handle:
 class Part(NamedTuple):
     """A table, or what is kept beside it, and the words that mend it.
 
-    repair: its checkpoints; anew: damaged files; afresh: where it does not open.
+    repair: its checkpoints; anew: damaged files; afresh: where it does not open. lacks: what the table says that it
+    should hold and does not, by name, and what mends that where it is not `anew`.
     """
 
     name: str
@@ -34,22 +39,29 @@ class Part(NamedTuple):
     repair: str
     anew: str
     afresh: str
+    lacks: Callable[[Handle], tuple[Mapping[str, str], str]] = lambda _: ({}, "")
 
 
 def parts(declared: AnyTable, place: Place) -> list[Part]:
     """A table as it is read here, its quarantine, and of a bronze table its ledger, whether they are there or not."""
     own, repair = lies_at(declared, place), f"lakehouse table repair {declared.key}"
-    anew = declared.made_by if isinstance(declared, Plain) else f"lakehouse rebuild {declared.key}"
+    anew = declared.made_by
+    if isinstance(declared, Declaration):  # who reads new rows of a bronze table cannot go on from one made anew
+        anew = f"lakehouse rebuild {declared.key}" + "+" * declared.is_bronze
     found = [Part(declared.key, own, repair, anew, f"move {own} away: {anew}")]
     if isinstance(declared, Declaration):
         aside = place.quarantine_beside(own, declared)
-        found += [Part(f"{declared.key}, its quarantine", aside, repair, anew, f"move {aside} away: {anew}")]
+        afresh = f"move {aside} away: {anew}"
+        found += [
+            Part(f"{declared.key}, its quarantine", aside, repair, anew, afresh, lambda own: (torn_off(own, aside), ""))
+        ]
     if isinstance(declared, Declaration) and declared.is_bronze:
         ledger = place.ledger_beside(own, declared)
         anew = (
             f"put {ledger} back as it was, or move it and {own} away: lakehouse run lands anew what the landing holds"
         )
-        found += [Part(f"{declared.key}, its ledger", ledger, repair, anew, anew)]
+        lost = partial(lost_batches, declared, ledger)
+        found += [Part(f"{declared.key}, its ledger", ledger, repair, anew, anew, lost)]
     return found
 
 

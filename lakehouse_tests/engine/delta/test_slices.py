@@ -1,5 +1,6 @@
 """Which slices commits changed: those of rows that really differ, at the cost of the files that came and went."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.slices import NO_SLICES, Slices, changed_slices
+from lakehouse.engine.delta.vectors import Damaged
 from lakehouse.engine.delta.writes import overwrite, prepare_overwrite, prepare_replace_slices
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append, merge
@@ -130,6 +132,37 @@ def test_slices_may_be_named_by_several_columns(address: Address):
     assert changed is not None
     assert changed.values.rows() == [(date(2024, 5, 1), "C"), (date(2024, 5, 2), "B"), (date(2024, 5, 3), "C")]
     assert sorted(changed.of(after).collect()["order"]) == ["B", "C"]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: bytes(len(whole))])
+def test_it_cannot_be_told_where_a_file_that_went_is_damaged_and_one_that_stands_is_never_passed_over(
+    address: Address, damage: Callable[[bytes], bytes]
+):
+    standing = table(address, rows(A, B))
+    anew = prepare_overwrite(standing, rows(A, C).lazy()).commit({}, {}).handle
+    for handle in (anew, standing):
+        file = Path(address.uri, handle.files()["path"][0])
+        whole = file.read_bytes()
+        file.write_bytes(damage(whole))
+        if handle is standing:
+            assert changed_slices(anew, standing.version, ["day"]) is None
+        else:
+            with pytest.raises((pl.exceptions.PolarsError, pl.exceptions.PanicException)):
+                changed_slices(anew, standing.version, ["day"])
+        file.write_bytes(whole)
+    assert days(changed_slices(anew, standing.version, ["day"])) == [2, 3]
+
+
+def test_a_damaged_deletion_vector_is_passed_over_only_once_it_stands_no_more(address: Address):
+    standing = for_readers(table(address, rows(A, B, C), readers=ABLE), ABLE)
+    marked = merge(standing, rows(("B", 2, [], 2.5)).lazy(), ["order"], {}, {}).handle
+    [vector] = marked.vectors.values()
+    file = Path(address.uri, str(vector.file))
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(Damaged):
+        changed_slices(marked, standing.version, ["day"])
+    anew = prepare_overwrite(marked, rows(A).lazy()).commit({}, {}).handle
+    assert changed_slices(anew, marked.version, ["day"]) is None
 
 
 def test_it_cannot_be_told_where_a_log_or_a_file_is_gone_or_columns_are_others(address: Address):

@@ -685,6 +685,56 @@ def test_a_rebuild_refuses_with_the_list_of_files_that_nothing_keeps(house: Hous
     assert house.open(NOTES) is None
 
 
+def flipped(content: bytes) -> bytes:
+    """Still a file that Parquet reads: what is other now are the letters of a text, which lie in it as they are."""
+    assert content.count(b"wxyz") > 0
+    return content.replace(b"wxyz", b"WXYZ")
+
+
+DAMAGES = {
+    "flipped": (lambda file: file.write_bytes(flipped(file.read_bytes())), "its checksum is another"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-9]), r"has [\d,]+ bytes, and [\d,]+ by the log"),
+    "gone": (lambda file: file.unlink(), "is not there"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_rebuild_reads_nothing_of_a_gone_file_from_what_is_damaged_of_the_table(house: House, damage: str):
+    for name in "ab":
+        house.land(f"notes/{name}", note(ord(name), text=f"wxyz {name}"))
+        house.drain(NOTES)
+    before, table = house.rows(NOTES), Path(house.place.table(NOTES).uri)
+    file = table / house.open(NOTES).files()["path"][0]  # type: ignore[union-attr]
+    whole, landed = file.read_bytes(), house.file("notes/a").read_bytes()
+    hurt, fault = DAMAGES[damage]
+    hurt(file)
+    gone(house, "notes/a")
+    where = rf"{table}: {file.name} .*{fault}"
+    said = rf"notes/a \(batch 1\): no longer there.* {where}\. Nothing was written\. .*--accept-loss"
+    with pytest.raises(Refused, match=said):
+        house.run(NOTES, rebuild=True)
+    house.land("notes/a", landed)
+    gone(house, "notes/b")
+    house.run(NOTES, rebuild=True)
+    assert house.rows(NOTES).drop("batch").equals(before.drop("batch")), "what is whole of the table is read"
+    file.write_bytes(whole)
+
+
+def test_a_rebuild_reads_nothing_of_a_gone_file_from_what_is_damaged_of_its_quarantine(house: House):
+    house.land("notes/a", note(1) + '{"wxyz')
+    house.drain(NOTES)
+    aside = Path(house.place.quarantine(NOTES).uri)
+    (file,) = aside.glob("*.parquet")
+    whole = file.read_bytes()
+    file.write_bytes(flipped(whole))
+    gone(house, "notes/a")
+    with pytest.raises(Refused, match=rf"{aside}: {file.name} is not as it was written: .*Nothing was written\."):
+        house.run(NOTES, rebuild=True)
+    file.write_bytes(whole)
+    house.run(NOTES, rebuild=True)
+    assert house.set_aside(NOTES)["row"].to_list() == ['{"wxyz']
+
+
 def test_a_table_that_was_taken_away_is_not_filled_with_the_last_batch_only(house: House):
     house.land("notes/a", note(1))
     house.drain(NOTES)

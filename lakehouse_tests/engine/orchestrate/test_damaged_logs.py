@@ -1,22 +1,25 @@
 """A damaged log is found by the weekly job and by the command, and what they name mends it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import obstore
 import pytest
 
 from lakehouse import cli_table
-from lakehouse.engine.declare.errors import Refused
+from lakehouse.engine.declare.errors import Conflict, Refused
 from lakehouse.engine.declare.place import Place, only_read
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta import known, store
 from lakehouse.engine.delta.place import log_name
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.orchestrate.versions import parts
+from lakehouse_tests import driver
 from lakehouse_tests.azurite import A_KEY, Azurite
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.delta.writing import append
 from lakehouse_tests.engine.orchestrate.test_plain_upkeep import Beside
-from lakehouse_tests.engine.orchestrate.test_upkeep import sums
+from lakehouse_tests.engine.orchestrate.test_upkeep import notes, sums
 from lakehouse_tests.engine.orchestrate.test_upkeep_jobs import failure
 from resources.adls import Adls
 from resources.local_disk import LocalDisk
@@ -80,6 +83,84 @@ def test_in_a_storage_account_the_command_and_the_job_find_it_and_a_repair_opens
     assert says(cli_table.check, key).count(", all as written") == len(parts)
     assert house.launch("check_silver").success
     assert (sorted(house.rows(key)), opened(aside).rows) == (before, 1)
+
+
+def tear_newest(table: Address, torn: bytes = b"") -> None:
+    Path(table.uri, log_name(opened(table).version)).write_bytes(torn)
+    known.forget(table)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"add":{"pa'], ids=["empty", "cut"])
+def test_what_a_torn_commit_of_a_quarantine_held_is_missed_by_a_check_and_a_rebuild_brings_it(
+    house: Beside, says: Callable[..., str], caplog: pytest.LogCaptureFixture, torn: bytes
+):
+    for name in "ab":
+        house.land(name, 1, -1)
+        house.run("bronze/notes", "silver/sums")
+    aside, key = house.place.quarantine(sums.declaration), "silver/sums"
+    tear_newest(aside, torn)
+    assert opened(aside).rows == 1
+    assert "a table's quarantine or ledger does not: lakehouse table check of that table" in caplog.text
+    said = says(cli_table.check, key, exits=1)
+    assert f"{key}, its quarantine, version 1: 1 file, 1 row, 1 damaged" in said
+    assert "holds 1 row set aside of version 2 of the table, and its log does not name it" in said
+    assert f"Next: lakehouse rebuild {key}" in said
+    assert failure(house.launch("check_silver")).endswith(f"Next: lakehouse rebuild {key}")
+    driver.House(house.home).run(sums.declaration, rebuild=True)
+    assert says(cli_table.check, key).count(", all as written") == len(parts(sums.declaration, house.place))
+    assert opened(aside).rows == 2
+
+
+def test_after_a_torn_commit_of_a_ledger_a_check_names_the_restore_after_which_runs_go_on(
+    house: Beside, says: Callable[..., str]
+):
+    for name in "abc":
+        house.land(name, 1)
+        house.run("bronze/notes", "silver/sums")
+    before, key, sent = house.rows("silver/sums"), "bronze/notes", house.home / "landing/notes/c.jsonl"
+    tear_newest(house.place.ledger(notes.declaration))
+    slow = driver.House(house.home)
+    for rebuild in (False, True):
+        with pytest.raises(Conflict, match=rf"has lost batches: lakehouse table check {key} names what mends it\."):
+            slow.run(notes.declaration, rebuild=rebuild)
+    said = says(cli_table.check, key, exits=1)
+    assert "batches 3 to 3 are in the table, and its ledger does not know them" in said
+    assert f"Next: lakehouse table restore {key} --version 2 --downstream, and lakehouse run" in said
+    sent.rename(house.home / "away")
+    with pytest.raises(Refused, match=r"their rows would be lost: notes/c\.jsonl\. Nothing was written"):
+        says(cli_table.restore, key, version=2, downstream=True)
+    (house.home / "away").rename(sent)
+    says(cli_table.restore, key, version=2, downstream=True)
+    house.run("bronze/notes", "silver/sums")
+    assert sorted(house.rows("silver/sums")) == sorted(before)
+    assert says(cli_table.check, key).count(", all as written") == 2
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_damaged_file_of_a_ledger_is_said_in_a_sentence_that_names_the_check(house: Beside, *, is_cut: bool):
+    house.land("a", 1)
+    house.run("bronze/notes")
+    ledger = house.place.ledger(notes.declaration)
+    [file] = Path(ledger.uri).glob("*.parquet")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 * is_cut])
+    if not is_cut:
+        file.unlink()
+    known.forget(ledger)
+    mends = "What mends it: lakehouse table check bronze/notes"
+    said = rf"^bronze/notes: its ledger \({ledger}\) cannot be read: [^\n]*\. Nothing was taken\. {mends}$"
+    for asked in (driver.House(house.home).run, driver.House(house.home).ledger):
+        with pytest.raises(Unreadable, match=said):
+            asked(notes.declaration)
+
+
+def test_a_ledger_that_is_gone_is_missed_by_a_check(house: Beside, says: Callable[..., str]):
+    house.land("a", 1)
+    house.run("bronze/notes")
+    ledger = house.place.ledger(notes.declaration)
+    Path(ledger.uri).rename(house.home / "away")
+    said = says(cli_table.check, "bronze/notes", exits=1)
+    assert "batches 1 to 1 are in the table, and its ledger does not know them" in said
+    assert f"Next: put {ledger} back as it was, or move it and " in said
 
 
 def test_of_a_plain_asset_the_way_out_is_to_materialize_it_and_that_makes_it_anew(house, says):

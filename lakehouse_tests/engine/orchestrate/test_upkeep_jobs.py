@@ -81,7 +81,8 @@ def test_a_table_that_cannot_be_opened_says_what_to_do_and_that_makes_it_anew(ho
     break_in_the_middle(table)
     said = failure(house.launch(f"check_{declared.layer}"))
     assert said.startswith(f"{declared.key} cannot be opened: _delta_log {table} is no Delta table that can be read: ")
-    repair, rebuild = f"lakehouse table repair {declared.key}", f"lakehouse rebuild {declared.key}"
+    repair = f"lakehouse table repair {declared.key}"
+    rebuild = f"lakehouse rebuild {declared.key}{'+' * declared.is_bronze}"
     assert said.endswith(f" Next: {repair}; else move {table} away: {rebuild}")
     assert [*house.observed(declared.key)["check/faults"]] == ["_delta_log"]
     Path(table.uri).rename(house.home / "away")
