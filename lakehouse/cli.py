@@ -210,7 +210,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="A list of objec
     for each in found:
         drawn.add_row(
             each.key, _count(each.version), _count(each.rows), f"{each.quarantined:,}",
-            f"{each.updated_at:%Y-%m-%d %H:%M}" if each.updated_at else "never",
+            f"{each.updated_at:%Y-%m-%d %H:%M}" if each.updated_at else "" if each.unreadable else "never",
             Text(opened.apart.get(each.key) or state(each, found, opened.tables), "red" if each.failed else "yellow"),
         )  # fmt: skip
     if found:
@@ -276,7 +276,7 @@ def rebuild(
 
 
 def _tell_due(opened: Lakehouse, behind: Sequence[Table] = ()) -> None:
-    from lakehouse.engine.orchestrate.run import is_due
+    from lakehouse.engine.orchestrate.stand import is_due
 
     for each in behind:
         out.print(f"Next: lakehouse rebuild {each.declaration.key}+", style="yellow")

@@ -27,9 +27,9 @@ def lines_of_code(name: str) -> int:
     return len({line for each in tokens for line in range(each.start[0], each.end[0] + 1)} - said)
 
 
-def test_engine_and_resources_have_less_than_16_700_lines_of_code():
+def test_engine_and_resources_have_less_than_16_800_lines_of_code():
     ours = [name for name, _ in python_files("lakehouse/engine/", "resources/")]
-    assert 1_000 < sum(map(lines_of_code, ours)) < 16_700
+    assert 1_000 < sum(map(lines_of_code, ours)) < 16_800
 
 
 def test_no_file_of_ours_has_more_than_400_lines():

@@ -18,7 +18,8 @@ from lakehouse.engine.orchestrate.bronze import land
 from lakehouse.engine.orchestrate.here import as_read
 from lakehouse.engine.orchestrate.load import plain_in
 from lakehouse.engine.orchestrate.refine import refine
-from lakehouse.engine.orchestrate.run import Ran, opened, outcomes, run_job
+from lakehouse.engine.orchestrate.run import Ran, outcomes, run_job
+from lakehouse.engine.orchestrate.stand import opened
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.quality.difference import Difference, difference
 

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, MAX_RETRIES_TAG
 
-from lakehouse.engine.declare.errors import LakehouseError, Refused, Terminal
+from lakehouse.engine.declare.errors import LakehouseError, Terminal
 from lakehouse.engine.declare.place import Place
-from lakehouse.engine.declare.ports import Found
 from lakehouse.engine.declare.table import Declaration
-from lakehouse.engine.delta.handle import Handle
-from lakehouse.engine.ingest.landing import Arrivals, look, look_beside
-from lakehouse.engine.ingest.ledger import PLAN
-from lakehouse.engine.orchestrate.due import due_partitions
-from lakehouse.engine.orchestrate.here import TABLES_AT_ONCE, as_read, or_behind
-from lakehouse.engine.orchestrate.inputs import (
-    as_declared,
-    as_read_by,
-    is_idle,
-    open_inputs,
-    refuse_foreign_rows,
-    refuse_other_ways,
-)
+from lakehouse.engine.orchestrate.here import TABLES_AT_ONCE
 from lakehouse.engine.orchestrate.launcher import HOST
 from lakehouse.engine.orchestrate.partitions import ranges
 from lakehouse.engine.orchestrate.progress import watched
 from lakehouse.engine.orchestrate.remembered import Remembered
 from lakehouse.engine.orchestrate.sensor import WHY
+from lakehouse.engine.orchestrate.stand import Stand, open_table, stands_of
 from lakehouse.engine.orchestrate.table import Table
-from lakehouse.engine.orchestrate.work import LOGIC
 
 _CHECKED = "ASSET_CHECK_EVALUATION"
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
@@ -99,9 +84,9 @@ def drain(
     """
     remembered = remembered or Remembered(place)
     refused: dict[str, object] = {}
-    before: dict[str, _Stand] = {}
+    before: dict[str, Stand] = {}
     while True:
-        stands = _stands([each.declaration for each in tables], place, remembered)
+        stands = stands_of([each.declaration for each in tables], place, remembered)
         due = [key for key, stand in stands.items() if stand.is_due and refused.get(key) != stand.inputs]
         if not due:
             return
@@ -121,24 +106,11 @@ def drain(
         before = stands
 
 
-@dataclass(frozen=True)
-class _Stand:
-    """What a run of a table would start from, comparable with itself: versions by upstream, or what has landed.
-
-    lasts: nothing is due, nothing is to be told of the table, and both stay so until something changes.
-    """
-
-    inputs: object
-    is_due: bool = False
-    partitions: tuple[str, ...] = ()
-    lasts: bool = field(default=False, compare=False)
-
-
 type _Result = tuple[dg.ExecuteInProcessResult, list[str]]
 
 
 def _run_due(  # noqa: PLR0917 # private, called once
-    due: Sequence[str], stands: Mapping[str, _Stand], tables: Sequence[Table], place: Place, run: Callable[..., Any]
+    due: Sequence[str], stands: Mapping[str, Stand], tables: Sequence[Table], place: Place, run: Callable[..., Any]
 ) -> Iterator[_Result]:
     """One run of all that has no partitions; where none of these is due, the runs of the first table that has some."""
     if plain := [key for key in due if not stands[key].partitions]:
@@ -157,7 +129,7 @@ def _run_due(  # noqa: PLR0917 # private, called once
 def _foresee(declared: Declaration, place: Place) -> None:
     """Open a table that a step will ask for; what is wrong with it is told there."""
     with suppress(LakehouseError):
-        _open(declared, place)
+        open_table(declared, place)
 
 
 def spans(table: Table, keys: Sequence[str]) -> list[tuple[str, str]]:
@@ -166,46 +138,6 @@ def spans(table: Table, keys: Sequence[str]) -> list[tuple[str, str]]:
     policy = table.backfill_policy or dg.BackfillPolicy.multi_run(1)
     is_one = isinstance(table.partitions_def, dg.MultiPartitionsDefinition)  # what follows a pair is no range of pairs
     return ranges(known.keys() if known else keys, keys, 1 if is_one else policy.max_partitions_per_run)
-
-
-def is_due(declared: Declaration, place: Place) -> bool:
-    """Whether a run of the table would find something to do, or be refused."""
-    return _stand(declared, place, *opened(declared, place)).is_due
-
-
-def due_keys(declared: Declaration, place: Place) -> list[str]:
-    """The partitions of a table that a run would make, in order."""
-    return due_partitions(declared, *opened(declared, place))
-
-
-def stuck(declared: Declaration, place: Place) -> str | None:
-    """Why a run of the table would be refused before it reads a row, with the way out; None where it would not."""
-    own, upstreams = opened(declared, place)
-    try:
-        own, upstreams = as_declared(declared, own), as_read_by(declared, upstreams)
-        refuse_foreign_rows(declared, own)
-        if not declared.is_bronze:
-            refuse_other_ways(declared, own)
-        for each in open_inputs(declared, own, upstreams, whole=False):
-            each.stored.collect_schema()
-    except Refused as why:
-        return str(why)
-    return None
-
-
-def opened(declared: Declaration, place: Place) -> tuple[Handle | None, dict[str, Handle | None]]:
-    """The table and then, by key, its upstreams: opened later, so that none is behind what the table has read."""
-    own = Handle.open(place.table(declared))
-    upstreams = {read.upstream.key: read.upstream for read in declared.reads}
-    return own, {key: as_read(each, place) for key, each in upstreams.items()}
-
-
-def _open(declared: Declaration, place: Place) -> Handle | None:
-    """With what is asked of every table."""
-    handle = Handle.open(place.table(declared))
-    if handle is not None:
-        handle.ask(LOGIC)
-    return handle
 
 
 def _as_read(inputs: object, made: Mapping[str, int]) -> object:
@@ -254,89 +186,6 @@ def run_job(
     ):
         raise KeyboardInterrupt  # Dagster records it and goes on, and whoever asked for the run would begin the next
     return ran
-
-
-def _stands(tables: Sequence[Declaration], place: Place, remembered: Remembered) -> dict[str, _Stand]:
-    """Where every table stands, by key. Those are opened, once and side by side, that do not stand as is remembered.
-
-    A table may so be behind what a run that goes on meanwhile has read of it; its reader then counts as due.
-    """
-    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-        remembered.look(tables, pool)
-        moved = [each for each in tables if not remembered.holds(each)]
-        known = {each.key: each for table in moved for each in _opens(table)}
-        ledgers = [pool.submit(Handle.open, place.ledger(each)) for each in moved if each.is_bronze]
-        handles = dict(zip(known, pool.map(lambda each: _open(each, place), known.values()), strict=True))
-        theirs = pool.map(lambda each: or_behind(handles[each.key], each, place), known.values())
-        read = dict(zip(known, theirs, strict=True))
-        wait(ledgers)  # not used: whoever opens one after its table finds it known
-
-        def stand(each: Declaration) -> _Stand:
-            upstreams = {other.upstream.key: read[other.upstream.key] for other in each.reads}
-            return _stand(each, place, handles[each.key], upstreams, listed=remembered.landed(each))
-
-        found = dict(zip((each.key for each in moved), pool.map(stand, moved), strict=True))
-    as_listed = {key for key, each in known.items() if remembered.version(each) == _version(handles[key])}
-    lasting = [each for each in moved if found[each.key].lasts]
-    remembered.keep(each for each in lasting if as_listed.issuperset(other.key for other in _opens(each)))
-    found |= {each.key: _as_remembered(each, remembered) for each in tables if each not in moved}
-    return {each.key: found[each.key] for each in tables}
-
-
-def _as_remembered(declared: Declaration, remembered: Remembered) -> _Stand:
-    inputs = {read.upstream.key: remembered.version(read.upstream) for read in declared.reads}
-    return _Stand((None, ()) if declared.is_bronze else inputs, lasts=True)
-
-
-def _stand(
-    declared: Declaration,
-    place: Place,
-    own: Handle | None,
-    upstreams: Mapping[str, Handle | None],
-    *,
-    listed: Sequence[Found] | None = None,
-) -> _Stand:
-    if declared.is_bronze:
-        if own is not None:
-            own.ask(LOGIC, declared.key, PLAN)
-        seen, pending = look_beside(declared, place, own, listed)
-        settles = bool(seen.settling)
-        if settles:
-            _wait(declared, seen)
-            seen, pending = look(declared, place)
-        is_due = bool(seen.fresh) or pending is not None
-        return _Stand((pending, seen.fresh), is_due, lasts=not (is_due or settles or is_stale(declared, own)))
-    versions = {key: _version(each) for key, each in upstreams.items()}
-    if declared.partitions is not None:
-        keys = tuple(due_partitions(declared, own, upstreams))
-        return _Stand(versions, bool(keys), keys, lasts=not (keys or is_stale(declared, own)))
-    try:
-        idle = is_idle(declared, own, open_inputs(declared, own, upstreams, whole=False))
-    except LakehouseError:
-        idle = False  # the run itself says why, where it is recorded
-    return _Stand(versions, not idle, lasts=idle and not is_stale(declared, own))
-
-
-def is_stale(declared: Declaration, own: Handle | None) -> bool:
-    """Whether the table was made by other logic than it has now."""
-    return own is not None and own.transaction(LOGIC) not in (None, declared.logic)
-
-
-def _wait(declared: Declaration, seen: Arrivals) -> None:
-    """Until files that have just landed stood still, as long as their source asks and no longer."""
-    settle = declared.source.settle if declared.source else timedelta(0)
-    wait = (max(found.modified_at for found in seen.settling) + settle - datetime.now(UTC)).total_seconds()
-    # no longer than settle: a clock that is ahead of ours is not waited for
-    time.sleep(min(max(wait, 0) + 0.05, settle.total_seconds()))
-
-
-def _opens(declared: Declaration) -> list[Declaration]:
-    """A table and what it reads."""
-    return [declared, *(read.upstream for read in declared.reads)]
-
-
-def _version(handle: Handle | None) -> int | None:
-    return handle and handle.version
 
 
 def _with_downstream(due: Sequence[str], tables: Sequence[Table]) -> list[str]:

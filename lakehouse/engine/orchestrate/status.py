@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
@@ -15,11 +16,12 @@ from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.table import Declaration
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.handle import Handle
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.ingest.landing import arrivals
 from lakehouse.engine.ingest.ledger import Ledger
 from lakehouse.engine.orchestrate.due import in_words
 from lakehouse.engine.orchestrate.remembered import Remembered
-from lakehouse.engine.orchestrate.run import due_keys, is_due, is_stale, stuck
+from lakehouse.engine.orchestrate.stand import due_keys, is_due, is_stale, stuck
 from lakehouse.engine.orchestrate.table import Table, asks
 from lakehouse.engine.orchestrate.work import LOGIC, is_foreign
 
@@ -42,7 +44,8 @@ class Status:
 
     `quarantined` counts the rows set aside at `quarantine` (None: a plain asset sets none aside). `stale`: its logic
     changed since it was last made whole. `foreign`: a table stands at its place, and no run of it made that.
-    `restored`: the version that it was put back to, and nothing was written since.
+    `restored`: the version that it was put back to, and nothing was written since. `unreadable`: why the table or its
+    quarantine cannot be opened; then nothing else is known of it.
     """
 
     key: str
@@ -58,6 +61,7 @@ class Status:
     last_run: LastRun | None = None
     foreign: bool = False
     restored: int | None = None
+    unreadable: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -85,7 +89,7 @@ def state(each: Status, found: Sequence[Status], tables: Sequence[Table]) -> str
     """What is to be said of one of the tables that were `found`, in a few words; nothing where all is well."""
     known = {table.declaration.key: table.declaration for table in tables}
     above = _above(known[each.key]) if each.key in known else set[str]()
-    said = ["another table stands there"] if each.foreign else []
+    said = ["cannot be opened"] if each.unreadable else ["another table stands there"] if each.foreign else []
     said += [f"put back to version {each.restored}"] if each.restored is not None else []
     said += ["logic changed"] if each.stale else []
     said += [f"logic of {other.key} changed" for other in found if other.stale and other.key in above]
@@ -94,11 +98,18 @@ def state(each: Status, found: Sequence[Status], tables: Sequence[Table]) -> str
 
 def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> Status:
     address, aside = place.table(declared), place.quarantine(declared)
-    own = Handle.open(address)
-    written = own if own is not None and own.transaction(LOGIC) is not None else None  # creating it is a version too
+    try:
+        own = Handle.open(address)
+        written = (
+            own if own is not None and own.transaction(LOGIC) is not None else None
+        )  # creating it is a version too
+        quarantined = quarantine.count(written, aside) if written else 0
+    except Unreadable as why:
+        closed = _found(declared.key, address, None, last_run)
+        return replace(closed, quarantine=str(aside), unreadable=str(why))
     return replace(
         _found(declared.key, address, written, last_run),
-        quarantined=quarantine.count(written, aside) if written else 0,
+        quarantined=quarantined,
         quarantine=str(aside),
         stale=is_stale(declared, written),
         foreign=own is not None and is_foreign(declared, own),
@@ -154,7 +165,13 @@ def left_stale(tables: Sequence[Table], place: Place, remembered: Remembered) ->
     """
     found = [each.declaration for each in tables if not remembered.holds(each.declaration)]
     lasting = [each for each in found if not each.is_written_whole]
-    return [each.key for each in lasting if is_stale(each, Handle.open(place.table(each)))]
+    return [each.key for each in lasting if is_stale(each, _where_it_opens(place.table(each)))]
+
+
+def _where_it_opens(address: Address) -> Handle | None:
+    with suppress(Unreadable):  # its run has said so
+        return Handle.open(address)
+    return None
 
 
 def logic_changed(tables: Sequence[Table], stale: Sequence[str]) -> str:
@@ -185,19 +202,23 @@ def hints(found: Sequence[Status], tables: Sequence[Table], place: Place) -> Ite
         yield "No table is declared yet: put a file below lakehouse/tables (README: Your first table)."
     elif waiting:
         yield f"Landed, and not read yet: {', '.join(waiting)}. Next: lakehouse run"
-    elif all(each.version is None for each in found):
+    elif all(each.version is None and not each.unreadable for each in found):
         yield "Nothing was written yet. Next: let files land, then lakehouse run"
     yield from _due_partitions(tables, place)
-    yield from _held_back({each.key for each in found if each.version is None}, tables, place, landed)
+    never = {each.key for each in found if each.version is None and not each.unreadable}
+    yield from _held_back(never, tables, place, landed)
     if stale := [each.key for each in found if each.stale]:
         yield logic_changed(tables, stale)
     declared = {each.declaration.key: each.declaration for each in tables}
-    refusals = {key: why for key, each in declared.items() if (why := stuck(each, place)) is not None}
+    closed = {each.key: each.unreadable for each in found if each.unreadable}
+    yield from (f"{key}: {why}" for key, why in closed.items())
+    refused = {key: stuck(each, place) for key, each in declared.items() if key not in closed}
+    refusals = {key: why for key, why in refused.items() if why and why not in closed.values()}
     yield from (
         refusals | {each.key: _of_foreign(each, place, refusals.get(each.key)) for each in found if each.foreign}
     ).values()
     for each in found:
-        if each.failed and each.key not in refusals:
+        if each.failed and each.key not in refusals | closed:
             yield f"The last run of {each.key} failed{_after_failure(each, declared.get(each.key), place)}"
     for each in found:
         if each.quarantined:
@@ -248,9 +269,10 @@ def _due_partitions(tables: Sequence[Table], place: Place) -> Iterator[str]:
 def _waiting(tables: Sequence[Table], place: Place) -> Iterator[tuple[str, int]]:
     """By bronze table, how many files landed that it has not read; one listing each."""
     for declared in (each.declaration for each in tables if each.declaration.is_bronze):
-        ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
-        seen = arrivals(declared, place.landing_of(declared), ledger)
-        yield declared.key, len(seen.fresh) + len(seen.settling)
+        with suppress(Unreadable):  # told of by itself
+            ledger = Ledger.open(declared, place.ledger(declared), Handle.open(place.table(declared)))
+            seen = arrivals(declared, place.landing_of(declared), ledger)
+            yield declared.key, len(seen.fresh) + len(seen.settling)
 
 
 def _after_failure(failed: Status, declared: Declaration | None, place: Place) -> str:

@@ -22,7 +22,7 @@ from lakehouse.engine.delta.evolution import nulls
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.orchestrate.planned import planned
 from lakehouse.engine.orchestrate.restore import carry_out, plan
-from lakehouse.engine.orchestrate.run import is_stale, stuck
+from lakehouse.engine.orchestrate.stand import is_stale, stuck
 from lakehouse_tests.driver import House, lines
 
 

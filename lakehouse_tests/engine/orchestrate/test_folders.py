@@ -21,7 +21,7 @@ from lakehouse.engine.delta.pruning import may_hold
 from lakehouse.engine.delta.restore import prepare_restore, restore
 from lakehouse.engine.delta.writes import prepare_append, prepare_overwrite
 from lakehouse.engine.orchestrate.planned import planned
-from lakehouse.engine.orchestrate.run import stuck
+from lakehouse.engine.orchestrate.stand import stuck
 from lakehouse_tests.driver import House
 from lakehouse_tests.engine.delta.opening import opened
 from lakehouse_tests.engine.orchestrate.test_affected import DAILY, PER_SHOP, SHOP_DAYS, become, change, held

@@ -22,7 +22,7 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import NEVER
 from lakehouse.engine.orchestrate.planned import planned
 from lakehouse.engine.orchestrate.restore import carry_out, plan
-from lakehouse.engine.orchestrate.run import stuck
+from lakehouse.engine.orchestrate.stand import stuck
 from lakehouse.engine.orchestrate.work import A_DAY, SEEN, SEEN_BEFORE, WAY, seen_until
 from lakehouse_tests.driver import House, lines
 from lakehouse_tests.house.house import ROOT

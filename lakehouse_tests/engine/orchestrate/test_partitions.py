@@ -33,7 +33,8 @@ from lakehouse.engine.delta.delivery import deliver
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.writes import overwrite
 from lakehouse.engine.orchestrate.rebuild import compare, rebuild
-from lakehouse.engine.orchestrate.run import Ran, drain, due_keys, outcomes, run_job
+from lakehouse.engine.orchestrate.run import Ran, drain, outcomes, run_job
+from lakehouse.engine.orchestrate.stand import due_keys
 from lakehouse.engine.orchestrate.status import hints, status
 from lakehouse.engine.orchestrate.table import Table
 from lakehouse.engine.orchestrate.upkeep import lets_go, plan_sweep, readers_of

@@ -57,7 +57,7 @@ from lakehouse.engine.ingest.rewind import prepare_rewind
 from lakehouse.engine.orchestrate import upkeep, upkeep_jobs
 from lakehouse.engine.orchestrate.catalog import definition_metadata
 from lakehouse.engine.orchestrate.load import tables_in
-from lakehouse.engine.orchestrate.run import stuck
+from lakehouse.engine.orchestrate.stand import stuck
 from lakehouse.engine.orchestrate.upkeep import keep_up, optimize, own_table, readers_of
 from lakehouse.jobs import upkeep as jobs_of_the_business
 from lakehouse.schedules import kept as schedules
