@@ -66,6 +66,11 @@ class Address:
         return self.uri
 
     @property
+    def key(self) -> str:
+        """By the layout of a lake: `silver/orders`, of the table that lies there or whose ledger or quarantine does."""
+        return "/".join(self.uri.rstrip("/").split("/")[-2:])
+
+    @property
     def is_local(self) -> bool:
         return "://" not in self.uri
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from lakehouse.engine.delta.commit import SHA256
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import MERGED, Action, Commit, read_commit, read_commits, summed_up
 from lakehouse.engine.delta.place import LOG, POINTER, full, log_name, sha256_of_file, tables_within
+from lakehouse.engine.delta.refused import Unreadable
 from lakehouse.engine.delta.statistics import DataFile, added_files, measure
 from lakehouse.engine.delta.vectors import Vector, read_vectors
 
@@ -96,16 +98,38 @@ def check(handle: Handle, tell: Callable[[str], None] = lambda _: None) -> Check
     return Checked(handle.version, len(files), handle.rows, len(used & sums.keys()), faults, len(unused), sum(unused))
 
 
-def altered(handle: Handle, paths: Iterable[str]) -> dict[str, str]:
+@contextmanager
+def told_where_altered(read: Callable[[], Iterable[Handle | None]]) -> Generator[None]:
+    """Around what reads these tables: Unreadable where Polars ends at a file of theirs that is not as it was written.
+
+    Costs nothing before that, and then each file's bytes on a local disk, a listing in a storage account.
+    """
+    try:
+        yield
+    except (FileNotFoundError, pl.exceptions.ComputeError, pl.exceptions.PanicException):
+        for handle in filter(None, read()):
+            if faults := altered(handle, handle.files()["path"], fetched=False):
+                path, fault = next(iter(faults.items()))
+                more = f", and {number(len(faults) - 1, 'file')} beside it" if len(faults) > 1 else ""
+                raise Unreadable(
+                    f"{handle.address}: {path} {fault}{more}. Nothing was written of what reads it. "
+                    f"What mends it: lakehouse table check {handle.address.key}"
+                ) from None  # what Polars says may hold values
+        raise
+
+
+def altered(handle: Handle, paths: Iterable[str], *, fetched: bool = True) -> dict[str, str]:
     """Which of these files of this version are not the bytes that were written, and what is wrong with each.
 
-    One without a checksum is known by its size alone. Raises as `check` does.
+    One without a checksum is known by its size alone, as are those in a storage account that are not to be `fetched`.
+    Raises as `check` does.
     """
     there, found = store.sizes(handle.address), dict[str, str]()
     for path in paths:
         add = handle.standing.adds[path]
         tags: Mapping[str, str] = add.get("tags") or {}
-        if not (fault := _fault_of_size(there.get(path), add["size"])):
+        fault = _fault_of_size(there.get(path), add["size"])
+        if not fault and (fetched or handle.address.is_local):
             with store.at_hand(handle.address, path) as here:
                 fault = _fault_of_sum(here, path, tags.get(SHA256))
         found |= {path: fault} if fault else {}

@@ -16,6 +16,7 @@ from lakehouse.engine.declare.readers import EVERY_READER, Reader
 from lakehouse.engine.declare.write import Append, History, Merge, Overwrite, ReplacePartition, Write
 from lakehouse.engine.delta import quarantine
 from lakehouse.engine.delta.batch import Spilled
+from lakehouse.engine.delta.check import told_where_altered
 from lakehouse.engine.delta.described import Columns, Notes, as_delta
 from lakehouse.engine.delta.evolution import evolve
 from lakehouse.engine.delta.handle import Handle
@@ -93,6 +94,11 @@ def deliver(delivery: Delivery, budget: int | None = None, tell: Tell = nobody) 
     beforehand (`prepare_merge`).
     """
     stands = (delivery.handle or _made(delivery)).leaving_out(delivery.unmeasured)
+    with told_where_altered(lambda: [stands]):
+        return _delivered(stands, delivery, budget, tell)
+
+
+def _delivered(stands: Handle, delivery: Delivery, budget: int | None, tell: Tell) -> Written:
     handle = freed(stands, delivery.readers)
     if not delivery.whole:
         evolved = evolve(handle, delivery.schema, delivery.notes, delivery.unmeasured)

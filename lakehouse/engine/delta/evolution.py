@@ -53,7 +53,7 @@ def evolve(handle: Handle, schema: pl.Schema, notes: Notes, unmeasured: tuple[st
     if removed and (came := sum(each.rows for each in added)) != view.rows:
         raise Refused(
             f"{view.address}: of {number(view.rows, 'row')} {came:,} came back from the files that were widened. "
-            f"Nothing was committed; version {view.version} stands. Look at it with lakehouse table check."
+            f"Nothing was committed; version {view.version} stands. Next: lakehouse table check {view.address.key}"
         )
     note = {**last_note(view.address, view.version), COLUMNS: str(found)}
     return view.commit(added, removed, {}, note, rearranges=True, schema=as_delta(schema, notes))

@@ -133,7 +133,8 @@ def as_written(handle: Handle, paths: Sequence[str]) -> Generator[None]:
                 raise Unreadable(
                     f"{handle.address}: {altered[0]} is not as it was written (its checksum is another), so it is not "
                     f"written anew: its {number(handle.rows_of(altered[:1]), 'row')} may be other ones. Nothing was "
-                    f"committed; version {handle.version} stands. What mends it: lakehouse table check."
+                    f"committed; version {handle.version} stands. What mends it: lakehouse table check "
+                    f"{handle.address.key}"
                 )
 
 

@@ -97,7 +97,7 @@ def load(address: Address, version: int | None) -> DeltaTable | None:
         if is_panic or (isinstance(error, DeltaError) and _TRIED_AGAIN not in str(error)):
             raise Unreadable(
                 f"{address} is no Delta table that can be read: {in_words(error)}. Put its log back as it was, or see "
-                "what mends it: lakehouse table check."
+                f"what mends it: lakehouse table check {address.key}"
             ) from error
         raise Unreachable(f"{address} could not be opened: {in_words(error)}. Try again.") from error
 

@@ -82,7 +82,7 @@ def _heal_newest(address: Address, log: Path) -> None:
         _logger.warning(
             "%s: version %d was torn, as a power cut leaves it. It lies at %s now, and the version before it stands. "
             "What it held of a table comes with its next run. What it held of a table's quarantine or ledger does not: "
-            "lakehouse table check of that table names what mends it.", address, int(newest.stem), aside,
+            "lakehouse table check %s names what mends it.", address, int(newest.stem), aside, address.key,
         )  # fmt: skip
 
 

@@ -286,7 +286,8 @@ def _refuse_other_count(handle: Handle, paths: Sequence[str], files: Sequence[Da
     if held != written:
         raise Refused(
             f"{handle.address}: {number(len(paths), 'file')} that hold {held:,} rows by the log were read as "
-            f"{written:,}; nothing was committed, version {handle.version} stands. Next: lakehouse table check"
+            f"{written:,}; nothing was committed, version {handle.version} stands. Next: lakehouse table check "
+            f"{handle.address.key}"
         )
 
 

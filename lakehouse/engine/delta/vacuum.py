@@ -237,7 +237,7 @@ class _Log:
             raise Refused(
                 f"{self._handle.address}: {', '.join(self._checkpoints.parts(base or 0))} cannot be read "
                 f"({str(error).partition(chr(10))[0]}), so which files are needed cannot be told. Nothing was removed. "
-                "Next: lakehouse table check"
+                f"Next: lakehouse table check {self._handle.address.key}"
             ) from error
 
 
@@ -249,7 +249,7 @@ def _refuse_unless_whole(handle: Handle, there: Listing, used: Iterable[str]) ->
         raise Refused(
             f"{handle.address}: {number(len(missing), 'file')} of version {handle.version} "
             f"{'is' if len(missing) == 1 else 'are'} not where the log says ({missing[0]}). Nothing was removed. "
-            "Next: lakehouse table check"
+            f"Next: lakehouse table check {handle.address.key}"
         )
 
 

@@ -16,6 +16,7 @@ from lakehouse.engine.declare.errors import Terminal
 from lakehouse.engine.declare.number import number
 from lakehouse.engine.declare.place import Place
 from lakehouse.engine.declare.table import Declaration
+from lakehouse.engine.delta.check import told_where_altered
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.refused import told_where_refused
 from lakehouse.engine.orchestrate.as_of import NOW, as_they_stood, marked
@@ -129,7 +130,8 @@ def _work(  # noqa: PLR0913 # what a run may be told
             if declared.runs_on is not None:
                 on_spark = refine_on_spark(declared, place, then, context.op_execution_context, rebuild=rebuild)
                 return marked(on_spark, as_of)
-            return marked(refine(declared, place, then, rebuild=rebuild, keys=keys), as_of)
+            with told_where_altered(then.values):
+                return marked(refine(declared, place, then, rebuild=rebuild, keys=keys), as_of)
     except pl.exceptions.PolarsError as error:
         if _hides_values(declared):
             why = f"{type(error).__name__}. What Polars says of it may hold personal values and is left out"

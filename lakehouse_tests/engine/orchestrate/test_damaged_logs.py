@@ -100,7 +100,7 @@ def test_what_a_torn_commit_of_a_quarantine_held_is_missed_by_a_check_and_a_rebu
     aside, key = house.place.quarantine(sums.declaration), "silver/sums"
     tear_newest(aside, torn)
     assert opened(aside).rows == 1
-    assert "a table's quarantine or ledger does not: lakehouse table check of that table" in caplog.text
+    assert "a table's quarantine or ledger does not: lakehouse table check silver/sums names" in caplog.text
     said = says(cli_table.check, key, exits=1)
     assert f"{key}, its quarantine, version 1: 1 file, 1 row, 1 damaged" in said
     assert "holds 1 row set aside of version 2 of the table, and its log does not name it" in said
