@@ -237,7 +237,7 @@ class _Log:
             self._twice[commit.version] = (
                 f"({operation} by {engine}) replaces {number(len(removed), 'file')}, of which {len(again):,} were gone "
                 "already: rows may stand twice since. Look at them, or put the table back to the version before: "
-                f"lakehouse table restore, --version {commit.version - 1}"
+                f"lakehouse table restore {self._handle.address.key} --version {commit.version - 1}"
             )
         if operation in _OTHER_ROWS and MERGED not in commit.info and commit.changes_rows:
             self._anew |= dict.fromkeys(added, commit.version)

@@ -114,7 +114,7 @@ def version_of(ledger: Ledger, batch: int | None, plan: int | None) -> int:
     raise Refused(
         f"{ledger.table}: its ledger ({ledger.address}) does not tell of batch {batch} as the table had applied it, so "
         "which files would land again is not known. Nothing was written. Restore a version after the ledger was made, "
-        f"or make the table anew: lakehouse rebuild {ledger.table}"
+        f"or make the table anew: lakehouse rebuild {ledger.table}+"
     )
 
 
