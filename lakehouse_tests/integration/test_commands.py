@@ -31,7 +31,7 @@ from lakehouse_tests.without_spark import without_spark
 TABLES = tables_in(tables)
 STATUS = [
     "key", "layer", "address", "version", "rows", "bytes", "updated_at", "quarantined", "quarantine", "stale",
-    "last_run", "foreign", "restored",
+    "last_run", "foreign", "restored", "unreadable",
 ]  # fmt: skip
 SHOW_ASIDE = 'lakehouse sql "select source_file, source_row, reasons, row from quarantine.bronze_erp_orders"'
 ENVIRONMENT: str | None = None  # another than that without Spark
