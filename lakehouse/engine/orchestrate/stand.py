@@ -62,18 +62,16 @@ def stands_of(tables: Sequence[Declaration], place: Place, remembered: Remembere
 
         def stand(each: Declaration) -> Stand:
             upstreams = {other.upstream.key: read.get(other.upstream.key) for other in each.reads}
-            told = [other for other in _opens(each) if other.key in closed]
-            is_theirs = (
-                bool(told) and told[0] is not each and told[0] in moved
-            )  # whose own run says it, and ends before
+            told = next((other for other in _opens(each) if other.key in closed), None)
             try:
                 if told:
-                    raise closed[told[0].key]
+                    raise closed[told.key]
                 return _stand(each, place, handles[each.key], upstreams, listed=remembered.landed(each))
             except (Unreadable, Conflict) as why:  # the run says it, where it is recorded
                 inputs = str(why) if each.is_bronze else {key: _version(handle) for key, handle in upstreams.items()}
                 keys = each.partitions.keys() if each.partitions else ()
-                return Stand(inputs, not is_theirs, tuple(keys[-1:]))
+                # of an upstream that is due itself, its own run says it, and ends before this one
+                return Stand(inputs, told in (None, each) or told not in moved, tuple(keys[-1:]))
 
         found = dict(zip((each.key for each in moved), pool.map(stand, moved), strict=True))
     as_listed = {key for key, each in known.items() if remembered.version(each) == _version(handles.get(key))}

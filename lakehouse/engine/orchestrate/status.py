@@ -100,9 +100,8 @@ def _status(declared: Declaration, place: Place, last_run: LastRun | None) -> St
     address, aside = place.table(declared), place.quarantine(declared)
     try:
         own = Handle.open(address)
-        written = (
-            own if own is not None and own.transaction(LOGIC) is not None else None
-        )  # creating it is a version too
+        is_written = own is not None and own.transaction(LOGIC) is not None  # creating it is a version too
+        written = own if is_written else None
         quarantined = quarantine.count(written, aside) if written else 0
     except Unreadable as why:
         closed = _found(declared.key, address, None, last_run)
