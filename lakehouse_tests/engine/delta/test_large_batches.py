@@ -253,7 +253,7 @@ def test_a_row_that_a_vector_took_away_is_newer_than_none(address):
 # ---- what is really taken, by a process of its own
 
 MERGE = """
-import json, resource, sys
+import json, sys
 import polars as pl
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
@@ -261,15 +261,11 @@ from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.writes import prepare_merge
 
-def now(what):
-    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(what))
-
 address, batch, budget, by_vectors, newest_by = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]), sys.argv[5]
 handle, came = Handle.open(Address(address)), pl.scan_parquet(batch)
 handle = for_readers(handle, (Reader.DELTA_RS, Reader.DATABRICKS)) if by_vectors else handle
 handle.scan().head(1).collect()
-limit = now("VmData") + budget
-resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+give_no_more_than(budget)
 prepared = prepare_merge(handle, came, ["id"], budget=budget, newest_by=newest_by or None)
 plan, written = prepared.plan, sum(file.rows for file in prepared.added)
 told = {"way": plan.way, "slices": plan.slices > 1, "fits": plan.memory <= budget, "older": plan.older}
@@ -311,9 +307,8 @@ def test_under_the_same_limit_the_batch_held_in_memory_is_killed(large):
 def test_what_a_batch_in_a_file_takes_is_what_was_told_by_any_number_of_threads(large, *, vectors, budget, cores):
     address, came = large
     freely = MERGE.replace(
-        "limit = now", 'open("/proc/self/clear_refs", "w").write("5")\nbefore = now("VmRSS")\nlimit = now'
+        "give_no_more_than(budget)", 'open("/proc/self/clear_refs", "w").write("5")\nbefore = now("VmRSS")'
     )
-    freely = freely.replace("resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))", "")
     freely += 'print(json.dumps({"took": now("VmHWM") - before, "memory": plan.memory}))'
     budget += 10_000_000 * (cores - 2)
     done = run(freely, address.uri, came, budget, int(vectors), "", cores=cores)

@@ -209,16 +209,13 @@ def test_half_of_the_least_limit_of_the_control_groups_is_the_usual_budget(tmp_p
 # ---- what is really taken, by a process of its own
 
 MERGE = """
-import json, resource, sys
+import json, sys
 import polars as pl
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.declare.readers import Reader
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.protocol import for_readers
 from lakehouse.engine.delta.writes import prepare_merge
-
-def now(what):
-    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(what))
 
 address, batch, budget, is_limited, by_vectors = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 handle, came = Handle.open(Address(address)), pl.read_parquet(batch)
@@ -227,8 +224,7 @@ handle.scan().head(1).collect()
 open("/proc/self/clear_refs", "w").write("5")  # the most that there was so far
 before = now("VmRSS")
 if is_limited:
-    limit = now("VmData") + budget - int(came.estimated_size())
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    give_no_more_than(budget - int(came.estimated_size()))
 prepared = prepare_merge(handle, came, ["id"], budget=budget)
 written = sum(file.rows for file in prepared.added)  # not committed: the table stays as it is for the next one
 told = {"way": prepared.plan.way, "passes": len(prepared.plan.passes), "memory": prepared.plan.memory}

@@ -122,20 +122,16 @@ def test_versions_that_stand_count_as_they_unfold_where_what_was_seen_says_nothi
 # ---- what is really taken, by a process of its own
 
 MAKE = """
-import json, resource, sys
+import json, sys
 from lakehouse.engine.declare.ports import Address
 from lakehouse.engine.delta.handle import Handle
 from lakehouse import Vanished
 from lakehouse_tests.engine.orchestrate.test_history_memory import made, said
 
-def now(what):
-    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(what))
-
 address, vanished, count, limit, budget = sys.argv[1], Vanished(sys.argv[2]), *map(int, sys.argv[3:])
 own, seen = Handle.open(Address(address)), said(count, 2, 2)
 made(own, seen.head(10), 1 << 30)
-most = now("VmData") + limit
-resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+give_no_more_than(limit)
 told = made(own, seen, budget, vanished)
 print(json.dumps({"begun": told.facts["versions_begun"], "parts": "versions_made_in_parts" in told.facts}))
 """
