@@ -10,11 +10,16 @@ sorts where the first of them did.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -27,6 +32,7 @@ from lakehouse.engine.delta.evolution import as_if
 from lakehouse.engine.delta.files import ROWS_PER_FILE, as_written, write_files
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.log import UPKEEP, last_note
+from lakehouse.engine.delta.place import root
 from lakehouse.engine.delta.prepared import in_turn
 from lakehouse.engine.delta.protocol import DELETION_VECTORS, can_read
 from lakehouse.engine.delta.rivals import since
@@ -43,6 +49,8 @@ WORN = 0.1
 """Of a file's rows so many may be gone by a deletion vector before it is written anew without them."""
 COMMIT_BYTES = 4 << 30
 """After so much was read, what was written so far is committed: an interruption costs no more than that."""
+TURN_SECONDS = 60
+"""So long one waits for another on this machine that lays the same table's files."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +133,12 @@ def compact(handle: Handle, aim: Aim) -> Optimized:
     them is left. Raises Conflict where that was all of them.
     """
     before = layout(handle, aim)
-    done = Optimized(handle, before, before)
-    while groups := plan(done.handle, aim).groups:
-        done = _rewrite(done, groups, _joined, "compacted")
-        if done.left:
-            break
+    with _turn(handle) as newest:
+        done = Optimized(newest, before, before)
+        while groups := plan(done.handle, aim).groups:
+            done = _rewrite(done, groups, _joined, "compacted")
+            if done.left:
+                break
     return _finished(done, aim)
 
 
@@ -177,15 +186,41 @@ def zorder(handle: Handle, columns: Sequence[str], aim: Aim) -> Optimized:
     Memory: a sample of the columns, and a part of each file that is being written.
     """
     refuse_columns(handle, columns)
-    said, found = mark(columns), plan(handle, aim, columns)
+    said, before = mark(columns), layout(handle, aim)
 
     def written(standing: Handle, paths: Sequence[str]) -> Sequence[DataFile]:
         rows, files = standing.scan_paths(paths), standing.files().filter(pl.col("path").is_in(paths))
         curve = Curve.of(rows, columns, standing.rows_of(paths), _wanted(files, aim))
         return write_files(standing, rows.with_columns(curve.file(handle.schema).alias(said)), spread=said)
 
-    before = Optimized(handle, found.before, found.before)
-    return _finished(_rewrite(before, found.groups, written, f"laid by {', '.join(columns)}"), aim)
+    with _turn(handle) as newest:
+        groups = plan(newest, aim, columns).groups
+        done = _rewrite(Optimized(newest, before, before), groups, written, f"laid by {', '.join(columns)}")
+    return _finished(done, aim)
+
+
+@contextmanager
+def _turn(handle: Handle) -> Generator[Handle]:
+    """The version to lay: the newest, where others of this machine laid the table's files, and were waited for.
+
+    That saves work, and no more: it is the commit that tells who was first. So nobody waits longer than TURN_SECONDS,
+    nor for other machines, nor where no lock can be had.
+    """
+    from filelock import FileLock, Timeout
+
+    table = blake2b(root(handle.address).encode(), digest_size=16).hexdigest()
+    lock = FileLock(Path(gettempdir()) / f"lakehouse-{os.getuid()}-{table}.lock", poll_interval=0.01)
+    with ExitStack() as turn:
+        try:
+            turn.enter_context(lock.acquire(timeout=0))
+        except Timeout:
+            with suppress(Timeout):
+                turn.enter_context(lock.acquire(timeout=TURN_SECONDS))
+            now = since(handle)
+            handle = now.handle.leaving_out(handle.unmeasured) if now and now.handle.schema == handle.schema else handle
+        except OSError:
+            pass
+        yield handle
 
 
 def _unlaid(part: pl.DataFrame, columns: Sequence[str], aim: Aim) -> Iterator[tuple[str, ...]]:

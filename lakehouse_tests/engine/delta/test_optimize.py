@@ -7,7 +7,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -177,11 +179,33 @@ def test_what_is_appended_meanwhile_is_kept(address: Address, monkeypatch: pytes
 
 
 def test_two_compactions_at_once_double_nothing(address: Address, monkeypatch: pytest.MonkeyPatch):
+    """As two machines do it, or where the other holds its turn too long."""
+    monkeypatch.setattr(optimize, "TURN_SECONDS", 0)
     handle = grown(address, 4)
-    while_it_writes(monkeypatch, lambda: compact(opened(address), Aim()))
-    with pytest.raises(Conflict, match="other writers have replaced each of the 4 files"):
-        compact(handle, Aim())
+    with ThreadPoolExecutor(1) as other:
+        while_it_writes(monkeypatch, lambda: other.submit(compact, opened(address), Aim()).result())
+        with pytest.raises(Conflict, match="other writers have replaced each of the 4 files"):
+            compact(handle, Aim())
     assert ids(opened(address)) == list(range(8))
+
+
+@pytest.mark.parametrize("lay", [lambda handle: compact(handle, Aim()), lambda handle: zorder(handle, ["id"], Aim())])
+def test_the_second_of_two_on_one_machine_waits_its_turn_and_writes_nothing(
+    address: Address, monkeypatch: pytest.MonkeyPatch, lay: Callable[[Handle], optimize.Optimized]
+):
+    handle = grown(address, 4)
+    with ThreadPoolExecutor(1) as other:
+        second = list[Future[optimize.Optimized]]()
+
+        def begin_another() -> None:
+            second.append(other.submit(lay, handle))
+            time.sleep(0.3)  # it would be done long since
+
+        while_it_writes(monkeypatch, begin_another)
+        assert lay(handle).rewritten == 4
+        assert (second[0].result().rewritten, second[0].result().left) == (0, 0)
+    assert sorted(ids(opened(address))) == list(range(8))
+    assert opened(address).version == handle.version + 1
 
 
 def test_a_row_that_is_changed_meanwhile_stays_changed(address: Address, monkeypatch: pytest.MonkeyPatch):
