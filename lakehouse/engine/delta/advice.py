@@ -39,7 +39,13 @@ def _advice(handle: Handle) -> Iterator[str]:
     partitions = handle.files().group_by(columns).agg(pl.col("size").sum())
     count = partitions.height
     for name, column in zip(handle.partition_by, columns, strict=True):
-        if (values := partitions[column].n_unique()) > MANY_VALUES:
+        values = partitions[column].n_unique()
+        if isinstance(handle.schema[name], pl.Datetime):  # another engine's: ours makes none
+            yield (
+                f"{name} is a time, of {number(values, 'value')} so far: each is a folder of its own, and its name is "
+                "by the clock of the engine that writes it; partition by a column of its days"
+            )
+        elif values > MANY_VALUES:
             yield (
                 f"{name} has {values:,} values, more than {MANY_VALUES:,}: partition by a column of fewer (the month "
                 "of a day, the country of a customer); files are found by their ranges without folders too"

@@ -1,14 +1,16 @@
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from unittest.mock import patch
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from lakehouse.engine.declare.errors import Refused
 from lakehouse.engine.delta import advice
 from lakehouse.engine.delta.advice import partition_advice
 from lakehouse.engine.delta.handle import Handle
 from lakehouse.engine.delta.statistics import DataFile
+from lakehouse_tests.engine.delta.opening import opened
 
 SCHEMA = pl.Schema({"day": pl.Date(), "shop": pl.Int64(), "n": pl.Int64()})
 NOTHING = '{"numRecords":1,"minValues":{},"maxValues":{},"nullCount":{}}'
@@ -52,6 +54,14 @@ def test_partitions_are_counted_over_all_columns(address):
         [said] = partition_advice(handle)
     assert said.startswith("21 partitions by day, shop, more than 20: every reader lists them all")
     assert advice.MANY_PARTITIONS == 10_000
+
+
+def test_a_time_that_another_engine_partitions_by_is_named_with_the_number_of_its_values(address):
+    at = pl.datetime_range(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC), "1h", eager=True)
+    write_deltalake(address.uri, pl.DataFrame({"at": at, "n": 1}), partition_by="at")
+    said, small = partition_advice(opened(address))
+    assert said.startswith("at is a time, of 49 values so far: each is a folder of its own")
+    assert small.startswith("49 of 49 partitions by at hold less than 128 MB")
 
 
 def test_a_time_of_day_is_refused_before_there_is_a_table(address):
